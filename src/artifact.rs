@@ -1,0 +1,180 @@
+//! Files that causerie makes and reads: written whole under a temporary name and renamed; read as plain, .gz or .zst.
+
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The format number that every artifact carries; a reader refuses newer ones and names both.
+pub const FORMAT: u64 = 1;
+
+/// `causerie/0.1.0`, as artifacts carry it.
+pub fn made_by() -> String {
+    format!("causerie/{}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Writes `path` through `write`, all or nothing: a temporary file beside it, synced, then renamed.
+///
+/// # Errors
+/// Those of `write`; [`crate::ErrorKind::Io`] when the disk refuses. A file that stood at `path` then still stands.
+pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    }
+    let temporary = temporary_name(path);
+    let result = (|| {
+        let file = File::create(&temporary).map_err(|e| Error::io(&temporary, e))?;
+        let mut out = BufWriter::with_capacity(1 << 18, file);
+        write(&mut out)?;
+        let file = out.into_inner().map_err(|e| Error::io(path, e.into_error()))?;
+        file.sync_all().map_err(|e| Error::io(path, e))?;
+        std::fs::rename(&temporary, path).map_err(|e| Error::io(path, e))
+    })();
+    if result.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    result
+}
+
+/// The name beside `path` under which it is being written: `report.json.1234.tmp`.
+pub fn temporary_name(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.tmp", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// Opens a file for reading, decompressing by its first bytes (gzip, zstd), whatever its name.
+///
+/// # Errors
+/// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Io`].
+pub fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    if file.metadata().map_err(|e| Error::io(path, e))?.is_dir() {
+        return Err(Error::invalid(format!("{}: is a folder, a file is needed", path.display())));
+    }
+    let mut raw = BufReader::with_capacity(1 << 18, file);
+    let head = raw.fill_buf().map_err(|e| Error::io(path, e))?;
+    if head.starts_with(&[0x1f, 0x8b]) {
+        Ok(Box::new(BufReader::with_capacity(1 << 18, flate2::bufread::MultiGzDecoder::new(raw))))
+    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        let decoder = zstd::stream::read::Decoder::with_buffer(raw).map_err(|e| Error::io(path, e))?;
+        Ok(Box::new(BufReader::with_capacity(1 << 18, decoder)))
+    } else {
+        Ok(Box::new(raw))
+    }
+}
+
+/// The whole file as text, decompressed.
+///
+/// # Errors
+/// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Io`], [`crate::ErrorKind::Format`] when it is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes).map_err(|e| truncated(path, e))?;
+    String::from_utf8(bytes).map_err(|e| Error::format(path, 0, format!("not UTF-8: {e}")))
+}
+
+/// A read error, told as what it most often is in a compressed file: cut short.
+pub fn truncated(path: &Path, e: std::io::Error) -> Error {
+    match e.kind() {
+        std::io::ErrorKind::UnexpectedEof => {
+            Error::format(path, 0, "the compressed file ends before its end: it was cut short; copy it again")
+        }
+        std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData | std::io::ErrorKind::Other => {
+            Error::format(path, 0, format!("cannot be decompressed: {e}"))
+        }
+        _ => Error::io(path, e),
+    }
+}
+
+/// Calls `each` with every line that is not blank, and its number from 1.
+///
+/// # Errors
+/// Those of reading and of `each`.
+pub fn for_each_line(path: &Path, mut each: impl FnMut(u64, &str) -> Result<()>) -> Result<()> {
+    let mut reader = open(path)?;
+    let mut bytes = Vec::new();
+    let mut number = 0;
+    loop {
+        bytes.clear();
+        if reader.read_until(b'\n', &mut bytes).map_err(|e| truncated(path, e))? == 0 {
+            return Ok(());
+        }
+        number += 1;
+        let line = std::str::from_utf8(&bytes).map_err(|e| Error::format(path, number, format!("not UTF-8: {e}")))?;
+        let line = line.trim_end_matches(['\n', '\r']).trim_start_matches('\u{feff}');
+        if !line.trim().is_empty() {
+            each(number, line)?;
+        }
+    }
+}
+
+/// Reads JSON lines into a vector; the first bad line is the error.
+///
+/// # Errors
+/// [`crate::ErrorKind::Format`] with file and line.
+pub fn read_jsonl<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let mut rows = Vec::new();
+    for_each_line(path, |number, line| {
+        rows.push(serde_json::from_str(line).map_err(|e| Error::format(path, number, e))?);
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// Writes JSON lines, all or nothing.
+///
+/// # Errors
+/// [`crate::ErrorKind::Io`].
+pub fn write_jsonl<T: serde::Serialize>(path: &Path, rows: impl IntoIterator<Item = T>) -> Result<()> {
+    write_atomic(path, |out| {
+        for row in rows {
+            serde_json::to_writer(&mut *out, &row).map_err(|e| Error::io(path, e.into()))?;
+            out.write_all(b"\n").map_err(|e| Error::io(path, e))?;
+        }
+        Ok(())
+    })
+}
+
+/// The first 16 hex digits of a BLAKE3 hash over `parts`, each preceded by its length.
+pub fn content_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().to_hex()[..16].to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_good_file_and_no_temporary_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        write_atomic(&path, |out| out.write_all(b"good").map_err(|e| Error::io("a", e))).unwrap();
+        let failed = write_atomic(&path, |out| {
+            out.write_all(b"half").map_err(|e| Error::io("a", e))?;
+            Err(Error::invalid("stop"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"good");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_truncated_gz_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl.gz");
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        for i in 0..5000 {
+            writeln!(encoder, "{{\"a\": {i}}}").unwrap();
+        }
+        let bytes = encoder.finish().unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let e = read_jsonl::<serde_json::Value>(&path).unwrap_err();
+        assert!(e.message().contains("cut short"), "{e}");
+    }
+}

@@ -1,0 +1,500 @@
+//! Settings: one table, behind the Rust structs, the TOML file, the command's flags and the C API.
+//!
+//! Each row of the `settings!` block below is a key, its type, default, bounds (or choices) and doc. The structs
+//! ([`Config`] and one per stage) and [`table`] come from that block and from nowhere else.
+
+use crate::error::{Error, Result};
+use std::fmt::Write as _;
+
+/// One row of the table of settings.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// `select.budget`.
+    pub key: &'static str,
+    /// The type as a user names it: `integer`, `number`, `text`, `boolean`, `list`.
+    pub kind: &'static str,
+    /// The default, as it would stand in the TOML file.
+    pub initial: String,
+    /// The bounds or the choices, in words; empty: none.
+    pub bounds: String,
+    /// What it does.
+    pub doc: &'static str,
+}
+
+/// The bounds of one setting.
+enum Bounds {
+    None,
+    Integer(u64, u64),
+    Number(f64, f64),
+    Choices(&'static [&'static str]),
+}
+
+impl Bounds {
+    fn words(&self) -> String {
+        match self {
+            Bounds::None => String::new(),
+            Bounds::Integer(low, u64::MAX) => format!("at least {low}"),
+            Bounds::Integer(low, high) => format!("{low} to {high}"),
+            Bounds::Number(low, high) if *high == f64::INFINITY => format!("at least {low}"),
+            Bounds::Number(low, high) => format!("{low} to {high}"),
+            Bounds::Choices(choices) => choices.join(" | "),
+        }
+    }
+}
+
+/// A type that a setting can have.
+trait Value: Sized {
+    const KIND: &'static str;
+    fn parse(text: &str) -> std::result::Result<Self, String>;
+    fn show(&self) -> String;
+    fn check(&self, bounds: &Bounds) -> bool;
+}
+
+macro_rules! integer {
+    ($($t:ty),*) => {$(
+        impl Value for $t {
+            const KIND: &'static str = "integer";
+            fn parse(text: &str) -> std::result::Result<Self, String> {
+                text.trim().replace('_', "").parse().map_err(|_| "not a whole number that fits".to_string())
+            }
+            fn show(&self) -> String {
+                self.to_string()
+            }
+            fn check(&self, bounds: &Bounds) -> bool {
+                match bounds {
+                    Bounds::Integer(low, high) => (*low..=*high).contains(&(*self as u64)),
+                    Bounds::None => true,
+                    Bounds::Number(..) | Bounds::Choices(_) => false,
+                }
+            }
+        }
+    )*};
+}
+integer!(u64, usize);
+
+impl Value for f64 {
+    const KIND: &'static str = "number";
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        match text.trim().parse::<f64>() {
+            Ok(v) if v.is_finite() => Ok(v),
+            _ => Err("not a finite number".to_string()),
+        }
+    }
+    fn show(&self) -> String {
+        format!("{self:?}")
+    }
+    fn check(&self, bounds: &Bounds) -> bool {
+        match bounds {
+            Bounds::Number(low, high) => (*low..=*high).contains(self),
+            Bounds::None => true,
+            Bounds::Integer(..) | Bounds::Choices(_) => false,
+        }
+    }
+}
+
+impl Value for bool {
+    const KIND: &'static str = "boolean";
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        text.trim().parse().map_err(|_| "neither true nor false".to_string())
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+    fn check(&self, bounds: &Bounds) -> bool {
+        matches!(bounds, Bounds::None)
+    }
+}
+
+impl Value for String {
+    const KIND: &'static str = "text";
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        Ok(text.to_string())
+    }
+    fn show(&self) -> String {
+        toml::Value::String(self.clone()).to_string()
+    }
+    fn check(&self, bounds: &Bounds) -> bool {
+        match bounds {
+            Bounds::Choices(choices) => choices.contains(&self.as_str()),
+            Bounds::None => true,
+            Bounds::Integer(..) | Bounds::Number(..) => false,
+        }
+    }
+}
+
+/// A list, written `a,b,c` on a command line and `["a", "b", "c"]` in TOML.
+impl Value for Vec<String> {
+    const KIND: &'static str = "list";
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        Ok(text.split(',').map(|part| part.trim().to_string()).filter(|part| !part.is_empty()).collect())
+    }
+    fn show(&self) -> String {
+        toml::Value::Array(self.iter().cloned().map(toml::Value::String).collect()).to_string()
+    }
+    fn check(&self, bounds: &Bounds) -> bool {
+        match bounds {
+            Bounds::Choices(choices) => self.iter().all(|v| choices.contains(&v.as_str())),
+            Bounds::None => true,
+            Bounds::Integer(..) | Bounds::Number(..) => false,
+        }
+    }
+}
+
+fn parse_value<T: Value>(key: &str, text: &str, bounds: &Bounds) -> Result<T> {
+    let value = T::parse(text).map_err(|why| Error::invalid(format!("setting {key} = {text:?}: {why}")))?;
+    if !value.check(bounds) {
+        return Err(Error::invalid(format!("setting {key} = {text:?}: allowed is {}", bounds.words())));
+    }
+    Ok(value)
+}
+
+macro_rules! settings {
+    ($( $(#[doc = $section_doc:literal])+ $section:ident: $name:ident {
+        $( $(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr, $bounds:expr; )*
+    } )*) => {
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Debug, Clone, PartialEq)]
+            pub struct $name { $( $(#[doc = $doc])+ pub $key: $type, )* }
+            impl Default for $name {
+                fn default() -> Self { $name { $( $key: $default, )* } }
+            }
+        )*
+        /// Every setting of every stage. `Config::default()` holds the documented defaults.
+        #[derive(Debug, Clone, PartialEq, Default)]
+        pub struct Config { $( $(#[doc = $section_doc])+ pub $section: $name, )* }
+
+        impl Config {
+            /// Sets `key` (`tune.rank`) from text.
+            ///
+            /// # Errors
+            /// [`crate::ErrorKind::Invalid`] for an unknown key (naming the nearest known one) or a value out of bounds.
+            pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+                match key {
+                    $($( concat!(stringify!($section), ".", stringify!($key)) => {
+                        self.$section.$key = parse_value(key, value, &$bounds)?;
+                        Ok(())
+                    } )*)*
+                    _ => Err(unknown_key(key)),
+                }
+            }
+            /// The value of `key`, as it would stand in the TOML file.
+            ///
+            /// # Errors
+            /// [`crate::ErrorKind::Invalid`] for an unknown key.
+            pub fn get(&self, key: &str) -> Result<String> {
+                match key {
+                    $($( concat!(stringify!($section), ".", stringify!($key)) => Ok(self.$section.$key.show()), )*)*
+                    _ => Err(unknown_key(key)),
+                }
+            }
+        }
+
+        /// The table of settings, in pipeline order.
+        pub fn table() -> Vec<Setting> {
+            let config = Config::default();
+            vec![ $($( Setting {
+                key: concat!(stringify!($section), ".", stringify!($key)),
+                kind: <$type as Value>::KIND,
+                initial: config.$section.$key.show(),
+                bounds: $bounds.words(),
+                doc: concat!($($doc),+).trim_ascii(),
+            }, )*)* ]
+        }
+    };
+}
+
+const STRATEGIES: &[&str] = &["random", "js", "fisher", "metadata_js", "metadata_fisher", "user_js", "user_fisher"];
+const ANY: Bounds = Bounds::None;
+const fn int(low: u64, high: u64) -> Bounds {
+    Bounds::Integer(low, high)
+}
+const fn num(low: f64, high: f64) -> Bounds {
+    Bounds::Number(low, high)
+}
+const MAX: u64 = u64::MAX;
+const INF: f64 = f64::INFINITY;
+
+settings! {
+    /// The run as a whole.
+    run: RunConfig {
+        /// Threads; 0 takes what the cgroup's CPU quota gives.
+        threads: usize = 0, int(0, 4096);
+        /// Seed of everything random that has no seed of its own.
+        seed: u64 = 0, ANY;
+    }
+    /// Loading.
+    dataset: DatasetConfig {
+        /// Items file (JSON lines; .gz and .zst too).
+        items: String = String::new(), ANY;
+        /// Reviews file.
+        reviews: String = String::new(), ANY;
+        /// Interactions file.
+        interactions: String = String::new(), ANY;
+        /// The files' format.
+        format: String = "causerie".into(), Bounds::Choices(&["causerie", "amazon2023", "amazon2018", "movielens"]);
+        /// Bad lines that are reported and passed over before an import stops and keeps what was there before.
+        max_bad_lines: u64 = 1000, ANY;
+        /// Reviews with fewer characters of text are left out.
+        min_review_chars: usize = 1, int(0, MAX);
+        /// Reviews of items without metadata: drop them, or make an item of the bare id.
+        unknown_items: String = "drop".into(), Bounds::Choices(&["drop", "keep"]);
+    }
+    /// Embedding (paper §3.2).
+    embed: EmbedConfig {
+        /// How texts become rows: built-in features, a GGUF through llama.cpp, or a given file.
+        method: String = "text".into(), Bounds::Choices(&["text", "lm", "file"]);
+        /// The GGUF of `lm`.
+        model: String = String::new(), ANY;
+        /// The safetensors file of `file`: one f32 tensor `embeddings` [reviews, dim].
+        file: String = String::new(), ANY;
+        /// Texts are cut to this many tokens.
+        max_tokens: usize = 256, int(1, 1 << 20);
+        /// Tokens per llama.cpp batch (many sequences share one).
+        batch_tokens: usize = 2048, int(16, 1 << 20);
+        /// Pooling of `lm`: the model's own where it has one, mean over the text's tokens, or the last token.
+        pooling: String = "auto".into(), Bounds::Choices(&["auto", "mean", "last"]);
+        /// Dimensions of `text`.
+        dim: usize = 128, int(2, 4096);
+        /// Hash buckets of `text` (rounded up to a power of two).
+        buckets: usize = 1 << 17, int(256, 1 << 28);
+        /// Dimensions of the metadata features.
+        metadata_dim: usize = 64, int(2, 4096);
+        /// Dimensions of the collaborative features.
+        user_dim: usize = 64, int(2, 4096);
+        /// Collaborative features: implicit ALS or a truncated SVD of the user-item matrix.
+        user_method: String = "als".into(), Bounds::Choices(&["als", "svd"]);
+        /// Seed of the random projections.
+        seed: u64 = 0, ANY;
+    }
+    /// Selection (paper §3.2, §4.5, §4.6).
+    select: SelectConfig {
+        /// The strategy.
+        strategy: String = "fisher".into(), Bounds::Choices(STRATEGIES);
+        /// Seeds to select.
+        budget: usize = 1000, int(1, MAX);
+        /// K, clusters of the JS strategies (§3.2.1).
+        clusters: usize = 32, int(1, 1 << 20);
+        /// lambda, weight of the divergence from the picks so far (§3.2.1).
+        lambda: f64 = 1.0, num(0.0, INF);
+        /// T, temperature of the soft assignment (§3.2.1).
+        temperature: f64 = 1.0, num(1e-6, INF);
+        /// w, weight of the feature block in the aware strategies: z = [sqrt(1-w) x ; sqrt(w) f].
+        weight: f64 = 0.5, num(0.0, 1.0);
+        /// Rounds of K-means at most.
+        kmeans_iterations: usize = 50, int(1, 100_000);
+        /// Seed of K-means and of the random strategy.
+        seed: u64 = 0, ANY;
+    }
+    /// Synthesis (paper §3.3, Algorithm 2).
+    synthesize: SynthesizeConfig {
+        /// The teacher: an OpenAI-compatible endpoint, a GGUF through llama.cpp, or the built-in one.
+        teacher: String = "offline".into(), Bounds::Choices(&["offline", "http", "local"]);
+        /// Prompt set: a built-in domain.
+        domain: String = "movies".into(), Bounds::Choices(&["movies", "products"]);
+        /// Folder with your own prompt files in place of the built-in ones; empty: built-in.
+        prompts: String = String::new(), ANY;
+        /// K, queries per seed.
+        queries: usize = 2, int(1, 100);
+        /// Style queries shown to the teacher per seed.
+        style_queries: usize = 5, int(1, 100);
+        /// Reviews of the seed's item shown to the teacher.
+        reviews: usize = 3, int(1, 100);
+        /// Recommendations per query.
+        items: usize = 20, int(1, 1000);
+        /// Ask the teacher without seeds (the paper's baseline of plainly generated pairs).
+        naive: bool = false, ANY;
+        /// Sampling temperature of the teacher.
+        temperature: f64 = 0.8, num(0.0, 10.0);
+        /// Base URL of `http`: `http://10.0.0.5:8000/v1`.
+        base_url: String = String::new(), ANY;
+        /// Model name for `http`, GGUF path for `local`.
+        model: String = String::new(), ANY;
+        /// Name of the environment variable that holds the key; empty: no key is sent.
+        api_key_env: String = String::new(), ANY;
+        /// PEM file with the certificates to trust; empty: the well-known ones.
+        ca_file: String = String::new(), ANY;
+        /// Proxy URL; empty: HTTPS_PROXY and its sisters.
+        proxy: String = String::new(), ANY;
+        /// Time for one request.
+        timeout_ms: u64 = 120_000, int(1, MAX);
+        /// Tries after the first for 429, 5xx, time-outs and broken connections.
+        retries: usize = 6, int(0, 100);
+        /// Requests in flight at once; a 429 lowers it for a while.
+        in_flight: usize = 8, int(1, 1024);
+        /// Tokens of one answer at most.
+        answer_tokens: usize = 600, int(1, 1 << 20);
+        /// Hard cap on requests, over all runs on this journal; 0: none.
+        max_requests: u64 = 0, ANY;
+        /// Hard cap on tokens (prompts and answers), over all runs on this journal; 0: none.
+        max_tokens: u64 = 0, ANY;
+        /// Price of a million prompt tokens, for the shown cost.
+        price_in: f64 = 0.0, num(0.0, INF);
+        /// Price of a million answer tokens, for the shown cost.
+        price_out: f64 = 0.0, num(0.0, INF);
+        /// Share of listed titles that must be in the catalogue, or the answer is dropped.
+        min_grounded: f64 = 0.25, num(0.0, 1.0);
+        /// Seed of the templates' and reviews' draws.
+        seed: u64 = 0, ANY;
+    }
+    /// Tuning (paper §3.4).
+    tune: TuneConfig {
+        /// What is tuned: the ranking head, a LoRA adapter, or all weights of a language model.
+        method: String = "head".into(), Bounds::Choices(&["head", "lora", "full"]);
+        /// Passes over the dialogues.
+        epochs: usize = 3, int(1, 10_000);
+        /// Learning rate.
+        learning_rate: f64 = 0.002, num(0.0, 10.0);
+        /// Dialogues per optimiser step.
+        batch: usize = 64, int(1, 1 << 20);
+        /// Weight decay (AdamW).
+        weight_decay: f64 = 0.01, num(0.0, 10.0);
+        /// Share of the dialogues held out to stop early and to choose settings.
+        holdout: f64 = 0.1, num(0.0, 0.9);
+        /// Seed of the order and of the initial weights.
+        seed: u64 = 0, ANY;
+    }
+    /// Recommending.
+    recommend: RecommendConfig {
+        /// Items in an answer.
+        top_k: usize = 20, int(1, 100_000);
+        /// Neighbours of NBCRS; 0 chooses on held-out posts by Recall@20.
+        neighbours: usize = 0, int(0, 1 << 20);
+    }
+    /// Evaluation (paper §4.2.1).
+    evaluate: EvaluateConfig {
+        /// Conversations file (JSON lines).
+        conversations: Vec<String> = Vec::new(), ANY;
+        /// Resamples of the paired bootstrap.
+        bootstrap: usize = 2000, int(100, 1_000_000);
+        /// Seed of the bootstrap.
+        seed: u64 = 0, ANY;
+    }
+    /// The rounds (paper §3.1, Algorithm 1).
+    pipeline: PipelineConfig {
+        /// Strategies compared in one run.
+        strategies: Vec<String> = vec!["fisher".into()], Bounds::Choices(STRATEGIES);
+        /// Rounds.
+        rounds: usize = 1, int(1, 1000);
+        /// Seeds per round.
+        budget: usize = 500, int(1, MAX);
+    }
+}
+
+/// `unknown setting select.bugdet; the nearest known one is select.budget`.
+fn unknown_key(key: &str) -> Error {
+    let table = table();
+    let nearest = table.iter().min_by_key(|s| (strsim::damerau_levenshtein(key, s.key), s.key)).map_or("", |s| s.key);
+    Error::invalid(format!(
+        "unknown setting {key}; the nearest known one is {nearest} (`causerie config` prints them all)"
+    ))
+}
+
+impl Config {
+    /// Reads TOML over the current values: `[select]` then `budget = 500`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for what is not TOML, unknown keys and values out of bounds; nothing is changed then.
+    pub fn read_toml(&mut self, text: &str) -> Result<()> {
+        let parsed: toml::Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| Error::invalid(format!("settings: {}", e.to_string().trim_end())))?;
+        let mut next = self.clone();
+        for (section, values) in &parsed {
+            let toml::Value::Table(values) = values else {
+                return Err(unknown_key(section));
+            };
+            for (key, value) in values {
+                let text = match value {
+                    toml::Value::String(s) => s.clone(),
+                    toml::Value::Integer(v) => v.to_string(),
+                    toml::Value::Float(v) => v.to_string(),
+                    toml::Value::Boolean(v) => v.to_string(),
+                    toml::Value::Array(list) => list
+                        .iter()
+                        .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string))
+                        .collect::<Vec<_>>()
+                        .join(","),
+                    toml::Value::Datetime(_) | toml::Value::Table(_) => {
+                        return Err(unknown_key(&format!("{section}.{key}")));
+                    }
+                };
+                next.set(&format!("{section}.{key}"), &text)?;
+            }
+        }
+        *self = next;
+        Ok(())
+    }
+
+    /// Every setting with its value as TOML; reads back to the same [`Config`].
+    pub fn to_toml(&self) -> String {
+        let mut out = String::new();
+        let mut section = "";
+        for setting in table() {
+            let Some((this, key)) = setting.key.split_once('.') else { continue };
+            if this != section {
+                let _ = write!(out, "{}[{this}]\n", if out.is_empty() { "" } else { "\n" });
+                section = this;
+            }
+            let _ = writeln!(out, "{key} = {}", self.get(setting.key).unwrap_or_default());
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_known_one() {
+        let e = Config::default().set("select.bugdet", "5").unwrap_err();
+        assert!(e.message().contains("nearest known one is select.budget"), "{e}");
+        let e = Config::default().read_toml("[tune]\nepoch = 5").unwrap_err();
+        assert!(e.message().contains("tune.epochs"), "{e}");
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_is_refused_and_changes_nothing() {
+        let mut config = Config::default();
+        for (key, value) in [
+            ("select.weight", "1.5"),
+            ("select.clusters", "0"),
+            ("select.strategy", "best"),
+            ("select.lambda", "NaN"),
+            ("select.budget", "-1"),
+            ("synthesize.naive", "maybe"),
+        ] {
+            assert!(config.set(key, value).is_err(), "{key} = {value}");
+        }
+        assert!(config.read_toml("[select]\nbudget = 7\nclusters = 0").is_err());
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn toml_round_trips() {
+        let mut config = Config::default();
+        config.set("select.budget", "77").unwrap();
+        config.set("dataset.items", "a \"b\"\\c\n.jsonl").unwrap();
+        config.set("pipeline.strategies", "js, user_fisher").unwrap();
+        let mut back = Config::default();
+        back.read_toml(&config.to_toml()).unwrap();
+        assert_eq!(back, config);
+    }
+
+    #[test]
+    fn every_setting_has_a_doc_and_a_default_within_its_bounds() {
+        for setting in table() {
+            assert!(setting.doc.len() > 5, "{}", setting.key);
+            let mut config = Config::default();
+            let toml: toml::Table = format!("v = {}", setting.initial).parse().unwrap();
+            let text = match &toml["v"] {
+                toml::Value::String(s) => s.clone(),
+                toml::Value::Array(a) => a.iter().map(|v| v.as_str().unwrap()).collect::<Vec<_>>().join(","),
+                other => other.to_string(),
+            };
+            config.set(setting.key, &text).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(config, Config::default(), "{}", setting.key);
+        }
+    }
+}

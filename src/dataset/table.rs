@@ -1,0 +1,355 @@
+//! The seed data in memory: columns, no allocation per row.
+
+use super::text::TextColumn;
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+
+/// "No user", "no item" in index columns.
+pub const NONE: u32 = u32::MAX;
+
+/// One item as it is added. Lists keep their order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Item {
+    /// The id in the user's catalogue: unique, not empty.
+    pub id: String,
+    /// The title; may be empty.
+    pub title: String,
+    /// Year of release.
+    pub year: Option<u16>,
+    /// Genres or categories.
+    pub genres: Vec<String>,
+    /// Directors, writers, actors, authors, brand, store.
+    pub creators: Vec<String>,
+    /// Keywords, features.
+    pub keywords: Vec<String>,
+    /// Plot, overview, description.
+    pub description: String,
+    /// Price in the user's currency.
+    pub price: Option<f32>,
+}
+
+/// One review as it is added.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Review {
+    /// The item's id.
+    pub item: String,
+    /// The user's id.
+    pub user: Option<String>,
+    /// Rating on a scale of 1 to 10 (five stars are doubled).
+    pub rating10: Option<f32>,
+    /// The headline.
+    pub title: String,
+    /// The text.
+    pub text: String,
+    /// Milliseconds since 1970.
+    pub timestamp_ms: Option<i64>,
+    /// Readers who found it helpful.
+    pub helpful: u32,
+}
+
+/// One interaction as it is added.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Interaction {
+    /// The user's id.
+    pub user: String,
+    /// The item's id.
+    pub item: String,
+    /// Rating on a scale of 1 to 10; none for a view or a purchase.
+    pub rating10: Option<f32>,
+    /// Milliseconds since 1970.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// Separates the entries of a list inside one text (the ASCII unit separator).
+const SEPARATOR: char = '\u{1f}';
+
+/// The catalogue.
+#[derive(Debug, Clone, Default)]
+pub struct Items {
+    ids: TextColumn,
+    titles: TextColumn,
+    years: Vec<u16>,
+    genres: TextColumn,
+    creators: TextColumn,
+    keywords: TextColumn,
+    descriptions: TextColumn,
+    prices: Vec<f32>,
+    index: HashMap<Box<str>, u32>,
+}
+
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(SEPARATOR).filter(|part| !part.is_empty())
+}
+
+impl Items {
+    /// Number of items.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+    /// No items.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+    /// Id of item `i`.
+    pub fn id(&self, i: usize) -> &str {
+        self.ids.get(i)
+    }
+    /// Title of item `i`; may be empty.
+    pub fn title(&self, i: usize) -> &str {
+        self.titles.get(i)
+    }
+    /// Year of item `i`.
+    pub fn year(&self, i: usize) -> Option<u16> {
+        Some(self.years[i]).filter(|y| *y != 0)
+    }
+    /// Genres of item `i`.
+    pub fn genres(&self, i: usize) -> impl Iterator<Item = &str> {
+        list(self.genres.get(i))
+    }
+    /// Directors, writers, actors, authors, brand, store of item `i`.
+    pub fn creators(&self, i: usize) -> impl Iterator<Item = &str> {
+        list(self.creators.get(i))
+    }
+    /// Keywords of item `i`.
+    pub fn keywords(&self, i: usize) -> impl Iterator<Item = &str> {
+        list(self.keywords.get(i))
+    }
+    /// Description of item `i`; may be empty.
+    pub fn description(&self, i: usize) -> &str {
+        self.descriptions.get(i)
+    }
+    /// Price of item `i`.
+    pub fn price(&self, i: usize) -> Option<f32> {
+        Some(self.prices[i]).filter(|p| !p.is_nan())
+    }
+    /// `Title (1999)`, or the title alone, or the id when there is no title.
+    pub fn name(&self, i: usize) -> String {
+        match (self.title(i), self.year(i)) {
+            ("", _) => self.id(i).to_string(),
+            (title, Some(year)) => format!("{title} ({year})"),
+            (title, None) => title.to_string(),
+        }
+    }
+    /// Everything the item says of itself, as one text: title, year, genres, creators, keywords, description.
+    pub fn text(&self, i: usize) -> String {
+        let mut out = self.name(i);
+        for part in [self.genres.get(i), self.creators.get(i), self.keywords.get(i)] {
+            if !part.is_empty() {
+                out.push_str(". ");
+                out.push_str(&part.replace(SEPARATOR, ", "));
+            }
+        }
+        if !self.description(i).is_empty() {
+            out.push_str(". ");
+            out.push_str(self.description(i));
+        }
+        out
+    }
+    /// The row of the item with this id.
+    pub fn find(&self, id: &str) -> Option<u32> {
+        self.index.get(id).copied()
+    }
+    /// Row `i` as it was added.
+    pub fn get(&self, i: usize) -> Item {
+        let owned = |part: &TextColumn| list(part.get(i)).map(str::to_string).collect();
+        Item {
+            id: self.id(i).to_string(),
+            title: self.title(i).to_string(),
+            year: self.year(i),
+            genres: owned(&self.genres),
+            creators: owned(&self.creators),
+            keywords: owned(&self.keywords),
+            description: self.description(i).to_string(),
+            price: self.price(i),
+        }
+    }
+}
+
+/// Items, reviews and interactions, joined by row numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Dataset {
+    /// The catalogue.
+    pub items: Items,
+    review_items: Vec<u32>,
+    review_users: Vec<u32>,
+    review_ratings: Vec<f32>,
+    review_titles: TextColumn,
+    review_texts: TextColumn,
+    review_timestamps: Vec<i64>,
+    review_helpful: Vec<u32>,
+    /// Interactions: users `[interactions]`, rows of [`Dataset::user_id`].
+    interaction_users: Vec<u32>,
+    interaction_items: Vec<u32>,
+    interaction_ratings: Vec<f32>,
+    interaction_timestamps: Vec<i64>,
+    users: TextColumn,
+    user_index: HashMap<Box<str>, u32>,
+}
+
+impl Dataset {
+    /// Adds an item; an id that is there already is refused.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for an empty or repeated id.
+    pub fn add_item(&mut self, item: &Item) -> Result<u32> {
+        if item.id.is_empty() {
+            return Err(Error::invalid("an item without an id"));
+        }
+        if self.items.index.contains_key(item.id.as_str()) {
+            return Err(Error::invalid(format!("item {} is there already", item.id)));
+        }
+        let row = self.items.len() as u32;
+        let join = |parts: &[String]| parts.join(&SEPARATOR.to_string());
+        let items = &mut self.items;
+        items.index.insert(item.id.as_str().into(), row);
+        items.ids.push(&item.id);
+        items.titles.push(&item.title);
+        items.years.push(item.year.unwrap_or(0));
+        items.genres.push(&join(&item.genres));
+        items.creators.push(&join(&item.creators));
+        items.keywords.push(&join(&item.keywords));
+        items.descriptions.push(&item.description);
+        items.prices.push(item.price.unwrap_or(f32::NAN));
+        Ok(row)
+    }
+    /// Adds a review of a known item.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`] for an unknown item.
+    pub fn add_review(&mut self, review: &Review) -> Result<()> {
+        let item = self.item_row(&review.item)?;
+        let user = review.user.as_deref().map_or(NONE, |user| self.user_row(user));
+        self.review_items.push(item);
+        self.review_users.push(user);
+        self.review_ratings.push(review.rating10.unwrap_or(f32::NAN));
+        self.review_titles.push(&review.title);
+        self.review_texts.push(&review.text);
+        self.review_timestamps.push(review.timestamp_ms.unwrap_or(i64::MIN));
+        self.review_helpful.push(review.helpful);
+        Ok(())
+    }
+    /// Adds an interaction with a known item.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`] for an unknown item.
+    pub fn add_interaction(&mut self, interaction: &Interaction) -> Result<()> {
+        let item = self.item_row(&interaction.item)?;
+        let user = self.user_row(&interaction.user);
+        self.interaction_users.push(user);
+        self.interaction_items.push(item);
+        self.interaction_ratings.push(interaction.rating10.unwrap_or(f32::NAN));
+        self.interaction_timestamps.push(interaction.timestamp_ms.unwrap_or(i64::MIN));
+        Ok(())
+    }
+    fn item_row(&self, id: &str) -> Result<u32> {
+        self.items.find(id).ok_or_else(|| Error::not_found(format!("item {id:?} is not in the catalogue")))
+    }
+    fn user_row(&mut self, id: &str) -> u32 {
+        if let Some(&row) = self.user_index.get(id) {
+            return row;
+        }
+        let row = self.users.len() as u32;
+        self.users.push(id);
+        self.user_index.insert(id.into(), row);
+        row
+    }
+    /// Number of reviews.
+    pub fn reviews(&self) -> usize {
+        self.review_items.len()
+    }
+    /// Number of interactions.
+    pub fn interactions(&self) -> usize {
+        self.interaction_items.len()
+    }
+    /// Number of users known from reviews and interactions.
+    pub fn users(&self) -> usize {
+        self.users.len()
+    }
+    /// Id of user `u`.
+    pub fn user_id(&self, u: usize) -> &str {
+        self.users.get(u)
+    }
+    /// Item row of review `r`.
+    pub fn review_item(&self, r: usize) -> usize {
+        self.review_items[r] as usize
+    }
+    /// User row of review `r`.
+    pub fn review_user(&self, r: usize) -> Option<usize> {
+        Some(self.review_users[r]).filter(|u| *u != NONE).map(|u| u as usize)
+    }
+    /// Rating of review `r`, 1 to 10.
+    pub fn review_rating10(&self, r: usize) -> Option<f32> {
+        Some(self.review_ratings[r]).filter(|v| !v.is_nan())
+    }
+    /// Headline of review `r`.
+    pub fn review_title(&self, r: usize) -> &str {
+        self.review_titles.get(r)
+    }
+    /// Text of review `r`.
+    pub fn review_text(&self, r: usize) -> &str {
+        self.review_texts.get(r)
+    }
+    /// Time of review `r`, milliseconds since 1970.
+    pub fn review_timestamp_ms(&self, r: usize) -> Option<i64> {
+        Some(self.review_timestamps[r]).filter(|t| *t != i64::MIN)
+    }
+    /// Helpful votes of review `r`.
+    pub fn review_helpful(&self, r: usize) -> u32 {
+        self.review_helpful[r]
+    }
+    /// Review rows of every item: `[items]` lists, each in ascending order.
+    pub fn reviews_by_item(&self) -> Vec<Vec<u32>> {
+        let mut lists = vec![Vec::new(); self.items.len()];
+        for (row, &item) in self.review_items.iter().enumerate() {
+            lists[item as usize].push(row as u32);
+        }
+        lists
+    }
+    /// Interaction `n`: user row, item row, rating 1 to 10, time in ms.
+    pub fn interaction(&self, n: usize) -> (usize, usize, Option<f32>, Option<i64>) {
+        (
+            self.interaction_users[n] as usize,
+            self.interaction_items[n] as usize,
+            Some(self.interaction_ratings[n]).filter(|v| !v.is_nan()),
+            Some(self.interaction_timestamps[n]).filter(|t| *t != i64::MIN),
+        )
+    }
+    /// What an import prints.
+    pub fn summary(&self) -> Summary {
+        let mut per_item = vec![0u64; self.items.len()];
+        for &item in &self.review_items {
+            per_item[item as usize] += 1;
+        }
+        let rich = per_item.iter().filter(|n| **n >= 3).count();
+        let items = self.items.len() as u64;
+        let reviews = self.reviews() as u64;
+        Summary {
+            items,
+            reviews,
+            users: self.users() as u64,
+            interactions: self.interactions() as u64,
+            reviews_per_item: if items == 0 { 0.0 } else { reviews as f64 / items as f64 },
+            share_with_3_reviews: if items == 0 { 0.0 } else { rich as f64 / items as f64 },
+            text_bytes: self.review_texts.bytes() + self.review_titles.bytes() + self.items.descriptions.bytes(),
+        }
+    }
+}
+
+/// What an import prints.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Summary {
+    /// Items in the catalogue.
+    pub items: u64,
+    /// Reviews kept.
+    pub reviews: u64,
+    /// Users known from reviews and interactions.
+    pub users: u64,
+    /// Interactions kept.
+    pub interactions: u64,
+    /// Mean number of reviews per item.
+    pub reviews_per_item: f64,
+    /// Share of items with at least 3 reviews, 0 to 1.
+    pub share_with_3_reviews: f64,
+    /// Bytes of text kept.
+    pub text_bytes: u64,
+}

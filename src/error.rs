@@ -1,0 +1,128 @@
+//! Errors: a kind that programs act on, and a message that people act on (where, what, what to do next).
+
+use std::fmt;
+use std::path::Path;
+
+/// What went wrong, as a program sees it. The numbers are those of the C API and are frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum ErrorKind {
+    /// The caller asked for something that cannot be: a bad setting, a shape that does not fit.
+    Invalid = 1,
+    /// A file, an item or a key that is not there.
+    NotFound = 2,
+    /// The operating system refused: permissions, a full disk, a broken pipe.
+    Io = 3,
+    /// Data from outside that does not parse or does not hold together.
+    Format = 4,
+    /// The teacher did not answer, or did not answer usefully.
+    Teacher = 5,
+    /// A memory limit would be passed.
+    Memory = 6,
+    /// The caller cancelled; what was finished is kept.
+    Cancelled = 7,
+    /// This build or this machine cannot do it.
+    Unsupported = 8,
+    /// A defect of causerie itself.
+    Bug = 99,
+}
+
+/// An error with its kind and a message: stage, file and line, cause, what to do.
+#[derive(Debug, Clone)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+}
+
+/// The result of everything that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error of `kind`.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error { kind, message: message.into() }
+    }
+    /// A request that cannot be met as it was put.
+    pub fn invalid(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Invalid, message)
+    }
+    /// Something named is not there.
+    pub fn not_found(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::NotFound, message)
+    }
+    /// Outside data that does not parse; `line` counts from 1, 0 means "not a line".
+    pub fn format(path: impl AsRef<Path>, line: u64, cause: impl fmt::Display) -> Error {
+        let path = path.as_ref().display();
+        let message = if line == 0 { format!("{path}: {cause}") } else { format!("{path}:{line}: {cause}") };
+        Error::new(ErrorKind::Format, message)
+    }
+    /// The operating system refused something about `path`. A missing file becomes [`ErrorKind::NotFound`].
+    pub fn io(path: impl AsRef<Path>, cause: std::io::Error) -> Error {
+        let path = path.as_ref().display();
+        match cause.kind() {
+            std::io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, format!("{path}: no such file or folder")),
+            std::io::ErrorKind::StorageFull => Error::new(
+                ErrorKind::Io,
+                format!("{path}: the disk is full; free some space and run the same command again, it resumes"),
+            ),
+            _ => Error::new(ErrorKind::Io, format!("{path}: {cause}")),
+        }
+    }
+    /// The teacher failed.
+    pub fn teacher(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Teacher, message)
+    }
+    /// Not in this build or not on this machine.
+    pub fn unsupported(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Unsupported, message)
+    }
+    /// A limit on memory would be passed.
+    pub fn memory(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Memory, message)
+    }
+    /// The caller cancelled.
+    pub fn cancelled() -> Error {
+        Error::new(ErrorKind::Cancelled, "cancelled; what was finished is kept")
+    }
+    /// A defect of causerie itself.
+    pub fn bug(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Bug, message)
+    }
+    /// What went wrong, as a program sees it.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+    /// The message alone.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+    /// The same error with `what` in front of its message: `select: …`.
+    pub fn context(self, what: impl fmt::Display) -> Error {
+        Error { kind: self.kind, message: format!("{what}: {}", self.message) }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_is_not_found_and_names_the_path() {
+        let e = Error::io("a/b", std::io::Error::from(std::io::ErrorKind::NotFound));
+        assert_eq!(e.kind(), ErrorKind::NotFound);
+        assert!(e.message().starts_with("a/b"));
+    }
+
+    #[test]
+    fn a_format_error_gives_file_and_line() {
+        assert_eq!(Error::format("f.jsonl", 7, "missing item id").message(), "f.jsonl:7: missing item id");
+    }
+}

@@ -1,0 +1,28 @@
+//! causerie: from reviews to a conversational recommender of your own.
+//!
+//! **load → embed → select → synthesize → tune → recommend → evaluate**, after "From Reviews to Dialogues: Active
+//! Synthesis for Zero-Shot LLM-based Conversational Recommender System" (Surana et al.). Rooms in pipeline order; a room
+//! uses the leaves and the rooms above it, never one below. `docs/architecture.md` is the map.
+
+// Leaves.
+pub mod artifact;
+pub mod config;
+pub mod error;
+#[cfg(feature = "llama")]
+pub mod llama;
+pub mod math;
+pub mod run;
+pub mod transformer;
+
+// Rooms, in pipeline order.
+pub mod dataset;
+pub mod embed;
+pub mod select;
+pub mod synthesize;
+pub mod tune;
+pub mod recommend;
+pub mod evaluate;
+
+pub use config::Config;
+pub use error::{Error, ErrorKind, Result};
+pub use run::Run;

@@ -1,0 +1,2 @@
+//! The command `causerie`.
+fn main() {}

@@ -1,0 +1,9 @@
+//! Leaf: the arithmetic that several rooms share. Every sum has a fixed order, whatever the number of threads.
+
+mod distribution;
+mod matrix;
+mod random;
+
+pub use distribution::{entropy, jensen_shannon, softmax};
+pub use matrix::{Matrix, dot, norm, product, product_nt};
+pub use random::Random;

@@ -1,0 +1,64 @@
+//! Room 6, recommend: a conversation → ranked items, only ones that are in the catalogue and allowed.
+
+use crate::dataset::Conversation;
+use crate::error::Result;
+use crate::math::Matrix;
+use crate::run::Run;
+
+/// Scores every item of the catalogue for a conversation.
+pub trait Recommender: Send + Sync {
+    /// Its name in reports: `popularity`, `nbcrs`, `head`.
+    fn name(&self) -> String;
+    /// Number of items in the catalogue that it scores.
+    fn items(&self) -> usize;
+    /// Scores, `[conversations.len(), items]`; higher is better, `-inf` never recommended.
+    /// What a conversation has seen is masked by [`rank`], not here.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Cancelled`], and those of the embedder.
+    fn score(&self, conversations: &[&Conversation], run: &Run) -> Result<Matrix>;
+}
+
+/// One recommended item.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ranked {
+    /// Row in the catalogue.
+    pub item: u32,
+    /// Its score.
+    pub score: f32,
+}
+
+/// The `top_k` best items whose score is not `-inf` and that `masked` does not hold (sorted item rows);
+/// ties go to the lowest item row. The one place where seen and excluded items are removed.
+pub fn rank(scores: &[f32], masked: &[u32], top_k: usize) -> Vec<Ranked> {
+    let mut ranked: Vec<Ranked> = scores
+        .iter()
+        .enumerate()
+        .map(|(item, &score)| Ranked { item: item as u32, score })
+        .filter(|r| r.score > f32::NEG_INFINITY && masked.binary_search(&r.item).is_err())
+        .collect();
+    let order = |a: &Ranked, b: &Ranked| b.score.total_cmp(&a.score).then(a.item.cmp(&b.item));
+    if ranked.len() > top_k {
+        if top_k == 0 {
+            return Vec::new();
+        }
+        ranked.select_nth_unstable_by(top_k - 1, order);
+        ranked.truncate(top_k);
+    }
+    ranked.sort_unstable_by(order);
+    ranked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_go_to_the_lowest_row_and_masked_items_never_come_back() {
+        let scores = [1.0, 3.0, 3.0, f32::NEG_INFINITY, 2.0, f32::NAN];
+        let items = |masked: &[u32], k| rank(&scores, masked, k).iter().map(|r| r.item).collect::<Vec<_>>();
+        assert_eq!(items(&[], 2), [1, 2]);
+        assert_eq!(items(&[1], 10), [2, 4, 0]);
+        assert_eq!(items(&[], 0), [0u32; 0]);
+    }
+}

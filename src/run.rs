@@ -1,0 +1,186 @@
+//! One call under way: its threads, its progress, its cancellation; and the log.
+//!
+//! A long loop calls [`Run::step`] once per unit of work, on the thread that made the call: it reports and it is the
+//! place where a cancel takes effect.
+
+use crate::error::{Error, Result};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+
+/// What a progress callback sees.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// The stage at work: `import`, `embed`, `select`, …
+    pub stage: &'static str,
+    /// What is counted: `reviews`, `picks`, `requests`, `tokens`, …
+    pub unit: &'static str,
+    /// Units finished.
+    pub done: u64,
+    /// Units in all; 0: unknown.
+    pub total: u64,
+    /// A short free text: the loss, the spend so far. Empty: none.
+    pub note: String,
+}
+
+type ProgressFn = dyn FnMut(&Progress) + Send;
+
+/// One call under way. Cheap to make; shared by reference with everything the call does.
+pub struct Run {
+    cancel: Arc<AtomicBool>,
+    progress: Option<Mutex<Box<ProgressFn>>>,
+    pool: Arc<rayon::ThreadPool>,
+}
+
+impl Run {
+    /// A run without progress, on `threads` threads (0: what the cgroup's quota gives).
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Io`] when the operating system gives no threads.
+    pub fn new(threads: usize) -> Result<Run> {
+        Ok(Run { cancel: Arc::new(AtomicBool::new(false)), progress: None, pool: pool(threads)? })
+    }
+    /// The same run, reporting to `callback` (called on the thread that made the call).
+    pub fn on_progress(mut self, callback: impl FnMut(&Progress) + Send + 'static) -> Run {
+        self.progress = Some(Mutex::new(Box::new(callback)));
+        self
+    }
+    /// The same run, cancelled by this flag.
+    pub fn cancelled_by(mut self, flag: Arc<AtomicBool>) -> Run {
+        self.cancel = flag;
+        self
+    }
+    /// The flag that cancels this run; any thread may set it at any time.
+    pub fn cancel_flag(&self) -> Arc<AtomicBool> {
+        self.cancel.clone()
+    }
+    /// Ends the run at its next step.
+    pub fn cancel(&self) {
+        self.cancel.store(true, Ordering::Relaxed);
+    }
+    /// True once cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+    /// Stops here when cancelled, reports nothing.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Cancelled`].
+    pub fn check(&self) -> Result<()> {
+        if self.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
+    }
+    /// Reports `done` of `total` (0: unknown) and stops here when cancelled.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Cancelled`].
+    pub fn step(&self, stage: &'static str, unit: &'static str, done: u64, total: u64) -> Result<()> {
+        self.step_with(stage, unit, done, total, String::new)
+    }
+    /// [`Run::step`] with a note, made only when somebody listens.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Cancelled`].
+    pub fn step_with(
+        &self,
+        stage: &'static str,
+        unit: &'static str,
+        done: u64,
+        total: u64,
+        note: impl FnOnce() -> String,
+    ) -> Result<()> {
+        if let Some(callback) = &self.progress {
+            let mut callback = callback.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            callback(&Progress { stage, unit, done, total, note: note() });
+        }
+        self.check()
+    }
+    /// Runs `work` on this run's threads; rayon inside uses them, and so does faer.
+    ///
+    /// Keep the loop that calls [`Run::step`] outside: callbacks belong on the caller's thread.
+    pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.pool.install(work)
+    }
+    /// How many threads this run has.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+}
+
+/// The thread pool of `threads` threads (0: [`default_threads`]), made at first use and kept; never rayon's global one.
+fn pool(threads: usize) -> Result<Arc<rayon::ThreadPool>> {
+    static POOLS: Mutex<Vec<(u32, Arc<rayon::ThreadPool>)>> = Mutex::new(Vec::new());
+    let threads = if threads == 0 { default_threads() } else { threads };
+    let pid = std::process::id();
+    let mut pools = POOLS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    // After a fork the threads of the parent's pools do not exist: such pools are leaked, never joined.
+    if let Some(at) = pools.iter().position(|(owner, _)| *owner != pid) {
+        for stale in pools.drain(at..) {
+            std::mem::forget(stale.1);
+        }
+    }
+    if let Some((_, pool)) = pools.iter().find(|(_, p)| p.current_num_threads() == threads) {
+        return Ok(pool.clone());
+    }
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|i| format!("causerie-{i}"))
+        .build()
+        .map_err(|e| Error::new(crate::ErrorKind::Io, format!("cannot start {threads} threads: {e}")))?;
+    let pool = Arc::new(pool);
+    pools.push((pid, pool.clone()));
+    Ok(pool)
+}
+
+/// Threads that this process may use: the least of the machine's cores, its affinity and its cgroup's CPU quota.
+pub fn default_threads() -> usize {
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    // std reads the affinity mask and the quota of cgroup v1 and v2.
+    *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get()))
+}
+
+/// How grave a log line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(i32)]
+pub enum Level {
+    /// Something failed.
+    Error = 1,
+    /// Something is not as the user will have meant it; work goes on.
+    Warn = 2,
+    /// What is being done.
+    Info = 3,
+    /// For those who look for a fault.
+    Debug = 4,
+}
+
+type LogFn = dyn Fn(Level, &str) + Send + Sync;
+static LOG: RwLock<Option<Box<LogFn>>> = RwLock::new(None);
+
+/// Sends the library's log to `callback`, from any thread; `None` silences it (the default).
+pub fn set_log(callback: Option<Box<LogFn>>) {
+    *LOG.write().unwrap_or_else(std::sync::PoisonError::into_inner) = callback;
+}
+
+/// One line to whoever listens.
+pub fn log(level: Level, text: &str) {
+    if let Some(callback) = &*LOG.read().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        callback(level, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancelled_run_stops_at_its_next_step() {
+        let run = Run::new(1).unwrap();
+        run.step("test", "units", 1, 2).unwrap();
+        run.cancel();
+        assert_eq!(run.step("test", "units", 2, 2).unwrap_err().kind(), crate::ErrorKind::Cancelled);
+    }
+
+    #[test]
+    fn pools_of_one_size_are_made_once() {
+        assert!(Arc::ptr_eq(&pool(2).unwrap(), &pool(2).unwrap()));
+        assert_eq!(Run::new(2).unwrap().threads(), 2);
+    }
+}
