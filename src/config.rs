@@ -433,7 +433,7 @@ impl Config {
         for setting in table() {
             let Some((this, key)) = setting.key.split_once('.') else { continue };
             if this != section {
-                let _ = write!(out, "{}[{this}]\n", if out.is_empty() { "" } else { "\n" });
+                let _ = writeln!(out, "{}[{this}]", if out.is_empty() { "" } else { "\n" });
                 section = this;
             }
             let _ = writeln!(out, "{key} = {}", self.get(setting.key).unwrap_or_default());

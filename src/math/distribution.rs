@@ -31,7 +31,7 @@ pub fn jensen_shannon(p: &[f64], q: &[f64]) -> Result<f64> {
         return Err(Error::invalid(format!("distributions of {} and {} masses", p.len(), q.len())));
     }
     for side in [p, q] {
-        if side.iter().any(|m| !(*m >= 0.0)) || (side.iter().sum::<f64>() - 1.0).abs() > 1e-3 {
+        if side.iter().any(|m| m.is_nan() || *m < 0.0) || (side.iter().sum::<f64>() - 1.0).abs() > 1e-3 {
             return Err(Error::invalid("not a distribution: a negative or NaN mass, or a sum that is not 1"));
         }
     }
