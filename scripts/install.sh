@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Installs what building causerie needs and this machine lacks: nothing when all is there, and then without root.
+set -euo pipefail
+
+missing=()
+command -v cmake >/dev/null || missing+=(cmake)
+command -v make >/dev/null || missing+=(make)
+command -v g++ >/dev/null || missing+=(g++)
+# bindgen loads libclang and reads clang's own headers; any version from 14 on does.
+found() { compgen -G "$1" >/dev/null; }
+if ! { found '/usr/lib/llvm-*/lib/libclang*.so*' || found '/usr/lib/*/libclang-[0-9]*.so*' || [ -n "${LIBCLANG_PATH:-}" ]; }; then
+    missing+=(libclang1-14)
+fi
+found '/usr/lib/llvm-*/lib/clang/*/include/stddef.h' || found '/usr/lib/clang/*/include/stddef.h' || missing+=(libclang-common-14-dev)
+
+if ! command -v cargo >/dev/null; then
+    echo "causerie needs cargo 1.91 or newer; install Rust (https://rustup.rs) and run this again" >&2
+    exit 1
+fi
+if [ ${#missing[@]} -eq 0 ]; then
+    exit 0
+fi
+echo "causerie builds llama.cpp; this machine lacks: ${missing[*]}"
+if ! command -v apt-get >/dev/null; then
+    echo "this is no Debian: install them by your own package manager and run this again" >&2
+    exit 1
+fi
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "as root: apt-get install --no-install-recommends ${missing[*]}" >&2
+        exit 1
+    fi
+    as_root=(sudo)
+fi
+echo "installing them with apt-get"
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
