@@ -220,8 +220,6 @@ settings! {
     run: RunConfig {
         /// Threads; 0 takes what the cgroup's CPU quota gives.
         threads: usize = 0, int(0, 4096);
-        /// Seed of everything random that has no seed of its own.
-        seed: u64 = 0, ANY;
     }
     /// Loading.
     dataset: DatasetConfig {

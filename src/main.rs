@@ -1,2 +1,26 @@
-//! The command `causerie`.
-fn main() {}
+//! The command `causerie`, over the same public API that a Rust program uses. It prints; the library never does.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let matches = cli::command().get_matches();
+    match cli::dispatch(&matches) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("causerie: {e}");
+            match e.kind() {
+                causerie::ErrorKind::Cancelled => ExitCode::from(130),
+                causerie::ErrorKind::Invalid => ExitCode::from(2),
+                causerie::ErrorKind::NotFound
+                | causerie::ErrorKind::Io
+                | causerie::ErrorKind::Format
+                | causerie::ErrorKind::Teacher
+                | causerie::ErrorKind::Memory
+                | causerie::ErrorKind::Unsupported
+                | causerie::ErrorKind::Bug => ExitCode::from(1),
+            }
+        }
+    }
+}

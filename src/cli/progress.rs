@@ -1,0 +1,104 @@
+//! Progress on the terminal: a bar per stage, or plain lines where nobody watches. Ctrl-C cancels, leaving all resumable.
+
+use causerie::run::{Level, Progress, set_log};
+use causerie::{Config, Error, ErrorKind, Result, Run};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A run that shows its progress on stderr and ends at Ctrl-C or SIGTERM (a second one ends the process at once).
+///
+/// # Errors
+/// Those of [`Run::new`].
+pub fn run_of(config: &Config) -> Result<Run> {
+    set_log(Some(Box::new(|level, text| {
+        if level <= Level::Warn {
+            eprintln!("causerie: {text}");
+        }
+    })));
+    let cancel = Arc::new(AtomicBool::new(false));
+    let flag = cancel.clone();
+    // A second run in one process (never in the command) would keep the first handler: that is what is wanted.
+    let _ = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\ncauserie: stopping; what is finished is kept (again: at once)");
+    });
+    let mut display = Display::new();
+    Ok(Run::new(config.run.threads)?.cancelled_by(cancel).on_progress(move |p| display.show(p)))
+}
+
+/// One stage at a time: a bar on a terminal, else a line at most every ten seconds.
+struct Display {
+    stage: &'static str,
+    bar: Option<ProgressBar>,
+    started: Instant,
+    last_line: Instant,
+    terminal: bool,
+}
+
+impl Display {
+    fn new() -> Display {
+        let now = Instant::now();
+        Display { stage: "", bar: None, started: now, last_line: now, terminal: std::io::stderr().is_terminal() }
+    }
+
+    fn show(&mut self, p: &Progress) {
+        if p.stage != self.stage {
+            self.stage = p.stage;
+            self.started = Instant::now();
+            self.last_line = self.started;
+            if let Some(bar) = self.bar.take() {
+                bar.finish_and_clear();
+            }
+        }
+        if self.terminal {
+            self.show_bar(p);
+        } else if self.last_line.elapsed() > Duration::from_secs(10) {
+            self.last_line = Instant::now();
+            let of = if p.total > 0 { format!(" of {}", p.total) } else { String::new() };
+            let note = if p.note.is_empty() { String::new() } else { format!(", {}", p.note) };
+            eprintln!("{}: {}{of} {} in {:.0} s{note}", p.stage, p.done, p.unit, self.started.elapsed().as_secs_f64());
+        }
+    }
+
+    fn show_bar(&mut self, p: &Progress) {
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::new(p.total);
+            let template = if p.total > 0 {
+                "{prefix:>12} [{bar:32}] {human_pos}/{human_len} {msg} · {per_sec} · {eta} left"
+            } else {
+                "{prefix:>12} {spinner} {human_pos} {msg} · {per_sec}"
+            };
+            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_prefix(p.stage);
+            bar
+        });
+        if p.total > 0 && bar.length() != Some(p.total) {
+            bar.set_length(p.total);
+        }
+        bar.set_position(p.done);
+        bar.set_message(if p.note.is_empty() { p.unit.to_string() } else { format!("{} · {}", p.unit, p.note) });
+        if p.total > 0 && p.done >= p.total {
+            bar.finish_and_clear();
+            self.bar = None;
+        }
+    }
+}
+
+/// Writes a line to stdout; a closed pipe (`causerie … | head`) ends quietly.
+///
+/// # Errors
+/// [`ErrorKind::Io`] for anything but a closed pipe.
+pub fn print(text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) => Err(Error::new(ErrorKind::Io, format!("standard output: {e}"))),
+    }
+}

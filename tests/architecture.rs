@@ -1,0 +1,152 @@
+//! The house's invariants (docs/architecture.md), each as a check over the source text.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every .rs file below `folder`, with its path from src/.
+fn sources() -> Vec<(String, String)> {
+    fn walk(folder: &Path, out: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, out);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                out.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    walk(&root, &mut paths);
+    paths.sort();
+    assert!(paths.len() > 20, "the source folder was not found");
+    paths
+        .into_iter()
+        .map(|p| {
+            let name = p.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/");
+            (name, fs::read_to_string(&p).unwrap())
+        })
+        .collect()
+}
+
+/// The lines that are code, not comments, with their numbers from 1.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().map(|(i, l)| (i + 1, l)).filter(|(_, l)| !l.trim_start().starts_with("//"))
+}
+
+/// The part of a file before its unit tests.
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
+}
+
+/// Rooms in pipeline order; a room may use those before it.
+const ROOMS: [&str; 7] = ["dataset", "embed", "select", "synthesize", "tune", "recommend", "evaluate"];
+
+/// True when `line` names the crate's module `room`: `crate::room::`, `crate::room;`, or `crate::{a, room::…}`.
+fn names(line: &str, room: &str) -> bool {
+    line.match_indices("crate::").any(|(at, _)| {
+        let rest = &line[at + "crate::".len()..];
+        rest.starts_with(&format!("{room}::")) || rest.starts_with(&format!("{room};"))
+    })
+}
+
+#[test]
+fn a_room_uses_leaves_and_earlier_rooms_only() {
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        let Some(at) = ROOMS.iter().position(|r| name.starts_with(&format!("{r}/"))) else { continue };
+        for (number, line) in code(without_tests(&text)) {
+            for later in ROOMS[at + 1..].iter().chain(&["pipeline"]) {
+                if names(line, later) {
+                    wrong.push(format!("src/{name}:{number} uses {later}: {line}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn leaves_use_no_room() {
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        let leaf = ["math/", "llama/", "transformer/", "error.rs", "run.rs", "config.rs", "artifact.rs", "gguf.rs"];
+        if !leaf.iter().any(|l| name.starts_with(l)) {
+            continue;
+        }
+        for (number, line) in code(without_tests(&text)) {
+            for room in ROOMS.iter().chain(&["pipeline"]) {
+                if names(line, room) {
+                    wrong.push(format!("src/{name}:{number} uses {room}: {line}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn unsafe_code_lives_in_llama_ffi_and_the_memory_map_alone() {
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        if name.starts_with("llama/") || name.starts_with("ffi/") || name == "transformer/map.rs" {
+            continue;
+        }
+        for (number, line) in code(&text) {
+            if line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe") {
+                wrong.push(format!("src/{name}:{number}: {line}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_the_http_teacher_can_reach_a_network() {
+    for (name, text) in sources() {
+        if name == "synthesize/http.rs" {
+            continue;
+        }
+        for (number, line) in code(without_tests(&text)) {
+            assert!(!line.contains("ureq"), "src/{name}:{number}: {line}");
+            assert!(!line.contains("TcpStream") && !line.contains("UdpSocket"), "src/{name}:{number}: {line}");
+        }
+    }
+}
+
+#[test]
+fn only_the_llama_room_names_the_bindings() {
+    for (name, text) in sources() {
+        if !name.starts_with("llama/") {
+            for (number, line) in code(&text) {
+                assert!(!line.contains("llama_cpp_sys_2"), "src/{name}:{number}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_library_prints_nothing() {
+    for (name, text) in sources() {
+        if name == "main.rs" || name.starts_with("cli/") {
+            continue;
+        }
+        for (number, line) in code(without_tests(&text)) {
+            for print in ["println!", "eprintln!", "print!(", "eprint!(", "dbg!("] {
+                assert!(!line.contains(print), "src/{name}:{number}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_dependency_is_justified() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest: toml::Table = fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
+    let reasons = fs::read_to_string(root.join("docs/dependencies.md")).unwrap();
+    for table in ["dependencies", "dev-dependencies"] {
+        for name in manifest[table].as_table().unwrap().keys() {
+            assert!(reasons.contains(&format!("`{name}`")), "docs/dependencies.md says nothing of {name}");
+        }
+    }
+}
