@@ -137,6 +137,18 @@ pub fn default_threads() -> usize {
     *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get()))
 }
 
+/// The most memory this process has held at once since the last [`reset_peak_memory`], bytes; 0 where the system does not say.
+pub fn peak_memory_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kilobytes = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).and_then(|l| l.split_whitespace().next());
+    kilobytes.and_then(|k| k.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// Starts [`peak_memory_bytes`] afresh, so that a stage's own peak can be told. Does nothing where the system cannot.
+pub fn reset_peak_memory() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
 /// How grave a log line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(i32)]

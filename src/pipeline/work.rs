@@ -1,0 +1,343 @@
+//! The work directory: which stages are finished, under which settings, at what cost; one process at a time.
+//!
+//! `work.json` is written whole after each stage. A stage counts as finished when it stands there and its artifacts
+//! stand on disk; a directory made with other settings is refused unless the caller asks to remake what differs.
+
+use crate::artifact;
+use crate::config::{Config, table};
+use crate::error::{Error, ErrorKind, Result};
+use crate::run::{self, Run};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Settings that change no artifact (speed, access, prices, caps): they may differ from run to run.
+const NEUTRAL: &[&str] = &[
+    "run.threads",
+    "dataset.max_bad_lines",
+    "synthesize.base_url",
+    "synthesize.api_key_env",
+    "synthesize.ca_file",
+    "synthesize.proxy",
+    "synthesize.timeout_ms",
+    "synthesize.retries",
+    "synthesize.in_flight",
+    "synthesize.max_requests",
+    "synthesize.max_tokens",
+    "synthesize.price_in",
+    "synthesize.price_out",
+    "recommend.top_k",
+];
+
+/// Sections in the order in which a change of theirs makes stages stale.
+const SECTIONS: &[&str] =
+    &["dataset", "embed", "select", "synthesize", "tune", "recommend", "evaluate", "pipeline"];
+
+/// What a finished stage cost and found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// The section of settings that it depends on first.
+    pub section: String,
+    /// Wall time, seconds.
+    pub seconds: f64,
+    /// Most memory held at once, bytes (0: not known).
+    pub peak_rss_bytes: u64,
+    /// One line for the report.
+    pub note: String,
+    /// Order of finishing, from 0.
+    pub order: u64,
+    /// Artifacts, relative to the directory.
+    pub artifacts: Vec<String>,
+    /// What later stages need of it, as JSON.
+    #[serde(default)]
+    pub result: serde_json::Value,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct State {
+    format: u64,
+    made_by: String,
+    settings: BTreeMap<String, String>,
+    /// Size and time of change of each file that was read.
+    inputs: BTreeMap<String, String>,
+    stages: BTreeMap<String, StageRecord>,
+}
+
+/// An open work directory. Dropping it ends the lock.
+pub struct Work {
+    dir: PathBuf,
+    state: State,
+    _lock: File,
+}
+
+impl Work {
+    /// Opens or makes `dir` for a run under `config`. `restart`: what was made with other settings is made again
+    /// (the teacher's journal stays: nothing paid for is asked twice).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a directory of other settings, another format, or one that another process works in.
+    pub fn open(dir: &Path, config: &Config, restart: bool) -> Result<Work> {
+        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
+        let lock = lock(dir)?;
+        let path = dir.join("work.json");
+        let settings = settings_of(config);
+        let inputs = inputs_of(config);
+        let mut state = match artifact::read_text(&path) {
+            Ok(text) => {
+                let format = serde_json::from_str::<serde_json::Value>(&text)
+                    .map_err(|e| Error::format(&path, 0, format!("not a causerie work directory: {e}")))?["format"]
+                    .as_u64()
+                    .unwrap_or(0);
+                if format != artifact::FORMAT {
+                    return Err(Error::invalid(format!(
+                        "{}: made by a causerie of format {format}, this one ({}) reads and writes format {}; use another directory, or the causerie that made it",
+                        dir.display(),
+                        artifact::made_by(),
+                        artifact::FORMAT
+                    )));
+                }
+                serde_json::from_str::<State>(&text).map_err(|e| Error::format(&path, 0, e))?
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => State::default(),
+            Err(e) => return Err(e),
+        };
+        if !state.stages.is_empty() {
+            let changes = changes(&state, &settings, &inputs);
+            if !changes.is_empty() {
+                if !restart {
+                    let lines: Vec<&str> = changes.iter().map(|c| c.1.as_str()).collect();
+                    return Err(Error::invalid(format!(
+                        "{}: made with other settings:\n  {}\nuse another directory, or --restart to make again what depends on them (the teacher's journal is kept)",
+                        dir.display(),
+                        lines.join("\n  ")
+                    )));
+                }
+                let first = changes.iter().map(|c| c.0).min().unwrap_or(0);
+                state.stages.retain(|_, record| {
+                    SECTIONS.iter().position(|s| *s == record.section).is_some_and(|at| at < first)
+                });
+            }
+        }
+        state.format = artifact::FORMAT;
+        state.made_by = artifact::made_by();
+        state.settings = settings;
+        state.inputs = inputs;
+        let work = Work { dir: dir.to_path_buf(), state, _lock: lock };
+        work.save()?;
+        artifact::write_atomic(&dir.join("settings.toml"), |out| {
+            out.write_all(config.to_toml().as_bytes()).map_err(|e| Error::io(dir, e))
+        })?;
+        Ok(work)
+    }
+
+    /// The path of an artifact.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Runs a stage, or passes over it when it is finished and its artifacts stand.
+    ///
+    /// `work` returns a line for the report and what later stages need.
+    ///
+    /// # Errors
+    /// Those of `work`, with the stage's name in front; the stage then does not count as finished.
+    pub fn stage(
+        &mut self,
+        name: &str,
+        section: &str,
+        artifacts: &[String],
+        run: &Run,
+        work: impl FnOnce(&Work) -> Result<(String, serde_json::Value)>,
+    ) -> Result<StageRecord> {
+        run.check()?;
+        if let Some(record) = self.state.stages.get(name)
+            && record.artifacts == artifacts
+            && artifacts.iter().all(|a| self.path(a).exists())
+        {
+            return Ok(record.clone());
+        }
+        run::log(run::Level::Info, &format!("stage {name}"));
+        run::reset_peak_memory();
+        let started = Instant::now();
+        let (note, result) = work(self).map_err(|e| e.context(name))?;
+        let order = self.state.stages.values().map(|r| r.order + 1).max().unwrap_or(0);
+        let record = StageRecord {
+            section: section.to_string(),
+            seconds: started.elapsed().as_secs_f64(),
+            peak_rss_bytes: run::peak_memory_bytes(),
+            note,
+            order,
+            artifacts: artifacts.to_vec(),
+            result,
+        };
+        self.state.stages.insert(name.to_string(), record.clone());
+        self.save()?;
+        Ok(record)
+    }
+
+    /// Finished stages in the order in which they were finished.
+    pub fn stages(&self) -> Vec<(String, StageRecord)> {
+        let mut all: Vec<_> = self.state.stages.iter().map(|(n, r)| (n.clone(), r.clone())).collect();
+        all.sort_by_key(|(_, r)| r.order);
+        all
+    }
+
+    fn save(&self) -> Result<()> {
+        let path = self.path("work.json");
+        artifact::write_atomic(&path, |out| {
+            serde_json::to_writer_pretty(out, &self.state).map_err(|e| Error::io(&path, e.into()))
+        })
+    }
+}
+
+/// Takes the directory for this process.
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| Error::io(&path, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(Error::invalid(format!("{}: another causerie is at work in this directory", dir.display())))
+        }
+        Err(std::fs::TryLockError::Error(e)) => Err(Error::io(&path, e)),
+    }
+}
+
+fn settings_of(config: &Config) -> BTreeMap<String, String> {
+    table()
+        .iter()
+        .filter(|s| !NEUTRAL.contains(&s.key))
+        .map(|s| (s.key.to_string(), config.get(s.key).unwrap_or_default()))
+        .collect()
+}
+
+/// Size and time of change of every file that the settings name.
+fn inputs_of(config: &Config) -> BTreeMap<String, String> {
+    let mut inputs = BTreeMap::new();
+    let mut add = |section: &str, path: &str| {
+        if path.is_empty() {
+            return;
+        }
+        let state = match std::fs::metadata(path) {
+            Ok(m) => {
+                let changed = m.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+                format!("{} bytes, changed {}", m.len(), changed.map_or(0, |d| d.as_millis()))
+            }
+            Err(_) => "missing".to_string(),
+        };
+        inputs.insert(format!("{section} file {path}"), state);
+    };
+    let d = &config.dataset;
+    for path in [&d.items, &d.reviews, &d.interactions] {
+        add("dataset", path);
+    }
+    for path in [&config.embed.model, &config.embed.file] {
+        add("embed", path);
+    }
+    for path in config.evaluate.conversations.iter().chain(&config.evaluate.posts) {
+        add("evaluate", path);
+    }
+    inputs
+}
+
+/// What differs: place of the section, and a line for people.
+fn changes(
+    state: &State,
+    settings: &BTreeMap<String, String>,
+    inputs: &BTreeMap<String, String>,
+) -> Vec<(usize, String)> {
+    let mut out = Vec::new();
+    let mut compare = |before: &BTreeMap<String, String>, now: &BTreeMap<String, String>| {
+        let mut keys: Vec<&String> = before.keys().chain(now.keys()).collect();
+        keys.sort();
+        keys.dedup();
+        for key in keys {
+            let (old, new) = (before.get(key), now.get(key));
+            if old != new {
+                let section = key.split(['.', ' ']).next().unwrap_or("");
+                let at = SECTIONS.iter().position(|s| *s == section).unwrap_or(0);
+                // The strategies and the budget live in `pipeline` but decide what is selected.
+                let at = if section == "pipeline" { 2 } else { at };
+                let show = |v: Option<&String>| v.map_or("not set".to_string(), String::clone);
+                out.push((at, format!("{key} was {}, is {}", show(old), show(new))));
+            }
+        }
+    };
+    compare(&state.settings, settings);
+    compare(&state.inputs, inputs);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage(work: &mut Work, name: &str, section: &str, made: &mut Vec<String>) {
+        let run = Run::new(1).unwrap();
+        let file = format!("{name}.txt");
+        work.stage(name, section, std::slice::from_ref(&file), &run, |w| {
+            made.push(name.to_string());
+            std::fs::write(w.path(&file), name).unwrap();
+            Ok((String::new(), serde_json::Value::Null))
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn finished_stages_are_passed_over_and_lost_artifacts_are_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::default();
+        let mut made = Vec::new();
+        for _ in 0..2 {
+            let mut work = Work::open(dir.path(), &config, false).unwrap();
+            stage(&mut work, "embed", "embed", &mut made);
+            stage(&mut work, "tune", "tune", &mut made);
+        }
+        assert_eq!(made, ["embed", "tune"]);
+        std::fs::remove_file(dir.path().join("tune.txt")).unwrap();
+        let mut work = Work::open(dir.path(), &config, false).unwrap();
+        stage(&mut work, "embed", "embed", &mut made);
+        stage(&mut work, "tune", "tune", &mut made);
+        assert_eq!(made, ["embed", "tune", "tune"]);
+    }
+
+    #[test]
+    fn a_directory_of_other_settings_is_refused_and_restart_remakes_only_what_depends_on_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        let mut made = Vec::new();
+        {
+            let mut work = Work::open(dir.path(), &config, false).unwrap();
+            stage(&mut work, "embed", "embed", &mut made);
+            stage(&mut work, "tune", "tune", &mut made);
+        }
+        config.set("run.threads", "1").unwrap();
+        drop(Work::open(dir.path(), &config, false).unwrap());
+        config.set("tune.epochs", "77").unwrap();
+        let e = Work::open(dir.path(), &config, false).err().unwrap();
+        assert!(e.message().contains("tune.epochs was 3, is 77"), "{e}");
+        let mut work = Work::open(dir.path(), &config, true).unwrap();
+        stage(&mut work, "embed", "embed", &mut made);
+        stage(&mut work, "tune", "tune", &mut made);
+        assert_eq!(made, ["embed", "tune", "tune"]);
+    }
+
+    #[test]
+    fn a_directory_of_another_version_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("work.json"), r#"{"format": 999}"#).unwrap();
+        let e = Work::open(dir.path(), &Config::default(), false).err().unwrap();
+        assert!(e.message().contains("format 999"), "{e}");
+        std::fs::write(dir.path().join("work.json"), "garbage").unwrap();
+        assert!(Work::open(dir.path(), &Config::default(), true).is_err());
+    }
+
+    #[test]
+    fn two_processes_do_not_share_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = Work::open(dir.path(), &Config::default(), false).unwrap();
+        assert!(Work::open(dir.path(), &Config::default(), false).is_err());
+    }
+}
