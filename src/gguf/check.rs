@@ -138,7 +138,7 @@ impl Gguf {
         Ok(())
     }
 
-    fn check_tensors(&self) -> Result<()> {
+    pub(crate) fn check_tensors(&self) -> Result<()> {
         for tensor in self.tensors() {
             // llama.cpp has no arithmetic for these as weights: integers, and the types of activations.
             if matches!(tensor.kind.name, "i8" | "i16" | "i32" | "i64" | "f64" | "q8_1" | "q8_K") {
