@@ -8,6 +8,7 @@
 pub mod artifact;
 pub mod config;
 pub mod error;
+pub mod gguf;
 #[cfg(feature = "llama")]
 pub mod llama;
 pub mod math;

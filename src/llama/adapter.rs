@@ -1,0 +1,71 @@
+//! A LoRA adapter in llama.cpp's GGUF layout.
+
+use super::{Model, backend};
+use crate::error::Result;
+use crate::gguf::Gguf;
+use llama_cpp_sys_2 as sys;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A LoRA adapter loaded for one model; applied with [`super::Context::set_adapters`]. Scale 0 and removal restore the
+/// base model exactly.
+#[derive(Clone)]
+pub struct Adapter {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    raw: std::ptr::NonNull<sys::llama_adapter_lora>,
+    /// Keeps the base model alive: the adapter points into it.
+    _model: Model,
+}
+
+// SAFETY: an adapter is only read after it was made; making and freeing happen under the setup lock.
+unsafe impl Send for Inner {}
+// SAFETY: as above.
+unsafe impl Sync for Inner {}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _lock = backend::setup();
+        // SAFETY: made by llama_adapter_lora_init and freed once; contexts that use it hold this Arc.
+        unsafe { sys::llama_adapter_lora_free(self.raw.as_ptr()) }
+    }
+}
+
+impl Adapter {
+    /// Loads the adapter at `path` for `model`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Io`]; [`crate::ErrorKind::Format`] for a broken file, one that
+    /// is no LoRA adapter, or one for another model.
+    pub fn load(model: &Model, path: &Path) -> Result<Adapter> {
+        let header = Gguf::open(path)?;
+        header.check_tensors()?;
+        for (key, wanted) in [("general.type", "adapter"), ("adapter.type", "lora")] {
+            if header.text(key)? != Some(wanted) {
+                return Err(header.bad(format!("no LoRA adapter: {key} is not {wanted:?}")));
+            }
+        }
+        if !header.float("adapter.lora.alpha")?.unwrap_or(0.0).is_finite() {
+            return Err(header.bad("adapter.lora.alpha is not finite"));
+        }
+        let (ours, base) = (header.architecture()?, model.header().architecture()?);
+        if ours != base {
+            return Err(header.bad(format!("an adapter for {ours}, the model is a {base}")));
+        }
+        let c_path = backend::c_path(path)?;
+        let _lock = backend::setup();
+        backend::complaint();
+        // SAFETY: the model is loaded and outlives the adapter (it is held below); the path is zero-ended; the lock
+        // keeps others from changing the model's list of adapters.
+        let raw = unsafe { sys::llama_adapter_lora_init(model.raw(), c_path.as_ptr()) };
+        match std::ptr::NonNull::new(raw) {
+            Some(raw) => Ok(Adapter { inner: Arc::new(Inner { raw, _model: model.clone() }) }),
+            None => Err(header.bad(format!("llama.cpp cannot load this adapter{}", backend::complaint()))),
+        }
+    }
+    pub(super) fn raw(&self) -> *mut sys::llama_adapter_lora {
+        self.inner.raw.as_ptr()
+    }
+}

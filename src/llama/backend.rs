@@ -1,0 +1,99 @@
+//! The one-time start of llama.cpp: the processor check, its log, its last words.
+
+use crate::error::{Error, Result};
+use crate::run::{Level, log};
+use llama_cpp_sys_2 as sys;
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+
+/// Held while models, contexts and adapters are made or freed: llama.cpp does not promise that these may overlap.
+static SETUP: Mutex<()> = Mutex::new(());
+/// The last complaint of llama.cpp, for the message of the error that follows it.
+static COMPLAINT: Mutex<String> = Mutex::new(String::new());
+
+/// Starts llama.cpp at the first call; later calls cost nothing.
+///
+/// # Errors
+/// [`crate::ErrorKind::Unsupported`] on a processor without AVX2, FMA, F16C and BMI2: the first instruction of
+/// llama.cpp would end the process there.
+pub(super) fn start() -> Result<()> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let missing: Vec<&str> = [
+            ("AVX2", is_x86_feature_detected!("avx2")),
+            ("FMA", is_x86_feature_detected!("fma")),
+            ("F16C", is_x86_feature_detected!("f16c")),
+            ("BMI2", is_x86_feature_detected!("bmi2")),
+        ]
+        .iter()
+        .filter(|(_, there)| !there)
+        .map(|(name, _)| *name)
+        .collect();
+        if !missing.is_empty() {
+            return Err(Error::unsupported(format!(
+                "this processor lacks {}, which llama.cpp was built for; use embed.method = \"text\" here",
+                missing.join(", ")
+            )));
+        }
+    }
+    static START: Once = Once::new();
+    START.call_once(|| {
+        // SAFETY: plain functions that store a function pointer; both callbacks live as long as the program and never
+        // unwind. The log goes through our callback, so that nothing of llama.cpp reaches stderr; the same for the
+        // message of an assertion that fails, which otherwise would start a debugger for a backtrace.
+        unsafe {
+            sys::llama_log_set(Some(on_log), std::ptr::null_mut());
+            sys::ggml_set_abort_callback(Some(on_abort));
+            sys::llama_backend_init();
+        }
+    });
+    Ok(())
+}
+
+/// The lock under which models, contexts and adapters are made and freed.
+pub(super) fn setup() -> MutexGuard<'static, ()> {
+    SETUP.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What llama.cpp last complained of, with a colon in front; empty when it said nothing.
+pub(super) fn complaint() -> String {
+    let text = std::mem::take(&mut *COMPLAINT.lock().unwrap_or_else(PoisonError::into_inner));
+    if text.is_empty() { text } else { format!(": {text}") }
+}
+
+/// A path for C.
+pub(super) fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_encoded_bytes())
+        .map_err(|_| Error::invalid(format!("{}: a path with a zero byte", path.display())))
+}
+
+unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _: *mut c_void) {
+    if text.is_null() {
+        return;
+    }
+    // SAFETY: llama.cpp passes a zero-ended text that lives for this call.
+    let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+    let text = text.trim_end();
+    if text.is_empty() || text.chars().all(|c| c == '.') {
+        return;
+    }
+    let level = match level {
+        sys::GGML_LOG_LEVEL_ERROR => {
+            text.clone_into(&mut COMPLAINT.lock().unwrap_or_else(PoisonError::into_inner));
+            Level::Warn
+        }
+        sys::GGML_LOG_LEVEL_WARN => Level::Warn,
+        _ => Level::Debug,
+    };
+    // A user's log callback that panics must not unwind through C++.
+    let _ = std::panic::catch_unwind(|| log(level, &format!("llama.cpp: {text}")));
+}
+
+unsafe extern "C" fn on_abort(message: *const c_char) {
+    if !message.is_null() {
+        // SAFETY: ggml passes a zero-ended text that lives for this call.
+        let text = unsafe { CStr::from_ptr(message) }.to_string_lossy();
+        let _ = std::panic::catch_unwind(|| log(Level::Error, &format!("llama.cpp ends the process: {text}")));
+    }
+}

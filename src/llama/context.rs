@@ -1,0 +1,405 @@
+//! A context: batches of tokens in, logits and hidden states out.
+
+use super::{Adapter, Model, Token, backend};
+use crate::error::{Error, Result};
+use crate::run::Run;
+use llama_cpp_sys_2 as sys;
+use std::ffi::{CStr, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Sequences in one batch at most (llama.cpp's `LLAMA_MAX_SEQ`).
+pub(crate) const MAX_SEQUENCES: usize = 256;
+
+/// What a context gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// Logits, to generate or to score with; no hidden states.
+    Logits,
+    /// The hidden state of every token, after the output norm.
+    None,
+    /// One row per sequence, as the model's file says (mean, first token, last token).
+    Model,
+    /// One row per sequence: the mean over its tokens.
+    Mean,
+    /// One row per sequence: its last token.
+    Last,
+}
+
+/// The sizes of a context.
+#[derive(Debug, Clone, Copy)]
+pub struct ContextOptions {
+    /// Tokens that all its sequences may have together.
+    pub tokens: usize,
+    /// Tokens in one batch at most.
+    pub batch_tokens: usize,
+    /// Sequences in one batch at most (1 to 256).
+    pub sequences: usize,
+    /// What it gives.
+    pub pooling: Pooling,
+    /// Keys and values in f32 and plain attention: hidden states exact to 2e-6 of a float reference, in place of 2e-3
+    /// with the f16 cache.
+    pub exact: bool,
+}
+
+/// Tokens for one call of [`Context::run_batch`].
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    tokens: Vec<Token>,
+    positions: Vec<i32>,
+    sequences: Vec<i32>,
+    outputs: Vec<i8>,
+}
+
+impl Batch {
+    /// Adds a token of `sequence` at `position` (from 0); `output`: its logits or hidden state are wanted.
+    pub fn push(&mut self, token: Token, position: usize, sequence: usize, output: bool) {
+        self.tokens.push(token);
+        self.positions.push(i32::try_from(position).unwrap_or(-1));
+        self.sequences.push(i32::try_from(sequence).unwrap_or(-1));
+        self.outputs.push(i8::from(output));
+    }
+    /// Number of tokens.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+    /// No tokens.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+    /// Takes all tokens out.
+    pub fn clear(&mut self) {
+        *self = Batch::default();
+    }
+}
+
+/// A model at work. One thread at a time; its arithmetic uses the threads of the run.
+pub struct Context {
+    raw: std::ptr::NonNull<sys::llama_context>,
+    model: Model,
+    adapters: Vec<Adapter>,
+    options: ContextOptions,
+    batch_tokens: usize,
+    context_tokens: usize,
+    /// Which tokens of the last batch have outputs.
+    outputs: Vec<i8>,
+    /// Which sequences the last batch had.
+    last_sequences: Vec<bool>,
+}
+
+// SAFETY: a context has no ties to the thread that made it; `&mut self` keeps its use to one thread at a time.
+unsafe impl Send for Context {}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        let _lock = backend::setup();
+        // SAFETY: made by llama_init_from_model and freed once; the model is freed after it (it is a later field's Arc).
+        unsafe { sys::llama_free(self.raw.as_ptr()) }
+    }
+}
+
+/// Ends the graph once the pooled rows are there: the language-model head behind them is a third of the work of a small
+/// model and nobody reads it. The rows are the same to the bit.
+unsafe extern "C" fn stop_after_pooling(tensor: *mut sys::ggml_tensor, ask: bool, _: *mut c_void) -> bool {
+    // SAFETY: ggml passes a live tensor; its name is a zero-ended array inside it.
+    let is_pooled = unsafe { CStr::from_ptr((*tensor).name.as_ptr()) }.to_bytes() == b"result_embd_pooled";
+    // Asked: "do you want to see it?"; then, seen: "shall I go on?".
+    if ask { is_pooled } else { !is_pooled }
+}
+
+unsafe extern "C" fn is_cancelled(flag: *mut c_void) -> bool {
+    // SAFETY: `run_batch` passes a flag that outlives the call and takes the callback away after it.
+    unsafe { &*flag.cast::<AtomicBool>() }.load(Ordering::Relaxed)
+}
+
+impl Context {
+    /// A context of `model`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for sizes of zero or above llama.cpp's bounds, and for logits of an encoder;
+    /// [`crate::ErrorKind::Format`] for a model without weights; [`crate::ErrorKind::Memory`] when llama.cpp cannot make
+    /// it.
+    pub fn new(model: &Model, options: ContextOptions, run: &Run) -> Result<Context> {
+        if model.header().is_vocabulary_only() {
+            return Err(model.header().bad("holds a vocabulary and no weights: it cannot decode"));
+        }
+        if options.pooling == Pooling::Logits && model.is_encoder() {
+            let path = model.header().path().display();
+            return Err(Error::invalid(format!("{path}: an encoder: it embeds texts, it cannot generate any")));
+        }
+        let size = |what: &str, value: usize, most: usize| {
+            u32::try_from(value)
+                .ok()
+                .filter(|_| value > 0 && value <= most)
+                .ok_or_else(|| Error::invalid(format!("a context with {value} {what}; allowed are 1 to {most}")))
+        };
+        let tokens = size("tokens", options.tokens, 1 << 24)?;
+        let batch_tokens = size("tokens per batch", options.batch_tokens, 1 << 24)?;
+        let sequences = size("sequences", options.sequences, MAX_SEQUENCES)?;
+        let threads = i32::try_from(run.threads()).unwrap_or(1);
+        let _lock = backend::setup();
+        backend::complaint();
+        // SAFETY: the parameters are llama.cpp's own defaults with plain values changed and static functions; the model
+        // is loaded and is held by the context made here.
+        let raw = unsafe {
+            let mut params = sys::llama_context_default_params();
+            params.n_ctx = tokens;
+            params.n_batch = batch_tokens;
+            // One micro-batch per batch: pooling and non-causal attention need the whole batch at once.
+            params.n_ubatch = if options.pooling == Pooling::Logits { batch_tokens.min(512) } else { batch_tokens };
+            params.n_seq_max = sequences;
+            params.n_threads = threads;
+            params.n_threads_batch = threads;
+            params.kv_unified = true;
+            params.no_perf = true;
+            params.embeddings = options.pooling != Pooling::Logits;
+            params.pooling_type = match options.pooling {
+                Pooling::Logits | Pooling::None => sys::LLAMA_POOLING_TYPE_NONE,
+                Pooling::Model => sys::LLAMA_POOLING_TYPE_UNSPECIFIED,
+                Pooling::Mean => sys::LLAMA_POOLING_TYPE_MEAN,
+                Pooling::Last => sys::LLAMA_POOLING_TYPE_LAST,
+            };
+            if options.exact {
+                params.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_DISABLED;
+                params.type_k = sys::GGML_TYPE_F32;
+                params.type_v = sys::GGML_TYPE_F32;
+            }
+            match options.pooling {
+                Pooling::Model | Pooling::Mean | Pooling::Last => params.cb_eval = Some(stop_after_pooling),
+                Pooling::Logits | Pooling::None => {}
+            }
+            sys::llama_init_from_model(model.raw(), params)
+        };
+        let Some(raw) = std::ptr::NonNull::new(raw) else {
+            return Err(Error::memory(format!(
+                "{}: llama.cpp cannot make a context of {tokens} tokens{}",
+                model.header().path().display(),
+                backend::complaint()
+            )));
+        };
+        // SAFETY: `raw` is a live context. What it really has may be less than what was asked for.
+        let (batch_tokens, context_tokens) =
+            unsafe { (sys::llama_n_batch(raw.as_ptr()) as usize, sys::llama_n_ctx_seq(raw.as_ptr()) as usize) };
+        let model = model.clone();
+        let (outputs, last_sequences) = (Vec::new(), Vec::new());
+        Ok(Context { raw, model, adapters: Vec::new(), options, batch_tokens, context_tokens, outputs, last_sequences })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+    /// Tokens in one batch at most.
+    pub fn batch_tokens(&self) -> usize {
+        self.batch_tokens
+    }
+    /// Tokens of one sequence at most.
+    pub fn context_tokens(&self) -> usize {
+        self.context_tokens
+    }
+
+    /// Applies `adapters` with their scales, in place of what was applied before; none restores the base model. Forgets
+    /// all sequences: what was computed under other adapters must not be reused.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for a scale that is not finite, or an adapter of another model.
+    pub fn set_adapters(&mut self, adapters: &[(Adapter, f32)]) -> Result<()> {
+        if adapters.iter().any(|(_, scale)| !scale.is_finite()) {
+            return Err(Error::invalid("an adapter's scale must be finite"));
+        }
+        let mut raw: Vec<_> = adapters.iter().map(|(a, _)| a.raw()).collect();
+        let mut scales: Vec<f32> = adapters.iter().map(|(_, s)| *s).collect();
+        // SAFETY: both arrays are valid for `raw.len()` entries; the adapters are held by `self` from here on.
+        let status = unsafe {
+            sys::llama_set_adapters_lora(self.raw.as_ptr(), raw.as_mut_ptr(), raw.len(), scales.as_mut_ptr())
+        };
+        if status != 0 {
+            return Err(Error::invalid(format!("llama.cpp refuses the adapters{}", backend::complaint())));
+        }
+        self.adapters = adapters.iter().map(|(a, _)| a.clone()).collect();
+        self.clear();
+        Ok(())
+    }
+
+    /// Forgets all sequences.
+    pub fn clear(&mut self) {
+        // SAFETY: a live context; encoders have no memory (null).
+        unsafe {
+            let memory = sys::llama_get_memory(self.raw.as_ptr());
+            if !memory.is_null() {
+                sys::llama_memory_clear(memory, true);
+            }
+        }
+        self.outputs.clear();
+        self.last_sequences.clear();
+    }
+
+    /// Forgets `sequence` from `position` on; false when the model cannot forget a part (recurrent models): then
+    /// [`Context::clear`] is the way.
+    pub fn forget_from(&mut self, sequence: usize, position: usize) -> bool {
+        let (Ok(sequence), Ok(position)) = (i32::try_from(sequence), i32::try_from(position)) else { return false };
+        if sequence as usize >= self.options.sequences {
+            return false;
+        }
+        // SAFETY: a live context; the sequence is within its bounds; encoders have no memory (null).
+        unsafe {
+            let memory = sys::llama_get_memory(self.raw.as_ptr());
+            !memory.is_null() && sys::llama_memory_seq_rm(memory, sequence, position, -1)
+        }
+    }
+
+    /// Makes `to` a copy of what `from` holds so far: a shared prompt is computed once.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for sequences that the context does not have.
+    pub fn copy_sequence(&mut self, from: usize, to: usize) -> Result<()> {
+        if from >= self.options.sequences || to >= self.options.sequences || from == to {
+            return Err(Error::invalid(format!("sequence {from} cannot be copied to {to}")));
+        }
+        // SAFETY: a live context; both sequences are within its bounds; encoders have no memory (null).
+        unsafe {
+            let memory = sys::llama_get_memory(self.raw.as_ptr());
+            if !memory.is_null() {
+                sys::llama_memory_seq_cp(memory, from as i32, to as i32, -1, -1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes a batch; what it gives is then read with [`Context::logits`], [`Context::hidden`] or
+    /// [`Context::pooled`].
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for an empty batch, more tokens than fit, unknown tokens or sequences;
+    /// [`crate::ErrorKind::Cancelled`]; [`crate::ErrorKind::Memory`] when the context is full.
+    pub fn run_batch(&mut self, batch: &Batch, run: &Run) -> Result<()> {
+        run.check()?;
+        self.check(batch)?;
+        let pooled = !matches!(self.options.pooling, Pooling::Logits);
+        let flag = run.cancel_flag();
+        let threads = i32::try_from(run.threads()).unwrap_or(1);
+        // llama.cpp wants arrays that it may write to.
+        let mut tokens = batch.tokens.clone();
+        let mut positions = batch.positions.clone();
+        let mut sequences = batch.sequences.clone();
+        let mut counts = vec![1i32; batch.len()];
+        let mut outputs = if pooled { vec![1; batch.len()] } else { batch.outputs.clone() };
+        let mut pointers: Vec<*mut i32> = sequences.iter_mut().map(std::ptr::from_mut).collect();
+        backend::complaint();
+        // SAFETY: all arrays have `n_tokens` entries and outlive the call; every token, position and sequence was
+        // checked; the flag outlives the callback, which is taken away before it goes.
+        let status = unsafe {
+            let context = self.raw.as_ptr();
+            sys::llama_set_n_threads(context, threads, threads);
+            sys::llama_set_abort_callback(context, Some(is_cancelled), flag.as_ptr().cast::<c_void>());
+            let raw = sys::llama_batch {
+                n_tokens: batch.len() as i32,
+                token: tokens.as_mut_ptr(),
+                embd: std::ptr::null_mut(),
+                pos: positions.as_mut_ptr(),
+                n_seq_id: counts.as_mut_ptr(),
+                seq_id: pointers.as_mut_ptr(),
+                logits: outputs.as_mut_ptr(),
+            };
+            let status = if sys::llama_get_memory(context).is_null() {
+                sys::llama_encode(context, raw)
+            } else {
+                sys::llama_decode(context, raw)
+            };
+            sys::llama_set_abort_callback(context, None, std::ptr::null_mut());
+            status
+        };
+        self.outputs.clear();
+        self.last_sequences.clear();
+        match status {
+            0 => {
+                self.outputs = outputs;
+                self.last_sequences = vec![false; self.options.sequences];
+                for sequence in &batch.sequences {
+                    if let Some(there) = self.last_sequences.get_mut(*sequence as usize) {
+                        *there = true;
+                    }
+                }
+                Ok(())
+            }
+            1 => Err(Error::memory(format!(
+                "the context of {} tokens is full; make it larger or clear it",
+                self.options.tokens
+            ))),
+            2 => Err(Error::cancelled()),
+            _ => Err(Error::invalid(format!("llama.cpp refuses a batch (status {status}){}", backend::complaint()))),
+        }
+    }
+
+    fn check(&self, batch: &Batch) -> Result<()> {
+        if batch.is_empty() {
+            return Err(Error::invalid("a batch without tokens"));
+        }
+        if batch.len() > self.batch_tokens {
+            return Err(Error::invalid(format!("a batch of {} tokens, at most {}", batch.len(), self.batch_tokens)));
+        }
+        if let Some(token) = batch.tokens.iter().find(|t| !self.model.knows(**t)) {
+            return Err(Error::invalid(format!("token {token} is not in the vocabulary")));
+        }
+        if let Some(p) = batch.positions.iter().find(|p| **p < 0 || **p as usize >= self.context_tokens) {
+            return Err(Error::invalid(format!("position {p} in a context of {} tokens", self.context_tokens)));
+        }
+        if let Some(s) = batch.sequences.iter().find(|s| **s < 0 || **s as usize >= self.options.sequences) {
+            return Err(Error::invalid(format!("sequence {s} of {}", self.options.sequences)));
+        }
+        if self.model.is_encoder() {
+            let learned = self.model.trained_context();
+            if let Some(p) = batch.positions.iter().find(|p| **p as usize >= learned) {
+                return Err(Error::invalid(format!("position {p}: the model knows {learned}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Logits after token `i` of the last batch: `[vocabulary]`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] when that token's output was not asked for, or the context gives no logits.
+    pub fn logits(&mut self, i: usize) -> Result<&[f32]> {
+        if self.options.pooling != Pooling::Logits || self.outputs.get(i).is_none_or(|o| *o == 0) {
+            return Err(Error::invalid(format!("no logits were asked of token {i}")));
+        }
+        // SAFETY: token `i` of the last batch has an output, checked above.
+        let row = unsafe { sys::llama_get_logits_ith(self.raw.as_ptr(), i as i32) };
+        self.row(row, self.model.vocabulary())
+    }
+
+    /// Hidden state of token `i` of the last batch, after the output norm: `[width]`. Only with [`Pooling::None`].
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] when there is none.
+    pub fn hidden(&mut self, i: usize) -> Result<&[f32]> {
+        if self.options.pooling != Pooling::None || i >= self.outputs.len() {
+            return Err(Error::invalid(format!("no hidden state was asked of token {i}")));
+        }
+        // SAFETY: in this mode every token of the batch has an output, and `i` is one of them.
+        let row = unsafe { sys::llama_get_embeddings_ith(self.raw.as_ptr(), i as i32) };
+        self.row(row, self.model.width())
+    }
+
+    /// Pooled row of `sequence` of the last batch: `[width]`. Only in the pooled modes.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] when there is none.
+    pub fn pooled(&mut self, sequence: usize) -> Result<&[f32]> {
+        let pooled = matches!(self.options.pooling, Pooling::Model | Pooling::Mean | Pooling::Last);
+        if !pooled || self.last_sequences.get(sequence) != Some(&true) {
+            return Err(Error::invalid(format!("no pooled row of sequence {sequence}")));
+        }
+        // SAFETY: the sequence was in the last batch, checked above.
+        let row = unsafe { sys::llama_get_embeddings_seq(self.raw.as_ptr(), sequence as i32) };
+        self.row(row, self.model.width())
+    }
+
+    fn row(&self, row: *const f32, length: usize) -> Result<&[f32]> {
+        if row.is_null() {
+            return Err(Error::bug(format!("llama.cpp gives no row{}", backend::complaint())));
+        }
+        // SAFETY: llama.cpp's row holds `length` values and stays until the next batch, which needs `&mut self`.
+        Ok(unsafe { std::slice::from_raw_parts(row, length) })
+    }
+}
