@@ -281,6 +281,10 @@ settings! {
         weight: f64 = 0.5, num(0.0, 1.0);
         /// Rounds of K-means at most.
         kmeans_iterations: usize = 50, int(1, 100_000);
+        /// At most this many seeds of one item; 0: no cap.
+        max_per_item: usize = 0, ANY;
+        /// At most this many seeds of one user; 0: no cap.
+        max_per_user: usize = 0, ANY;
         /// Seed of K-means and of the random strategy.
         seed: u64 = 0, ANY;
     }

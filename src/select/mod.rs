@@ -1,6 +1,36 @@
-//! Room 3, select: embeddings → seed rows, most informative first (paper §3.2).
+//! Room 3, select: embeddings → seed rows, most informative first (paper §3.2, §4.5, §4.6).
+//!
+//! [`select`] is the whole room; [`select_with`] adds terms (centres from outside, rows forced in or out, caps, earlier
+//! picks) and a report. One idea a file:
+//! [`aware`] the blocks of the metadata- and user-aware strategies · [`field`] which rows may be picked ·
+//! [`greedy`] the loop that every strategy shares · [`kmeans`], [`soft`] centres and p_ij · [`js`], [`fisher`] the
+//! strategies · [`twin`] the same two written plainly, the tests' oracle.
 
+pub mod aware;
+pub mod field;
+pub mod fisher;
+pub mod greedy;
+pub mod js;
+pub mod kmeans;
+mod lanes;
+mod report;
+pub mod soft;
+pub mod twin;
+
+#[cfg(test)]
+mod tests;
+
+pub use field::Terms;
+pub use report::{Report, Spread};
+
+use crate::artifact;
+use crate::config::SelectConfig;
+use crate::error::{Error, Result};
+use crate::math::{Matrix, Random};
+use crate::run::{self, Level, Run};
+use field::Field;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// One selected row, as a line of `selection.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,4 +48,220 @@ pub struct Pick {
 pub struct Selection {
     /// The picks in order.
     pub picks: Vec<Pick>,
+}
+
+impl Selection {
+    /// The rows in order of rank.
+    pub fn rows(&self) -> Vec<u64> {
+        self.picks.iter().map(|p| p.row).collect()
+    }
+    /// Writes `selection.jsonl`, all or nothing: one line a pick, `{"rank":0,"row":17,"gain":1.25}`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Io`].
+    pub fn save(&self, path: &Path) -> Result<()> {
+        artifact::write_jsonl(path, &self.picks)
+    }
+    /// Reads what [`Selection::save`] wrote.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`]; [`crate::ErrorKind::Format`] when a line is no pick, ranks do not count from 0,
+    /// a row stands twice or a gain is not finite.
+    pub fn load(path: &Path) -> Result<Selection> {
+        let mut picks: Vec<Pick> = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        artifact::for_each_line(path, |line, text| {
+            let pick: Pick = serde_json::from_str(text).map_err(|e| Error::format(path, line, e))?;
+            if pick.rank != picks.len() as u64 {
+                let cause = format!("rank {} where {} is due; the file was edited or cut", pick.rank, picks.len());
+                return Err(Error::format(path, line, cause));
+            }
+            if !pick.gain.is_finite() {
+                return Err(Error::format(path, line, "the gain is not finite"));
+            }
+            if !seen.insert(pick.row) {
+                return Err(Error::format(path, line, format!("row {} stands here a second time", pick.row)));
+            }
+            picks.push(pick);
+            Ok(())
+        })?;
+        Ok(Selection { picks })
+    }
+}
+
+/// A selection and what there is to say about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Selected {
+    /// The picks.
+    pub selection: Selection,
+    /// Objective, certificate, and the settings that made it.
+    pub report: Report,
+}
+
+/// Selects `config.budget` rows of `x` by `config.strategy`.
+///
+/// `x`: `[rows, dim]`, used as given by `js` and `fisher`; the aware strategies (`metadata_*`, `user_*`) normalise the rows of
+/// `x` and of `features` (`[rows, any]`) and weigh them: z = [sqrt(1-w) x ; sqrt(w) f], w = `config.weight`.
+/// The same arguments give the same picks, whatever the number of threads; ties go to the lowest row.
+///
+/// # Errors
+/// [`crate::ErrorKind::Invalid`]: no rows, a row of zeros, NaN or infinities (the row is named), features that are
+/// missing or do not fit. [`crate::ErrorKind::Cancelled`].
+pub fn select(x: &Matrix, features: Option<&Matrix>, config: &SelectConfig, run: &Run) -> Result<Selection> {
+    Ok(select_with(x, features, &Terms::default(), config, run)?.selection)
+}
+
+/// [`select`] on further terms, and with a report.
+///
+/// # Errors
+/// Those of [`select`]; [`crate::ErrorKind::Invalid`] when the terms name rows that are not there or contradict one another.
+pub fn select_with(
+    x: &Matrix,
+    features: Option<&Matrix>,
+    terms: &Terms,
+    config: &SelectConfig,
+    run: &Run,
+) -> Result<Selected> {
+    check(x, config, run)?;
+    let mut field = Field::new(x.rows(), terms, config)?;
+    let mut report = Report::new(x, config);
+    let method = Method::of(&config.strategy)?;
+    let blocks = match (method.aware, features) {
+        (false, _) => None,
+        (true, Some(features)) => Some(run.install(|| aware::blocks(x, features, config.weight))?),
+        (true, None) => {
+            return Err(Error::invalid(format!(
+                "select: strategy {} needs a feature matrix beside the embeddings; none was given",
+                config.strategy
+            )));
+        }
+    };
+    let x = blocks.as_ref().unwrap_or(x);
+    let budget = budget(&field, config.budget);
+    let picks = match method.kind {
+        Kind::Random => random(&mut field, budget, config.seed, run)?,
+        Kind::Js => {
+            let centers = match terms.centers {
+                Some(given) => given.clone(),
+                None => {
+                    let fitted = kmeans::kmeans(x, &kmeans::Options::of(config), run)?;
+                    report.inertia = Some(fitted.inertia);
+                    report.kmeans_iterations = Some(fitted.iterations);
+                    fitted.centers
+                }
+            };
+            let p = soft::assign(x, &centers, config.temperature, run)?;
+            report.js(&p, config);
+            let mut engine = js::Js::new(&p, config.lambda, run);
+            greedy::run(&mut engine, &mut field, budget, run)?
+        }
+        Kind::Fisher => {
+            let mut engine = fisher::Fisher::new(x, run)?;
+            let picks = greedy::run(&mut engine, &mut field, budget, run)?;
+            let objective: f64 = picks.iter().map(|p| p.gain).sum();
+            report.certify(objective, engine.upper_bound(objective, &picks, &field));
+            picks
+        }
+    };
+    report.finish(&picks);
+    Ok(Selected { selection: Selection { picks }, report })
+}
+
+/// Continues `earlier` to `config.budget` picks in all: the result is the one of asking for that budget at once, when
+/// matrix, settings and terms are the same. The earlier picks are not checked against the settings that made them.
+///
+/// # Errors
+/// Those of [`select_with`].
+pub fn extend(
+    earlier: &Selection,
+    x: &Matrix,
+    features: Option<&Matrix>,
+    terms: &Terms,
+    config: &SelectConfig,
+    run: &Run,
+) -> Result<Selected> {
+    let done = earlier.picks.len();
+    if done >= config.budget {
+        let mut report = Report::new(x, config);
+        let picks = earlier.picks[..config.budget].to_vec();
+        report.finish(&picks);
+        return Ok(Selected { selection: Selection { picks }, report });
+    }
+    let mut already = terms.already.to_vec();
+    already.extend(earlier.picks.iter().map(|p| p.row));
+    let forced: Vec<u64> = terms.forced.iter().copied().filter(|row| !already.contains(row)).collect();
+    let terms = Terms { already: &already, forced: &forced, ..*terms };
+    let rest = SelectConfig { budget: config.budget - done, ..config.clone() };
+    let mut more = select_with(x, features, &terms, &rest, run)?;
+    let mut picks = earlier.picks.clone();
+    picks.extend(more.selection.picks.drain(..).map(|p| Pick { rank: p.rank + done as u64, ..p }));
+    more.report.extended(&picks, config.budget);
+    Ok(Selected { selection: Selection { picks }, report: more.report })
+}
+
+fn check(x: &Matrix, config: &SelectConfig, run: &Run) -> Result<()> {
+    if x.rows() == 0 || x.dim() == 0 {
+        return Err(Error::invalid("select: the embeddings hold no rows; import and embed some reviews first"));
+    }
+    if x.rows() > u32::MAX as usize {
+        return Err(Error::invalid(format!("select: {} rows; at most {} fit", x.rows(), u32::MAX)));
+    }
+    if config.budget == 0 {
+        return Err(Error::invalid("select.budget must be at least 1"));
+    }
+    run.install(|| x.check_rows("select: embeddings"))
+}
+
+/// The budget that can be met: a larger one selects all, with a warning.
+fn budget(field: &Field, asked: usize) -> usize {
+    let open = field.capacity();
+    if asked > open {
+        let text = format!("select: a budget of {asked}, but only {open} rows can be selected: all of them are");
+        run::log(Level::Warn, &text);
+    }
+    asked.min(open)
+}
+
+enum Kind {
+    Random,
+    Js,
+    Fisher,
+}
+
+struct Method {
+    kind: Kind,
+    aware: bool,
+}
+
+impl Method {
+    fn of(strategy: &str) -> Result<Method> {
+        let (kind, aware) = match strategy {
+            "random" => (Kind::Random, false),
+            "js" => (Kind::Js, false),
+            "fisher" => (Kind::Fisher, false),
+            "metadata_js" | "user_js" => (Kind::Js, true),
+            "metadata_fisher" | "user_fisher" => (Kind::Fisher, true),
+            other => return Err(Error::invalid(format!("select: unknown strategy {other}"))),
+        };
+        Ok(Method { kind, aware })
+    }
+}
+
+/// RANDOM_UNIFORM: a prefix of one shuffle of all rows, so that a larger budget continues a smaller one.
+fn random(field: &mut Field, budget: usize, seed: u64, run: &Run) -> Result<Vec<Pick>> {
+    let mut picks: Vec<Pick> = Vec::with_capacity(budget);
+    let forced = field.forced().to_vec();
+    let mut order: Vec<u32> = (0..field.rows() as u32).collect();
+    Random::new(seed, b"select random").shuffle(&mut order);
+    for row in forced.into_iter().chain(order.into_iter().map(|row| row as usize)) {
+        if picks.len() == budget {
+            break;
+        }
+        if field.allows(row) || (picks.len() < field.forced().len() && field.forced().contains(&row)) {
+            field.take(row);
+            picks.push(Pick { rank: picks.len() as u64, row: row as u64, gain: 0.0 });
+        }
+    }
+    run.step("select", "picks", picks.len() as u64, budget as u64)?;
+    Ok(picks)
 }
