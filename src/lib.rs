@@ -24,6 +24,9 @@ pub mod tune;
 pub mod recommend;
 pub mod evaluate;
 
+#[cfg(test)]
+mod testing;
+
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use run::Run;

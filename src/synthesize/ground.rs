@@ -556,7 +556,7 @@ mod tests {
     }
 
     fn real_catalogue(file: &str) -> Option<Items> {
-        let path = crate::synthesize::testing::shared(file)?;
+        let path = crate::testing::shared(file)?;
         let rows: Vec<serde_json::Value> = crate::artifact::read_jsonl(&path).unwrap();
         let mut dataset = Dataset::default();
         for (i, row) in rows.iter().enumerate() {

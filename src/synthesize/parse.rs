@@ -707,7 +707,7 @@ mod tests {
 
     #[test]
     fn all_real_answers_give_their_titles_as_the_reference_read_them() {
-        let Some(path) = crate::synthesize::testing::shared("data/llm_outputs/gpt4_inspired.jsonl") else { return };
+        let Some(path) = crate::testing::shared("data/llm_outputs/gpt4_inspired.jsonl") else { return };
         let rows: Vec<Value> = crate::artifact::read_jsonl(&path).unwrap();
         assert_eq!(rows.len(), 228);
         let mut differ = std::collections::BTreeSet::new();
