@@ -223,12 +223,14 @@ settings! {
     }
     /// Loading.
     dataset: DatasetConfig {
-        /// Items file (JSON lines; .gz and .zst too).
+        /// Items file (JSON lines, or `movies.csv` of MovieLens; .gz and .zst too). Empty: items are made of the ids in use.
         items: String = String::new(), ANY;
-        /// Reviews file.
+        /// Reviews file (JSON lines).
         reviews: String = String::new(), ANY;
-        /// Interactions file.
+        /// Interactions file (CSV with a line of column names, or JSON lines).
         interactions: String = String::new(), ANY;
+        /// `tags.csv` of MovieLens: the most frequent tags of a film become its keywords.
+        tags: String = String::new(), ANY;
         /// The files' format.
         format: String = "causerie".into(), Bounds::Choices(&["causerie", "amazon2023", "amazon2018", "movielens"]);
         /// Bad lines that are reported and passed over before an import stops and keeps what was there before.

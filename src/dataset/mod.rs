@@ -1,9 +1,35 @@
 //! Room 1, load: files → items, reviews, interactions, conversations (paper §3.1: D = {(m_i, r_i, u_i, a_i)}).
 
+mod clean;
+mod column;
 mod conversation;
+mod formats;
+mod import;
+#[cfg(test)]
+mod import_tests;
+mod lines;
+mod loose;
+mod store;
 mod table;
 mod text;
 
-pub use conversation::{Conversation, ItemName, Post, Role, Turn};
+pub use conversation::{Conversation, ItemName, Post, Role, Turn, load_conversations, load_item_names, load_posts};
+pub use formats::Format;
+pub use import::{ImportReport, import};
 pub use table::{Dataset, Interaction, Item, Items, NONE, Review, Summary};
 pub use text::TextColumn;
+
+/// A file of the shared real data, or none where it is absent: then the test says so and is skipped, but for CI, where that
+/// is a failure.
+#[cfg(test)]
+pub(crate) fn shared_file(name: &str) -> Option<std::path::PathBuf> {
+    let root = std::env::var_os("CAUSERIE_SHARED")
+        .map_or_else(|| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), std::path::PathBuf::from);
+    let path = root.join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} is missing", path.display());
+    eprintln!("skipped: {} is missing", path.display());
+    None
+}

@@ -1,8 +1,8 @@
 //! The seed data in memory: columns, no allocation per row.
 
+use super::column::{Column, RowIndex};
 use super::text::TextColumn;
 use crate::error::{Error, Result};
-use std::collections::HashMap;
 
 /// "No user", "no item" in index columns.
 pub const NONE: u32 = u32::MAX;
@@ -66,15 +66,36 @@ const SEPARATOR: char = '\u{1f}';
 /// The catalogue.
 #[derive(Debug, Clone, Default)]
 pub struct Items {
-    ids: TextColumn,
-    titles: TextColumn,
-    years: Vec<u16>,
-    genres: TextColumn,
-    creators: TextColumn,
-    keywords: TextColumn,
-    descriptions: TextColumn,
-    prices: Vec<f32>,
-    index: HashMap<Box<str>, u32>,
+    pub(super) ids: TextColumn,
+    pub(super) titles: TextColumn,
+    /// 0: unknown.
+    pub(super) years: Column<u16>,
+    pub(super) genres: TextColumn,
+    pub(super) creators: TextColumn,
+    pub(super) keywords: TextColumn,
+    pub(super) descriptions: TextColumn,
+    /// NaN: unknown.
+    pub(super) prices: Column<f32>,
+    pub(super) index: RowIndex,
+}
+
+/// The entries of a list as one text. Empty entries are left out: they cannot be told from no entry.
+fn join(parts: &[String]) -> String {
+    let mut out = String::new();
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        if !out.is_empty() {
+            out.push(SEPARATOR);
+        }
+        out.extend(part.chars().map(|c| if c == SEPARATOR { ' ' } else { c }));
+    }
+    out
+}
+
+/// Row numbers are 32 bits wide, and the last one means "none".
+fn next_row(rows: usize, what: &str) -> Result<u32> {
+    u32::try_from(rows).ok().filter(|row| *row != NONE).ok_or_else(|| {
+        Error::new(crate::ErrorKind::Unsupported, format!("more than {} {what} do not fit one dataset", NONE - 1))
+    })
 }
 
 fn list(text: &str) -> impl Iterator<Item = &str> {
@@ -100,7 +121,7 @@ impl Items {
     }
     /// Year of item `i`.
     pub fn year(&self, i: usize) -> Option<u16> {
-        Some(self.years[i]).filter(|y| *y != 0)
+        Some(self.years.at(i)).filter(|y| *y != 0)
     }
     /// Genres of item `i`.
     pub fn genres(&self, i: usize) -> impl Iterator<Item = &str> {
@@ -120,7 +141,7 @@ impl Items {
     }
     /// Price of item `i`.
     pub fn price(&self, i: usize) -> Option<f32> {
-        Some(self.prices[i]).filter(|p| !p.is_nan())
+        Some(self.prices.at(i)).filter(|p| !p.is_nan())
     }
     /// `Title (1999)`, or the title alone, or the id when there is no title.
     pub fn name(&self, i: usize) -> String {
@@ -147,7 +168,7 @@ impl Items {
     }
     /// The row of the item with this id.
     pub fn find(&self, id: &str) -> Option<u32> {
-        self.index.get(id).copied()
+        self.index.find(&self.ids, id)
     }
     /// Row `i` as it was added.
     pub fn get(&self, i: usize) -> Item {
@@ -170,20 +191,23 @@ impl Items {
 pub struct Dataset {
     /// The catalogue.
     pub items: Items,
-    review_items: Vec<u32>,
-    review_users: Vec<u32>,
-    review_ratings: Vec<f32>,
-    review_titles: TextColumn,
-    review_texts: TextColumn,
-    review_timestamps: Vec<i64>,
-    review_helpful: Vec<u32>,
-    /// Interactions: users `[interactions]`, rows of [`Dataset::user_id`].
-    interaction_users: Vec<u32>,
-    interaction_items: Vec<u32>,
-    interaction_ratings: Vec<f32>,
-    interaction_timestamps: Vec<i64>,
-    users: TextColumn,
-    user_index: HashMap<Box<str>, u32>,
+    /// Rows of [`Items`].
+    pub(super) review_items: Column<u32>,
+    /// Rows of `users`, or [`NONE`].
+    pub(super) review_users: Column<u32>,
+    /// NaN: none.
+    pub(super) review_ratings: Column<f32>,
+    pub(super) review_titles: TextColumn,
+    pub(super) review_texts: TextColumn,
+    /// `i64::MIN`: none.
+    pub(super) review_timestamps: Column<i64>,
+    pub(super) review_helpful: Column<u32>,
+    pub(super) interaction_users: Column<u32>,
+    pub(super) interaction_items: Column<u32>,
+    pub(super) interaction_ratings: Column<f32>,
+    pub(super) interaction_timestamps: Column<i64>,
+    pub(super) users: TextColumn,
+    pub(super) user_index: RowIndex,
 }
 
 impl Dataset {
@@ -195,14 +219,13 @@ impl Dataset {
         if item.id.is_empty() {
             return Err(Error::invalid("an item without an id"));
         }
-        if self.items.index.contains_key(item.id.as_str()) {
+        if self.items.find(&item.id).is_some() {
             return Err(Error::invalid(format!("item {} is there already", item.id)));
         }
-        let row = self.items.len() as u32;
-        let join = |parts: &[String]| parts.join(&SEPARATOR.to_string());
+        let row = next_row(self.items.len(), "items")?;
         let items = &mut self.items;
-        items.index.insert(item.id.as_str().into(), row);
         items.ids.push(&item.id);
+        items.index.insert(&items.ids, row);
         items.titles.push(&item.title);
         items.years.push(item.year.unwrap_or(0));
         items.genres.push(&join(&item.genres));
@@ -215,10 +238,14 @@ impl Dataset {
     /// Adds a review of a known item.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::NotFound`] for an unknown item.
+    /// [`crate::ErrorKind::NotFound`] for an unknown item; nothing is added then.
     pub fn add_review(&mut self, review: &Review) -> Result<()> {
         let item = self.item_row(&review.item)?;
-        let user = review.user.as_deref().map_or(NONE, |user| self.user_row(user));
+        next_row(self.reviews(), "reviews")?;
+        let user = match review.user.as_deref() {
+            Some(user) => self.user_row(user)?,
+            None => NONE,
+        };
         self.review_items.push(item);
         self.review_users.push(user);
         self.review_ratings.push(review.rating10.unwrap_or(f32::NAN));
@@ -231,10 +258,10 @@ impl Dataset {
     /// Adds an interaction with a known item.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::NotFound`] for an unknown item.
+    /// [`crate::ErrorKind::NotFound`] for an unknown item; nothing is added then.
     pub fn add_interaction(&mut self, interaction: &Interaction) -> Result<()> {
         let item = self.item_row(&interaction.item)?;
-        let user = self.user_row(&interaction.user);
+        let user = self.user_row(&interaction.user)?;
         self.interaction_users.push(user);
         self.interaction_items.push(item);
         self.interaction_ratings.push(interaction.rating10.unwrap_or(f32::NAN));
@@ -244,14 +271,18 @@ impl Dataset {
     fn item_row(&self, id: &str) -> Result<u32> {
         self.items.find(id).ok_or_else(|| Error::not_found(format!("item {id:?} is not in the catalogue")))
     }
-    fn user_row(&mut self, id: &str) -> u32 {
-        if let Some(&row) = self.user_index.get(id) {
-            return row;
+    fn user_row(&mut self, id: &str) -> Result<u32> {
+        if let Some(row) = self.user_index.find(&self.users, id) {
+            return Ok(row);
         }
-        let row = self.users.len() as u32;
+        let row = next_row(self.users.len(), "users")?;
         self.users.push(id);
-        self.user_index.insert(id.into(), row);
-        row
+        self.user_index.insert(&self.users, row);
+        Ok(row)
+    }
+    /// The row of the user with this id.
+    pub fn find_user(&self, id: &str) -> Option<u32> {
+        self.user_index.find(&self.users, id)
     }
     /// Number of reviews.
     pub fn reviews(&self) -> usize {
@@ -271,15 +302,15 @@ impl Dataset {
     }
     /// Item row of review `r`.
     pub fn review_item(&self, r: usize) -> usize {
-        self.review_items[r] as usize
+        self.review_items.at(r) as usize
     }
     /// User row of review `r`.
     pub fn review_user(&self, r: usize) -> Option<usize> {
-        Some(self.review_users[r]).filter(|u| *u != NONE).map(|u| u as usize)
+        Some(self.review_users.at(r)).filter(|u| *u != NONE).map(|u| u as usize)
     }
     /// Rating of review `r`, 1 to 10.
     pub fn review_rating10(&self, r: usize) -> Option<f32> {
-        Some(self.review_ratings[r]).filter(|v| !v.is_nan())
+        Some(self.review_ratings.at(r)).filter(|v| !v.is_nan())
     }
     /// Headline of review `r`.
     pub fn review_title(&self, r: usize) -> &str {
@@ -291,16 +322,16 @@ impl Dataset {
     }
     /// Time of review `r`, milliseconds since 1970.
     pub fn review_timestamp_ms(&self, r: usize) -> Option<i64> {
-        Some(self.review_timestamps[r]).filter(|t| *t != i64::MIN)
+        Some(self.review_timestamps.at(r)).filter(|t| *t != i64::MIN)
     }
     /// Helpful votes of review `r`.
     pub fn review_helpful(&self, r: usize) -> u32 {
-        self.review_helpful[r]
+        self.review_helpful.at(r)
     }
     /// Review rows of every item: `[items]` lists, each in ascending order.
     pub fn reviews_by_item(&self) -> Vec<Vec<u32>> {
         let mut lists = vec![Vec::new(); self.items.len()];
-        for (row, &item) in self.review_items.iter().enumerate() {
+        for (row, item) in self.review_items.iter().enumerate() {
             lists[item as usize].push(row as u32);
         }
         lists
@@ -308,16 +339,16 @@ impl Dataset {
     /// Interaction `n`: user row, item row, rating 1 to 10, time in ms.
     pub fn interaction(&self, n: usize) -> (usize, usize, Option<f32>, Option<i64>) {
         (
-            self.interaction_users[n] as usize,
-            self.interaction_items[n] as usize,
-            Some(self.interaction_ratings[n]).filter(|v| !v.is_nan()),
-            Some(self.interaction_timestamps[n]).filter(|t| *t != i64::MIN),
+            self.interaction_users.at(n) as usize,
+            self.interaction_items.at(n) as usize,
+            Some(self.interaction_ratings.at(n)).filter(|v| !v.is_nan()),
+            Some(self.interaction_timestamps.at(n)).filter(|t| *t != i64::MIN),
         )
     }
     /// What an import prints.
     pub fn summary(&self) -> Summary {
         let mut per_item = vec![0u64; self.items.len()];
-        for &item in &self.review_items {
+        for item in self.review_items.iter() {
             per_item[item as usize] += 1;
         }
         let rich = per_item.iter().filter(|n| **n >= 3).count();

@@ -1,0 +1,254 @@
+//! A file as blocks of whole lines: one batch is parsed on the run's threads while the next is being read; the rows come
+//! back in the file's order, whatever the number of threads.
+
+use crate::artifact;
+use crate::error::{Error, Result};
+use crate::run::Run;
+use rayon::prelude::*;
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+
+/// Bytes per block. Small, because [`BATCH_BLOCKS`] of them are held twice, raw and parsed.
+const BLOCK_BYTES: usize = 256 << 10;
+/// Blocks parsed at once.
+const BATCH_BLOCKS: usize = 8;
+/// A longer line is no row of any of our formats; it is passed over without being held.
+const LINE_BYTES: usize = 16 << 20;
+
+/// Whole lines.
+struct Block {
+    bytes: Vec<u8>,
+    /// Number of the first line, from 1.
+    first_line: u64,
+    /// In place of its lines: one line longer than [`LINE_BYTES`].
+    oversized: bool,
+}
+
+/// What a line gave: a row, or the cause why not.
+pub(super) type Parsed<T> = std::result::Result<T, String>;
+
+struct BlockReader {
+    path: PathBuf,
+    input: Box<dyn BufRead + Send>,
+    /// The beginning of a line whose end has not been read yet.
+    rest: Vec<u8>,
+    next_line: u64,
+    ended: bool,
+}
+
+impl BlockReader {
+    /// Appends what comes next to `bytes`, about a block; false at the end of the file.
+    fn fill(&mut self, bytes: &mut Vec<u8>) -> Result<bool> {
+        let before = bytes.len();
+        let wanted = (bytes.len() / BLOCK_BYTES + 1) * BLOCK_BYTES;
+        while bytes.len() < wanted {
+            let piece = match self.input.fill_buf() {
+                Ok(piece) => piece,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(artifact::truncated(&self.path, e)),
+            };
+            if piece.is_empty() {
+                self.ended = true;
+                break;
+            }
+            let used = piece.len().min(wanted - bytes.len());
+            bytes.extend_from_slice(&piece[..used]);
+            self.input.consume(used);
+        }
+        Ok(bytes.len() > before)
+    }
+    fn next(&mut self) -> Result<Option<Block>> {
+        let mut bytes = Vec::with_capacity(BLOCK_BYTES);
+        bytes.append(&mut self.rest);
+        let mut oversized = false;
+        loop {
+            let from = bytes.len();
+            if self.ended || !self.fill(&mut bytes)? {
+                break;
+            }
+            if let Some(at) = bytes[from..].iter().rposition(|b| *b == b'\n') {
+                self.rest.extend_from_slice(&bytes[from + at + 1..]);
+                bytes.truncate(from + at + 1);
+                break;
+            }
+            if bytes.len() > LINE_BYTES {
+                oversized = true;
+                bytes.clear();
+            }
+        }
+        if oversized {
+            // What was kept of it ends the long line; lines after its end go back to be read.
+            match bytes.iter().position(|b| *b == b'\n') {
+                Some(at) => {
+                    let mut rest = bytes.split_off(at + 1);
+                    rest.append(&mut self.rest);
+                    self.rest = rest;
+                }
+                None => bytes.clear(),
+            }
+            let block = Block { bytes: Vec::new(), first_line: self.next_line, oversized };
+            self.next_line += 1;
+            return Ok(Some(block));
+        }
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let block = Block { first_line: self.next_line, oversized, bytes };
+        self.next_line += block.bytes.iter().filter(|b| **b == b'\n').count() as u64;
+        Ok(Some(block))
+    }
+    fn batch(&mut self) -> Result<Vec<Block>> {
+        let mut blocks = Vec::new();
+        while blocks.len() < BATCH_BLOCKS {
+            match self.next()? {
+                Some(block) => blocks.push(block),
+                None => break,
+            }
+        }
+        Ok(blocks)
+    }
+}
+
+/// One line as text, without its end, without a byte order mark.
+fn line_text(bytes: &[u8], number: u64) -> Parsed<&str> {
+    let line =
+        std::str::from_utf8(bytes).map_err(|e| format!("not UTF-8 (byte {} of the line)", e.valid_up_to() + 1))?;
+    let line = if number == 1 { line.trim_start_matches('\u{feff}') } else { line };
+    Ok(line.trim_end_matches(['\n', '\r']))
+}
+
+fn parse_block<T>(block: &Block, parse: &impl Fn(&str) -> Parsed<T>) -> Vec<(u64, Parsed<T>)> {
+    if block.oversized {
+        return vec![(block.first_line, Err(format!("a line of more than {} MiB", LINE_BYTES >> 20)))];
+    }
+    let lines = block.bytes.split_inclusive(|b| *b == b'\n').zip(block.first_line..);
+    lines
+        .filter_map(|(bytes, number)| match line_text(bytes, number) {
+            Ok(line) if line.trim().is_empty() => None,
+            Ok(line) => Some((number, parse(line))),
+            Err(cause) => Some((number, Err(cause))),
+        })
+        .collect()
+}
+
+/// Calls `sink` on this thread with every line that is not blank, in order: its number from 1, and what `parse` made of it
+/// on the run's threads. Reports progress as stage `import`, counting `unit`s.
+///
+/// # Errors
+/// [`crate::ErrorKind::NotFound`] and [`crate::ErrorKind::Io`] of the file, [`crate::ErrorKind::Format`] when it is a
+/// damaged .gz or .zst, [`crate::ErrorKind::Cancelled`], and those of `sink`.
+pub(super) fn for_each_row<T: Send>(
+    path: &Path,
+    unit: &'static str,
+    run: &Run,
+    parse: impl Fn(&str) -> Parsed<T> + Sync,
+    mut sink: impl FnMut(u64, Parsed<T>) -> Result<()>,
+) -> Result<()> {
+    let input = artifact::open(path)?;
+    let mut reader = BlockReader { path: path.into(), input, rest: Vec::new(), next_line: 1, ended: false };
+    let mut batch = reader.batch()?;
+    let mut done = 0;
+    while !batch.is_empty() {
+        let (rows, next) = run.install(|| {
+            rayon::join(
+                || batch.par_iter().map(|block| parse_block(block, &parse)).collect::<Vec<_>>(),
+                || reader.batch(),
+            )
+        });
+        for (number, row) in rows.into_iter().flatten() {
+            sink(number, row)?;
+            done += 1;
+        }
+        run.step("import", unit, done, 0)?;
+        batch = next?;
+    }
+    Ok(())
+}
+
+/// The first line of a file that is not blank, as text; none in an empty file.
+///
+/// # Errors
+/// Those of reading; [`crate::ErrorKind::Format`] when it is not UTF-8.
+pub(super) fn first_line(path: &Path) -> Result<Option<String>> {
+    let mut input = artifact::open(path)?;
+    let mut bytes = Vec::new();
+    for number in 1.. {
+        bytes.clear();
+        let mut limited = std::io::Read::take(&mut input, LINE_BYTES as u64);
+        if limited.read_until(b'\n', &mut bytes).map_err(|e| artifact::truncated(path, e))? == 0 {
+            break;
+        }
+        let line = line_text(&bytes, number).map_err(|cause| Error::format(path, number, cause))?;
+        if !line.trim().is_empty() {
+            return Ok(Some(line.to_string()));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rows(bytes: &[u8], threads: usize) -> Vec<(u64, Parsed<String>)> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, bytes).unwrap();
+        let mut rows = Vec::new();
+        for_each_row(
+            &path,
+            "lines",
+            &Run::new(threads).unwrap(),
+            |line| Ok(line.to_string()),
+            |number, row| {
+                rows.push((number, row));
+                Ok(())
+            },
+        )
+        .unwrap();
+        rows
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_crlf_and_a_missing_last_newline_change_nothing() {
+        let got = rows(b"\xef\xbb\xbfone\r\n\r\n  \ntwo\n\xff\nthree", 2);
+        let texts: Vec<_> = got.iter().map(|(n, row)| (*n, row.as_deref().unwrap_or("bad"))).collect();
+        assert_eq!(texts, [(1, "one"), (4, "two"), (5, "bad"), (6, "three")]);
+    }
+
+    #[test]
+    fn blocks_give_the_lines_that_one_reading_gives() {
+        let text: String = (0..200_000).map(|i| format!("{i} {}\n", "x".repeat(i % 41))).collect();
+        let got = rows(text.as_bytes(), 3);
+        assert_eq!(got.len(), 200_000);
+        for ((number, row), (twin, line)) in got.iter().zip((1..).zip(text.lines())) {
+            assert_eq!((*number, row.as_deref().unwrap()), (twin, line));
+        }
+    }
+
+    #[test]
+    fn a_huge_line_is_one_bad_line_and_its_neighbours_stay() {
+        for length in [LINE_BYTES - 7, LINE_BYTES + (1 << 20), 3 * LINE_BYTES] {
+            let mut bytes = b"one\n".to_vec();
+            bytes.resize(4 + length, b'x');
+            bytes.extend_from_slice(b"\nthree\nfour\n");
+            let got = rows(&bytes, 1);
+            let texts: Vec<_> = got.iter().map(|(n, row)| (*n, row.as_ref().map_or(0, String::len))).collect();
+            let second = if length > LINE_BYTES { 0 } else { length };
+            assert_eq!(texts, [(1, 3), (2, second), (3, 5), (4, 4)], "{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_the_lines_that_a_plain_split_gives(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            prop_assume!(!bytes.starts_with(&[0x1f, 0x8b]) && !bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]));
+            let twin = bytes.split(|b| *b == b'\n').filter(|line| match std::str::from_utf8(line) {
+                Ok(text) => !text.trim().trim_start_matches('\u{feff}').trim().is_empty(),
+                Err(_) => true,
+            }).count();
+            prop_assert_eq!(rows(&bytes, 2).len(), twin);
+        }
+    }
+}
