@@ -90,7 +90,7 @@ mod tests {
         let dataset = movies();
         let mentions = Mentions::new(&dataset.items, &[]);
         let all = Popularity::new("p", (0..dataset.items.len()).map(|i| i as f32).collect()).unwrap();
-        let mut talk = conversation(&["I liked Saturn Voyage"]);
+        let mut talk = conversation(&["I liked Mars Voyage"]);
         talk.seen = vec![ItemName { item: Some("m1".into()), ..ItemName::default() }];
         let (exclude, allow) = (vec!["m2".to_string(), "gone".into()], vec!["m0", "m1", "m2", "m3", "m5"]);
         let allow: Vec<String> = allow.into_iter().map(str::to_string).collect();
@@ -100,7 +100,7 @@ mod tests {
             let answer = recommend(&all, &[request], &dataset.items, &mentions, &run)?;
             Ok(answer[0].iter().map(|r| r.item).collect())
         };
-        let named = mentions.rows("Saturn Voyage");
+        let named = mentions.rows("Mars Voyage");
         assert_eq!(named.len(), 1);
         let free = ask(&[], &[]).unwrap();
         assert_eq!(free.len(), dataset.items.len() - 2);
