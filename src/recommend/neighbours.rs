@@ -127,7 +127,7 @@ mod tests {
             |rows| Matrix::from_vec(rows, 6, (0..rows * 6).map(|_| random.below(5) as f32 - 2.0).collect());
         let (rows, queries) = (matrix(TASK_ROWS + 900).unwrap(), matrix(300).unwrap());
         let blocks = Blocks::new(&rows);
-        let skip = |row: usize| row % 7 == 0;
+        let skip = |row: usize| row.is_multiple_of(7);
         let two = blocks.nearest(&queries, 25, &skip, &Run::new(2).unwrap()).unwrap();
         assert_eq!(two, blocks.nearest(&queries, 25, &skip, &Run::new(1).unwrap()).unwrap());
         for query in [0, 299] {

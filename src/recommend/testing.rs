@@ -30,7 +30,7 @@ pub fn movies() -> Dataset {
 
 /// A conversation whose turns alternate, the user first.
 pub fn conversation(turns: &[&str]) -> Conversation {
-    let role = |n: usize| if n % 2 == 0 { Role::User } else { Role::Assistant };
+    let role = |n: usize| if n.is_multiple_of(2) { Role::User } else { Role::Assistant };
     let turns = turns.iter().enumerate().map(|(n, text)| Turn { role: role(n), text: (*text).into() }).collect();
     Conversation { id: "c".into(), turns, targets: Vec::new(), seen: Vec::new() }
 }
