@@ -355,6 +355,16 @@ settings! {
         weight_decay: f64 = 0.01, num(0.0, 10.0);
         /// Share of the dialogues held out to stop early and to choose settings.
         holdout: f64 = 0.1, num(0.0, 0.9);
+        /// Ranking head: passes over the dialogues at most; the best one is kept.
+        head_epochs: usize = 20, int(1, 10_000);
+        /// Ranking head: learning rate at its highest.
+        head_learning_rate: f64 = 0.0005, num(0.0, 10.0);
+        /// Ranking head: epochs without a lower held-out loss before training stops.
+        head_patience: usize = 3, int(1, 10_000);
+        /// Ranking head: share of the dialogues, drawn anew each epoch, whose user is taken to have named some listed items.
+        mention_rate: f64 = 0.5, num(0.0, 1.0);
+        /// Ranking head: weight of an item's reviews in its vector; the rest is the item's own text.
+        review_weight: f64 = 0.5, num(0.0, 1.0);
         /// Seed of the order and of the initial weights.
         seed: u64 = 0, ANY;
     }
@@ -364,6 +374,14 @@ settings! {
         top_k: usize = 20, int(1, 100_000);
         /// Neighbours of NBCRS; 0 chooses on held-out posts by Recall@20.
         neighbours: usize = 0, int(0, 1 << 20);
+        /// Whose turns make the query: the user's, or all.
+        context: String = "user".into(), Bounds::Choices(&["user", "all"]);
+        /// The latest so many turns make the query; 0: all.
+        context_turns: usize = 0, int(0, MAX);
+        /// The latest so many characters make the query; 0: all.
+        context_chars: usize = 1000, int(0, MAX);
+        /// Ranking head: items that the conversation names count beside its words.
+        mentions: bool = true, ANY;
     }
     /// Evaluation (paper §4.2.1).
     evaluate: EvaluateConfig {

@@ -1,5 +1,29 @@
 //! Room 6, recommend: a conversation → ranked items, only ones that are in the catalogue and allowed.
 
+pub mod chat;
+mod context;
+mod evidence;
+mod fusion;
+mod head;
+mod mentions;
+mod nbcrs;
+mod nbcrs_store;
+mod neighbours;
+mod popularity;
+mod request;
+#[cfg(test)]
+mod testing;
+
+pub use context::{Context, Speakers, query_text};
+pub use evidence::{Evidence, excerpt};
+pub use fusion::Fusion;
+pub use head::HeadRecommender;
+pub use mentions::{Mention, Mentions};
+pub use nbcrs::{CANDIDATES, Datastore, Nbcrs, Posts};
+pub use neighbours::Neighbour;
+pub use popularity::Popularity;
+pub use request::{Request, recommend};
+
 use crate::dataset::Conversation;
 use crate::error::Result;
 use crate::math::Matrix;

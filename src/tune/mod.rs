@@ -1,1 +1,14 @@
 //! Room 5, tune: dialogues → a tuned recommender: ranking head, LoRA, full SFT (paper §3.4).
+
+mod head;
+mod head_loss;
+mod head_store;
+mod head_train;
+#[cfg(test)]
+mod head_tests;
+mod vectors;
+
+pub use head::{Head, MENTION_GATE, NewItem};
+pub use head_store::{Tensor, read_tensors, write_tensors};
+pub use head_train::{CurvePoint, HeadReport, tune_head};
+pub use vectors::ItemVectors;

@@ -1,0 +1,252 @@
+//! A chat in a terminal, without the terminal: lines in, replies out. The command prints them.
+
+use super::evidence::excerpt;
+use super::{Context, Evidence, Mentions, Ranked, Recommender, Request, query_text, recommend};
+use crate::dataset::{Conversation, Dataset, Role, Turn};
+use crate::embed::Embedder;
+use crate::error::Result;
+use crate::run::Run;
+
+/// What a line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// A turn of the conversation.
+    Say(String),
+    /// `/why 2`: the reviews behind the second item of the last answer.
+    Why(usize),
+    /// `/exclude 2` or `/exclude Heat (1995)`: never again.
+    Exclude(String),
+    /// `/more`: the next items, those shown so far left out.
+    More,
+    /// `/new`: forget the conversation, keep what is excluded.
+    New,
+    /// `/help`.
+    Help,
+    /// `/quit`.
+    Quit,
+    /// A blank line.
+    Nothing,
+    /// Not understood, and why.
+    Unknown(String),
+}
+
+/// Reads one line.
+pub fn parse(line: &str) -> Command {
+    let line = line.trim();
+    let Some(command) = line.strip_prefix('/') else {
+        return if line.is_empty() { Command::Nothing } else { Command::Say(line.to_string()) };
+    };
+    let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
+    let rest = rest.trim();
+    match name {
+        "why" => match rest.parse() {
+            Ok(place) if place > 0 => Command::Why(place),
+            Ok(_) | Err(_) => Command::Unknown("/why takes the number of an item in the last answer: /why 1".into()),
+        },
+        "exclude" if !rest.is_empty() => Command::Exclude(rest.to_string()),
+        "exclude" => Command::Unknown("/exclude takes a number of the last answer, an id or a title".into()),
+        "more" => Command::More,
+        "new" => Command::New,
+        "help" => Command::Help,
+        "quit" | "exit" | "q" => Command::Quit,
+        other => Command::Unknown(format!("/{other} is not known; /help lists the commands")),
+    }
+}
+
+/// What to show.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// The text; may be empty.
+    pub text: String,
+    /// The items of the answer, if it is one.
+    pub ranked: Vec<Ranked>,
+    /// The chat is over.
+    pub done: bool,
+}
+
+const HELP: &str = "say what you are looking for, or:\n\
+    /why N        the reviews behind item N of the last answer\n\
+    /more         the next items\n\
+    /exclude X    never show X again: a number of the last answer, an id or a title\n\
+    /new          start a new conversation\n\
+    /quit         leave";
+
+/// What a chat reads.
+#[derive(Clone, Copy)]
+pub struct Resources<'a> {
+    /// Scores the catalogue.
+    pub recommender: &'a dyn Recommender,
+    /// Items and reviews.
+    pub dataset: &'a Dataset,
+    /// Finds titles in what is said.
+    pub mentions: &'a Mentions,
+    /// For `/why`: the review embeddings and their embedder; none where they were not kept.
+    pub evidence: Option<(&'a Evidence<'a>, &'a dyn Embedder)>,
+    /// Items per answer.
+    pub top_k: usize,
+}
+
+/// The state of one chat.
+pub struct Chat<'a> {
+    resources: Resources<'a>,
+    conversation: Conversation,
+    exclude: Vec<String>,
+    shown: Vec<String>,
+    last: Vec<Ranked>,
+}
+
+impl<'a> Chat<'a> {
+    /// A chat that has not begun.
+    pub fn new(resources: Resources<'a>) -> Chat<'a> {
+        let conversation = Conversation { id: "chat".into(), turns: Vec::new(), targets: Vec::new(), seen: Vec::new() };
+        Chat { resources, conversation, exclude: Vec::new(), shown: Vec::new(), last: Vec::new() }
+    }
+    /// The conversation so far.
+    pub fn conversation(&self) -> &Conversation {
+        &self.conversation
+    }
+
+    /// Answers one line.
+    ///
+    /// # Errors
+    /// Those of the recommender and of the embedder; the chat can go on afterwards.
+    pub fn reply(&mut self, line: &str, run: &Run) -> Result<Reply> {
+        let say = |text: String| Reply { text, ranked: Vec::new(), done: false };
+        match parse(line) {
+            Command::Say(text) => {
+                self.conversation.turns.push(Turn { role: Role::User, text });
+                self.shown.clear();
+                let answer = self.answer(run);
+                if answer.is_err() {
+                    self.conversation.turns.pop();
+                }
+                answer
+            }
+            Command::More if self.conversation.turns.is_empty() => Ok(say("say first what you are looking for".into())),
+            Command::More => self.answer(run),
+            Command::Why(place) => Ok(say(self.why(place, run)?)),
+            Command::Exclude(what) => Ok(say(self.leave_out(&what))),
+            Command::New => {
+                self.conversation.turns.clear();
+                self.shown.clear();
+                self.last.clear();
+                Ok(say("a new conversation".into()))
+            }
+            Command::Help => Ok(say(HELP.into())),
+            Command::Quit => Ok(Reply { text: String::new(), ranked: Vec::new(), done: true }),
+            Command::Nothing => Ok(say(String::new())),
+            Command::Unknown(why) => Ok(say(why)),
+        }
+    }
+
+    fn answer(&mut self, run: &Run) -> Result<Reply> {
+        let Resources { recommender, dataset, mentions, top_k, .. } = self.resources;
+        let exclude: Vec<String> = self.exclude.iter().chain(&self.shown).cloned().collect();
+        let request = Request { conversation: &self.conversation, exclude: &exclude, allow: &[], top_k };
+        let ranked = recommend(recommender, &[request], &dataset.items, mentions, run)?.pop().unwrap_or_default();
+        if ranked.is_empty() {
+            return Ok(Reply { text: "nothing is left to recommend; /new starts again".into(), ranked, done: false });
+        }
+        let lines: Vec<String> = ranked
+            .iter()
+            .enumerate()
+            .map(|(place, r)| format!("{:>3}. {}  [{:.3}]", place + 1, dataset.items.name(r.item as usize), r.score))
+            .collect();
+        self.shown.extend(ranked.iter().map(|r| dataset.items.id(r.item as usize).to_string()));
+        self.last = ranked.clone();
+        Ok(Reply { text: lines.join("\n"), ranked, done: false })
+    }
+
+    fn why(&self, place: usize, run: &Run) -> Result<String> {
+        let Some(ranked) = self.last.get(place - 1) else {
+            return Ok(format!("the last answer has {} items", self.last.len()));
+        };
+        let Some((evidence, embedder)) = self.resources.evidence else {
+            return Ok("the reviews' embeddings are not at hand".into());
+        };
+        let context = Context { speakers: super::Speakers::User, turns: 0, chars: 1000 };
+        let query = embedder.embed(&[&query_text(&self.conversation, context)], true, run)?;
+        let dataset = self.resources.dataset;
+        let reviews = evidence.of(ranked.item, query.row(0), 3)?;
+        let mut lines = vec![format!("{}:", dataset.items.name(ranked.item as usize))];
+        if reviews.is_empty() {
+            lines.push("  no reviews of it; its own description speaks for it".into());
+        }
+        lines.extend(
+            reviews
+                .iter()
+                .map(|n| format!("  [{:.2}] \"{}\"", n.similarity, excerpt(dataset.review_text(n.row as usize), 240))),
+        );
+        Ok(lines.join("\n"))
+    }
+
+    fn leave_out(&mut self, what: &str) -> String {
+        let items = &self.resources.dataset.items;
+        let by_place = what.parse::<usize>().ok().and_then(|n| self.last.get(n.checked_sub(1)?)).map(|r| r.item);
+        let found = by_place.or_else(|| items.find(what)).or_else(|| self.resources.mentions.resolve_title(what));
+        match found {
+            Some(item) => {
+                self.exclude.push(items.id(item as usize).to_string());
+                format!("{} will not come back", items.name(item as usize))
+            }
+            None => format!("{what:?} is not in the catalogue"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Popularity;
+    use super::super::testing::{BagOfWords, movies};
+    use super::*;
+    use crate::dataset::Review;
+
+    #[test]
+    fn lines_are_read_as_commands_or_speech() {
+        assert_eq!(parse("  hello there "), Command::Say("hello there".into()));
+        assert_eq!(parse("/why 2"), Command::Why(2));
+        assert!(matches!(parse("/why 0"), Command::Unknown(_)));
+        assert!(matches!(parse("/exclude"), Command::Unknown(_)));
+        assert_eq!(parse("/exclude Heat (1995)"), Command::Exclude("Heat (1995)".into()));
+        assert_eq!(parse("/quit"), Command::Quit);
+        assert_eq!(parse("   "), Command::Nothing);
+        assert!(matches!(parse("/frobnicate now"), Command::Unknown(_)));
+    }
+
+    #[test]
+    fn excluded_and_shown_items_do_not_come_back_and_reviews_say_why() {
+        let mut dataset = movies();
+        let last = dataset.items.len() - 1;
+        let id = dataset.items.id(last).to_string();
+        for text in ["dull", "a fine voyage among the stars"] {
+            dataset.add_review(&Review { item: id.clone(), text: text.into(), ..Review::default() }).unwrap();
+        }
+        let run = Run::new(1).unwrap();
+        let rows = BagOfWords.embed(&["dull", "a fine voyage among the stars"], false, &run).unwrap();
+        let evidence = Evidence::new(&dataset, &rows).unwrap();
+        let mentions = Mentions::new(&dataset.items, &[]);
+        let popularity = Popularity::new("p", (0..=last).map(|i| i as f32).collect()).unwrap();
+        let mut chat = Chat::new(Resources {
+            recommender: &popularity,
+            dataset: &dataset,
+            mentions: &mentions,
+            evidence: Some((&evidence, &BagOfWords)),
+            top_k: 2,
+        });
+        assert!(chat.reply("/more", &run).unwrap().ranked.is_empty());
+        let items = |reply: &Reply| reply.ranked.iter().map(|r| r.item as usize).collect::<Vec<_>>();
+        let first = chat.reply("a voyage to the stars", &run).unwrap();
+        assert_eq!(items(&first), [last, last - 1]);
+        let why = chat.reply("/why 1", &run).unwrap().text;
+        assert!(why.find("a fine voyage").unwrap() < why.find("dull").unwrap(), "{why}");
+        assert!(chat.reply("/why 9", &run).unwrap().text.contains("2 items"));
+        assert_eq!(items(&chat.reply("/more", &run).unwrap()), [last - 2, last - 3]);
+        chat.reply("/exclude 1", &run).unwrap();
+        chat.reply(&format!("/exclude {id}"), &run).unwrap();
+        assert_eq!(items(&chat.reply("again", &run).unwrap()), [last - 1, last - 3]);
+        assert_eq!(chat.conversation().turns.len(), 2);
+        chat.reply("/new", &run).unwrap();
+        assert!(chat.conversation().turns.is_empty());
+        assert!(chat.reply("/quit", &run).unwrap().done);
+    }
+}

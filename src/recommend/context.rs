@@ -1,0 +1,97 @@
+//! How a conversation becomes the text that is embedded.
+
+use crate::config::RecommendConfig;
+use crate::dataset::{Conversation, Role};
+use crate::error::{Error, Result};
+
+/// Whose words count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speakers {
+    /// What the user said: in the words that synthetic queries are written in.
+    User,
+    /// What everybody said.
+    All,
+}
+
+/// How a conversation is cut to a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context {
+    /// Whose words count.
+    pub speakers: Speakers,
+    /// The latest so many turns of those speakers; 0: all.
+    pub turns: usize,
+    /// At most so many characters, the latest ones; 0: all.
+    pub chars: usize,
+}
+
+impl Context {
+    /// From `recommend.context`, `.context_turns`, `.context_chars`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for an unknown choice.
+    pub fn from_config(config: &RecommendConfig) -> Result<Context> {
+        let speakers = match config.context.as_str() {
+            "user" => Speakers::User,
+            "all" => Speakers::All,
+            other => return Err(Error::invalid(format!("recommend.context = {other:?}: allowed is user | all"))),
+        };
+        Ok(Context { speakers, turns: config.context_turns, chars: config.context_chars })
+    }
+}
+
+/// The turns that count, oldest first, one per line without speaker labels; cut from the oldest word on, so that an embedder
+/// that reads only the beginning of a text still reads the latest request. Where the chosen speaker said nothing, all speak.
+pub fn query_text(conversation: &Conversation, context: Context) -> String {
+    let counts = |role: Role| match (context.speakers, role) {
+        (Speakers::All, _) | (Speakers::User, Role::User) => true,
+        (Speakers::User, Role::Assistant) => false,
+    };
+    let said = |everyone: bool| -> Vec<&str> {
+        let turns = conversation.turns.iter().filter(|t| everyone || counts(t.role));
+        turns.map(|t| t.text.trim()).filter(|t| !t.is_empty()).collect()
+    };
+    let mut turns = said(false);
+    if turns.is_empty() {
+        turns = said(true);
+    }
+    if context.turns > 0 {
+        turns.drain(..turns.len().saturating_sub(context.turns));
+    }
+    let text = turns.join("\n");
+    let length = text.chars().count();
+    if context.chars == 0 || length <= context.chars {
+        return text;
+    }
+    let tail: String = text.chars().skip(length - context.chars).collect();
+    // The first word is most likely half a word.
+    match tail.split_once(char::is_whitespace) {
+        Some((_, rest)) if !rest.trim().is_empty() => rest.trim_start().to_string(),
+        Some(_) | None => tail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::conversation;
+    use super::*;
+
+    #[test]
+    fn the_latest_words_of_the_user_are_kept() {
+        let talk = conversation(&["I like space", "Have you seen Alien?", " Yes, loved it "]);
+        let context = |speakers, turns, chars| query_text(&talk, Context { speakers, turns, chars });
+        assert_eq!(context(Speakers::User, 0, 0), "I like space\nYes, loved it");
+        assert_eq!(context(Speakers::User, 1, 0), "Yes, loved it");
+        assert_eq!(context(Speakers::All, 0, 0), "I like space\nHave you seen Alien?\nYes, loved it");
+        assert_eq!(context(Speakers::All, 0, 9), "loved it");
+        assert_eq!(context(Speakers::All, 0, 4), "d it".split_once(' ').unwrap().1);
+    }
+
+    #[test]
+    fn when_the_user_said_nothing_the_others_words_are_used() {
+        let mut talk = conversation(&["", "Hello, do you like horror?"]);
+        let context = Context { speakers: Speakers::User, turns: 0, chars: 0 };
+        assert_eq!(query_text(&talk, context), "Hello, do you like horror?");
+        talk.turns.clear();
+        assert_eq!(query_text(&talk, context), "");
+    }
+}

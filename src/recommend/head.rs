@@ -1,0 +1,77 @@
+//! The ranking head as a recommender: embeds the conversation, adds what it names, scores the catalogue.
+
+use super::context::{Context, query_text};
+use super::{Mentions, Recommender};
+use crate::dataset::{Conversation, Items};
+use crate::embed::Embedder;
+use crate::error::{Error, Result};
+use crate::math::Matrix;
+use crate::run::Run;
+use crate::tune::Head;
+use std::sync::Arc;
+
+/// A head with its embedder.
+pub struct HeadRecommender {
+    name: String,
+    head: Head,
+    embedder: Arc<dyn Embedder>,
+    /// None: the head reads the text alone.
+    mentions: Option<Arc<Mentions>>,
+    context: Context,
+}
+
+impl HeadRecommender {
+    /// `name` as reports show it (`head`; `zero-shot` for an untrained head); `mentions`: none to read the text alone.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] when another embedder made the head, or it ranks another catalogue than `items`.
+    pub fn new(
+        name: impl Into<String>,
+        head: Head,
+        items: &Items,
+        embedder: Arc<dyn Embedder>,
+        mentions: Option<Arc<Mentions>>,
+        context: Context,
+    ) -> Result<HeadRecommender> {
+        if embedder.name() != head.embedder() {
+            return Err(Error::invalid(format!(
+                "ranking head: tuned on embedder {}, this one is {}; use the same, or tune again",
+                head.embedder(),
+                embedder.name()
+            )));
+        }
+        let same = head.items() == items.len() && head.ids().iter().enumerate().all(|(row, id)| id == items.id(row));
+        if !same {
+            return Err(Error::invalid(format!(
+                "ranking head: its {} items are not the {} of the catalogue in their order; tune again, or add the new items",
+                head.items(),
+                items.len()
+            )));
+        }
+        Ok(HeadRecommender { name: name.into(), head, embedder, mentions, context })
+    }
+    /// The head.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+}
+
+impl Recommender for HeadRecommender {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+    fn items(&self) -> usize {
+        self.head.items()
+    }
+    fn score(&self, conversations: &[&Conversation], run: &Run) -> Result<Matrix> {
+        let texts: Vec<String> = conversations.iter().map(|c| query_text(c, self.context)).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let queries = self.embedder.embed(&texts, true, run)?;
+        let named: Vec<Vec<u32>> = conversations
+            .iter()
+            .map(|c| self.mentions.as_ref().map_or_else(Vec::new, |m| m.of_conversation(c)))
+            .collect();
+        run.check()?;
+        run.install(|| self.head.score(&queries, &named))
+    }
+}
