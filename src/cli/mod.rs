@@ -1,5 +1,6 @@
 //! Commands and their flags; each command is one file, and a body is: read flags, call the library, print.
 
+mod data;
 mod progress;
 mod settings;
 

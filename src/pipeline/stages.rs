@@ -1,0 +1,295 @@
+//! Load to tune: each stage takes the artifacts before it and leaves its own.
+
+use super::work::Work;
+use crate::artifact;
+use crate::config::{Config, SelectConfig};
+use crate::dataset::{self, Dataset, Summary};
+use crate::embed::{self, Collaborative, Embedder, TextEmbedder};
+use crate::error::{Error, Result};
+use crate::math::Matrix;
+use crate::recommend::{Context, Mentions};
+use crate::run::Run;
+use crate::select::{self, Selection, Terms};
+use crate::synthesize::{self, Dialogue};
+use crate::tune::{self, Head, ItemVectors};
+use serde_json::json;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What the stages made, loaded.
+pub(super) struct Made {
+    pub dataset: Dataset,
+    pub summary: Summary,
+    pub embedder: Arc<dyn Embedder>,
+    /// `[reviews, dim]`.
+    pub reviews: Matrix,
+    /// Given rows to select on, where `embed.method` is `file`.
+    pub given: Option<Matrix>,
+    pub items: ItemVectors,
+    pub collaborative: Option<Collaborative>,
+    pub mentions: Arc<Mentions>,
+    pub context: Context,
+    /// One per strategy and round, in that order.
+    pub rounds: Vec<Round>,
+    /// The baseline of plainly generated pairs, when asked for.
+    pub naive: Option<(Vec<Dialogue>, Head)>,
+}
+
+/// What one round of one strategy made.
+pub(super) struct Round {
+    pub strategy: String,
+    /// From 1.
+    pub number: usize,
+    /// Seeds of this and all earlier rounds.
+    pub budget: usize,
+    /// Rows of those seeds.
+    pub seeds: Vec<u64>,
+    /// Dialogues of this and all earlier rounds.
+    pub dialogues: Vec<Dialogue>,
+    pub head: Head,
+}
+
+/// The file names of a round's artifacts.
+pub(super) fn round_file(strategy: &str, number: usize, name: &str) -> String {
+    format!("{strategy}/round-{number}/{name}")
+}
+
+/// Runs what is not finished.
+pub(super) fn run_stages(work: &mut Work, config: &Config, run: &Run) -> Result<Made> {
+    let (dataset, summary) = load(work, config, run)?;
+    let Embedded { embedder, reviews, given, items, collaborative } = embed_all(work, config, &dataset, run)?;
+    let context = Context::from_config(&config.recommend)?;
+    let mentions = Arc::new(Mentions::new(&dataset.items, &items.counts));
+    let (rounds, naive) = (Vec::new(), None);
+    let mut made =
+        Made { dataset, summary, embedder, reviews, given, items, collaborative, mentions, context, rounds, naive };
+    for strategy in &config.pipeline.strategies {
+        let features = features(work, config, &made, strategy, run)?;
+        let mut earlier: Option<Round> = None;
+        for number in 1..=config.pipeline.rounds {
+            let round = round(work, config, &made, strategy, number, features.as_ref(), earlier.as_ref(), run)?;
+            if let Some(done) = earlier.replace(round) {
+                made.rounds.push(done);
+            }
+        }
+        made.rounds.extend(earlier);
+    }
+    if config.pipeline.naive {
+        made.naive = Some(plain_pairs(work, config, &made, run)?);
+    }
+    Ok(made)
+}
+
+fn load(work: &mut Work, config: &Config, run: &Run) -> Result<(Dataset, Summary)> {
+    let mut fresh = None;
+    let folder = work.path("dataset");
+    work.stage("import", "dataset", &["dataset".to_string()], run, |_| {
+        let (dataset, report) = dataset::import(&config.dataset, run)?;
+        dataset.save(&folder)?;
+        let note = report.to_string();
+        let summary = dataset.summary();
+        fresh = Some(dataset);
+        Ok((note, json!({ "summary": summary })))
+    })?;
+    let dataset = match fresh {
+        Some(dataset) => dataset,
+        None => Dataset::load(&folder)?,
+    };
+    let summary = dataset.summary();
+    Ok((dataset, summary))
+}
+
+/// What the embedding stages made.
+struct Embedded {
+    embedder: Arc<dyn Embedder>,
+    /// `[reviews, dim]` of that embedder.
+    reviews: Matrix,
+    /// Given rows to select on, where `embed.method` is `file`.
+    given: Option<Matrix>,
+    items: ItemVectors,
+    collaborative: Option<Collaborative>,
+}
+
+fn embed_all(work: &mut Work, config: &Config, dataset: &Dataset, run: &Run) -> Result<Embedded> {
+    let given = match config.embed.method.as_str() {
+        "file" => Some(embed::read_embeddings(Path::new(&config.embed.file), dataset.reviews(), run)?),
+        _ => None,
+    };
+    let embedder = open_embedder(work, config, dataset, run)?;
+    let rows = work.path("embeddings.safetensors");
+    work.stage("embed", "embed", &["embeddings.safetensors".to_string()], run, |_| {
+        let done = embed::embed_reviews(dataset, &*embedder, &rows, run)?;
+        Ok((format!("{} reviews, {} dimensions, {}", done.rows, done.dim, embedder.name()), json!({})))
+    })?;
+    let reviews = embed::read_embeddings(&rows, dataset.reviews(), run)?;
+
+    let file = work.path("items.safetensors");
+    work.stage("embed items", "embed", &["items.safetensors".to_string()], run, |_| {
+        let items = ItemVectors::from_items(&dataset.items, &*embedder, run)?;
+        let metadata = [("embedder".to_string(), embedder.name())].into();
+        embed::write_matrix(&file, "items", &items.vectors, &metadata)?;
+        Ok((format!("{} items", dataset.items.len()), json!({})))
+    })?;
+    let mut items = ItemVectors::from_rows(&dataset.items, embed::read_matrix(&file, "items")?, &*embedder)?
+        .count(dataset)?
+        .blend_reviews(dataset, &reviews, config.tune.review_weight)?;
+
+    let collaborative = collaborative(work, config, dataset, run)?;
+    if let Some(collaborative) = &collaborative
+        && config.tune.user_weight > 0.0
+    {
+        items = items.append(&collaborative.items, config.tune.user_weight)?;
+    }
+    Ok(Embedded { embedder, reviews, given, items, collaborative })
+}
+
+/// The embedder of the settings; the built-in one is fitted once and kept.
+fn open_embedder(work: &mut Work, config: &Config, dataset: &Dataset, run: &Run) -> Result<Arc<dyn Embedder>> {
+    if config.embed.method == "lm" {
+        return Ok(Arc::from(embed::open(&config.embed, dataset, run)?));
+    }
+    let path = work.path("embedder.safetensors");
+    work.stage("fit embedder", "embed", &["embedder.safetensors".to_string()], run, |_| {
+        let embedder = TextEmbedder::fit_dataset(dataset, &config.embed, run)?;
+        embedder.save(&path)?;
+        Ok((embedder.name(), json!({})))
+    })?;
+    Ok(Arc::new(TextEmbedder::load(&path)?))
+}
+
+/// Collaborative factors, where the dataset knows users.
+fn collaborative(work: &mut Work, config: &Config, dataset: &Dataset, run: &Run) -> Result<Option<Collaborative>> {
+    if dataset.users() == 0 {
+        return Ok(None);
+    }
+    let path = work.path("collaborative.safetensors");
+    work.stage("collaborative features", "embed", &["collaborative.safetensors".to_string()], run, |_| {
+        let features = embed::collaborative(dataset, &config.embed, run)?;
+        features.save(&path)?;
+        Ok((format!("{} users, {} dimensions", dataset.users(), features.items.dim()), json!({})))
+    })?;
+    Ok(Some(Collaborative::load(&path)?))
+}
+
+/// The feature rows of an aware strategy, `[reviews, any]`; none for the others.
+fn features(work: &mut Work, config: &Config, made: &Made, strategy: &str, run: &Run) -> Result<Option<Matrix>> {
+    if strategy.starts_with("metadata_") {
+        let path = work.path("metadata.safetensors");
+        work.stage("metadata features", "embed", &["metadata.safetensors".to_string()], run, |_| {
+            let rows = embed::metadata_features(&made.dataset, &config.embed, run)?;
+            embed::write_matrix(&path, "items", &rows, &Default::default())?;
+            Ok((format!("{} dimensions", rows.dim()), json!({})))
+        })?;
+        let items: Vec<usize> = (0..made.dataset.reviews()).map(|r| made.dataset.review_item(r)).collect();
+        return Ok(Some(embed::read_matrix(&path, "items")?.gather(&items)));
+    }
+    if strategy.starts_with("user_") {
+        let Some(collaborative) = &made.collaborative else {
+            return Err(Error::invalid(format!(
+                "strategy {strategy} needs interactions or reviews with users, and the dataset has none; import interactions, or leave it out"
+            )));
+        };
+        return Ok(Some(collaborative.review_rows(&made.dataset)));
+    }
+    Ok(None)
+}
+
+/// One round: select, synthesize, tune.
+#[allow(clippy::too_many_arguments)]
+fn round(
+    work: &mut Work,
+    config: &Config,
+    made: &Made,
+    strategy: &str,
+    number: usize,
+    features: Option<&Matrix>,
+    earlier: Option<&Round>,
+    run: &Run,
+) -> Result<Round> {
+    let name = |stage: &str| format!("{stage} {strategy} {number}");
+    let dataset = &made.dataset;
+
+    let file = round_file(strategy, number, "selection.jsonl");
+    let path = work.path(&file);
+    work.stage(&name("select"), "select", &[file], run, |w| {
+        let budget = config.pipeline.budget * number;
+        let settings = SelectConfig { strategy: strategy.to_string(), budget, ..config.select.clone() };
+        let before = match earlier {
+            Some(e) => Selection::load(&w.path(&round_file(strategy, e.number, "selection.jsonl")))?,
+            None => Selection::default(),
+        };
+        let x = made.given.as_ref().unwrap_or(&made.reviews);
+        let selected = select::extend(&before, x, features, &Terms::default(), &settings, run)?;
+        selected.selection.save(&path)?;
+        let note = format!("{} seeds; {}", selected.selection.picks.len(), selected.report);
+        Ok((note, json!({ "report": selected.report })))
+    })?;
+    let selection = Selection::load(&path)?;
+    let before = earlier.map_or(0, |e| e.seeds.len());
+    let new = Selection { picks: selection.picks.get(before..).unwrap_or_default().to_vec() };
+
+    let file = round_file(strategy, number, "dialogues.jsonl");
+    let path = work.path(&file);
+    let journal = work.path("journal.jsonl");
+    work.stage(&name("synthesize"), "synthesize", &[file], run, |_| {
+        let done = synthesize::synthesize(dataset, &new, &config.synthesize, number as u64, run, &journal)?;
+        if done.report.capped {
+            return Err(Error::teacher(format!(
+                "the cap on requests or tokens was reached after {} dialogues; raise synthesize.max_requests or .max_tokens and run again, nothing is asked twice",
+                done.report.dialogues
+            )));
+        }
+        if done.rows.is_empty() && !new.picks.is_empty() {
+            return Err(Error::teacher(format!("no dialogue came of {} seeds: {:?}", new.picks.len(), done.report.dropped)));
+        }
+        artifact::write_jsonl(&path, &done.rows)?;
+        Ok((done.report.to_string(), json!({ "report": done.report })))
+    })?;
+    let mut dialogues = earlier.map_or_else(Vec::new, |e| e.dialogues.clone());
+    dialogues.extend(artifact::read_jsonl::<Dialogue>(&path)?);
+
+    let file = round_file(strategy, number, "head.safetensors");
+    let head = tuned_head(work, config, made, &name("tune"), &file, &dialogues, run)?;
+    let seeds = selection.rows();
+    Ok(Round { strategy: strategy.to_string(), number, budget: seeds.len(), seeds, dialogues, head })
+}
+
+/// The ranking head tuned on `dialogues`, in `file`.
+fn tuned_head(
+    work: &mut Work,
+    config: &Config,
+    made: &Made,
+    stage: &str,
+    file: &str,
+    dialogues: &[Dialogue],
+    run: &Run,
+) -> Result<Head> {
+    let path = work.path(file);
+    work.stage(stage, "tune", &[file.to_string()], run, |_| {
+        let mentions = |text: &str| made.mentions.rows(text);
+        let (head, report) =
+            tune::tune_head(dialogues, made.items.clone(), &*made.embedder, &mentions, &config.tune, run)?;
+        head.save(&path)?;
+        Ok((report.to_string(), json!({ "report": report })))
+    })?;
+    Head::load(&path)
+}
+
+/// The paper's "naive" baseline: as many pairs, from a teacher that saw no seed.
+fn plain_pairs(work: &mut Work, config: &Config, made: &Made, run: &Run) -> Result<(Vec<Dialogue>, Head)> {
+    let file = "naive/dialogues.jsonl".to_string();
+    let path = work.path(&file);
+    let journal = work.path("journal.jsonl");
+    let count = config.pipeline.budget * config.pipeline.rounds;
+    work.stage("synthesize naive", "synthesize", &[file], run, |_| {
+        let settings = crate::config::SynthesizeConfig { naive: true, ..config.synthesize.clone() };
+        let draws = (0..count.min(made.dataset.reviews()) as u64).map(|rank| select::Pick { rank, row: rank, gain: 0.0 });
+        let draws = Selection { picks: draws.collect() };
+        let done = synthesize::synthesize(&made.dataset, &draws, &settings, 0, run, &journal)?;
+        artifact::write_jsonl(&path, &done.rows)?;
+        Ok((done.report.to_string(), json!({ "report": done.report })))
+    })?;
+    let dialogues: Vec<Dialogue> = artifact::read_jsonl(&path)?;
+    let head = tuned_head(work, config, made, "tune naive", "naive/head.safetensors", &dialogues, run)?;
+    Ok((dialogues, head))
+}
