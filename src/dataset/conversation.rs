@@ -53,7 +53,8 @@ pub struct Conversation {
     pub id: String,
     /// The turns, oldest first.
     pub turns: Vec<Turn>,
-    /// The items to be found; each makes one (context, target) pair.
+    /// The items to be found; each makes one (context, target) pair. One with neither title nor id occurs in genuine
+    /// files: a pair that nothing can hit.
     #[serde(default, deserialize_with = "or_default")]
     pub targets: Vec<ItemName>,
     /// Items already mentioned.
@@ -117,14 +118,10 @@ fn load<T: serde::de::DeserializeOwned>(
 /// recommender opened with the target); `targets` and `seen` may be absent.
 ///
 /// # Errors
-/// [`crate::ErrorKind::NotFound`]; [`crate::ErrorKind::Format`] with file and line of the first bad one, also for a
-/// target with neither title nor id, and for a file without conversations.
+/// [`crate::ErrorKind::NotFound`]; [`crate::ErrorKind::Format`] with file and line of the first bad one, and for a
+/// file without conversations.
 pub fn load_conversations(path: &Path) -> Result<Vec<Conversation>> {
     load(path, "conversations", |conversation: &mut Conversation, number| {
-        if conversation.targets.iter().any(|t| t.title.trim().is_empty() && t.item.as_deref().unwrap_or("").is_empty())
-        {
-            return Err("a target with neither title nor id".into());
-        }
         if conversation.id.is_empty() {
             conversation.id = number.to_string();
         }
@@ -189,7 +186,6 @@ mod tests {
             ("\n \n", "no conversations"),
             (r#"{"targets": []}"#, "c.jsonl:1: missing field `turns`"),
             (r#"{"turns": [{"role": "robot", "text": "x"}]}"#, "c.jsonl:1: unknown variant `robot`"),
-            (r#"{"turns": [{"role": "user", "text": "x"}], "targets": [{}]}"#, "neither title nor id"),
             ("{\"turns\": ", "c.jsonl:1"),
         ] {
             let (_folder, path) = written(text);
