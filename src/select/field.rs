@@ -133,6 +133,10 @@ impl Field {
     pub fn allows(&self, row: usize) -> bool {
         self.open[row] && self.caps.iter().all(|cap| cap.allows(row))
     }
+    /// Is `row` neither picked nor excluded, whatever the caps say?
+    pub fn is_open(&self, row: usize) -> bool {
+        self.open[row]
+    }
     /// Notes that `row` is picked.
     pub fn take(&mut self, row: usize) {
         self.open[row] = false;

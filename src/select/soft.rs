@@ -20,7 +20,7 @@ impl Soft {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] when the length does not fit or a row is no distribution.
     pub fn new(clusters: usize, p: Vec<f64>) -> Result<Soft> {
-        if clusters == 0 || p.len() % clusters != 0 {
+        if clusters == 0 || !p.len().is_multiple_of(clusters) {
             return Err(Error::invalid(format!("{} masses are no rows of {clusters}", p.len())));
         }
         let wrong = |p: &[f64]| p.iter().any(|m| m.is_nan() || *m < 0.0) || (p.iter().sum::<f64>() - 1.0).abs() > 1e-9;
