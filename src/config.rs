@@ -264,6 +264,12 @@ settings! {
         user_dim: usize = 64, int(2, 4096);
         /// Collaborative features: implicit ALS or a truncated SVD of the user-item matrix.
         user_method: String = "als".into(), Bounds::Choices(&["als", "svd"]);
+        /// How much more an interaction counts than its absence in ALS: c = 1 + alpha r, r at most 1.
+        als_alpha: f64 = 20.0, num(1e-6, 1e6);
+        /// Regularisation of ALS.
+        als_lambda: f64 = 5.0, num(1e-6, 1e6);
+        /// Rounds of ALS.
+        als_iterations: usize = 10, int(1, 1000);
         /// Seed of the random projections.
         seed: u64 = 0, ANY;
     }

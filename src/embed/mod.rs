@@ -1,6 +1,34 @@
 //! Room 2, embed: texts → rows `[texts, dim]` (paper §3.2: x_i, mean-pooled last hidden states of the small LM).
+//!
+//! - `text.rs`: built in, no model: hashed TF-IDF and a truncated SVD ([`TextEmbedder`]).
+//! - `lm.rs`: hidden states of a GGUF through llama.cpp (`LmEmbedder`, with the feature `llama`).
+//! - `reviews.rs`: a whole dataset into a file, resumable ([`embed_reviews`]).
+//! - `features.rs`, `als.rs`: metadata (§4.5) and collaborative (§4.6) features of the aware strategies.
+//! - `file.rs`: matrices in safetensors files, ours and given ones.
 
-use crate::error::Result;
+mod als;
+mod features;
+mod file;
+#[cfg(feature = "llama")]
+mod lm;
+mod reviews;
+mod text;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use als::{AlsOptions, implicit_als};
+pub use features::{Collaborative, collaborative, metadata_features, metadata_rows, user_rows};
+pub use file::{EMBEDDINGS, TensorData, TensorFile, read_embeddings, read_matrix, write_matrix, write_tensors};
+#[cfg(feature = "llama")]
+pub use lm::LmEmbedder;
+pub use reviews::{Embedded, embed_reviews, fingerprint, review_text};
+pub use text::TextEmbedder;
+
+use crate::config::EmbedConfig;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
 use crate::math::Matrix;
 use crate::run::Run;
 
@@ -16,4 +44,45 @@ pub trait Embedder: Send + Sync {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for rows that cannot be embedded; [`crate::ErrorKind::Cancelled`].
     fn embed(&self, texts: &[&str], lenient: bool, run: &Run) -> Result<Matrix>;
+}
+
+fn empty_text(row: usize) -> Error {
+    Error::invalid(format!("embed: text {row} is empty; leave it out, or set dataset.min_review_chars"))
+}
+
+/// The embedder that `config` asks for; the built-in one is fitted on the dataset's reviews and item texts.
+///
+/// # Errors
+/// [`crate::ErrorKind::Invalid`] for settings that do not fit together (`file` embeds nothing new: read its rows with
+/// [`read_embeddings`]); those of [`TextEmbedder::fit`] and of loading a model; [`crate::ErrorKind::Unsupported`] for
+/// `lm` in a build without llama.cpp.
+pub fn open(config: &EmbedConfig, dataset: &Dataset, run: &Run) -> Result<Box<dyn Embedder>> {
+    match config.method.as_str() {
+        "text" => {
+            let texts: Vec<String> = (0..dataset.reviews())
+                .map(|r| review_text(dataset, r))
+                .chain((0..dataset.items.len()).map(|i| dataset.items.text(i)))
+                .collect();
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            Ok(Box::new(TextEmbedder::fit(&texts, config, run)?))
+        }
+        "lm" => open_lm(config, run),
+        "file" => Err(Error::invalid(
+            "embed.method = \"file\" gives rows for the reviews and cannot embed other texts; set \"text\" or \"lm\"",
+        )),
+        other => Err(Error::invalid(format!("embed.method = {other:?} is unknown"))),
+    }
+}
+
+#[cfg(feature = "llama")]
+fn open_lm(config: &EmbedConfig, run: &Run) -> Result<Box<dyn Embedder>> {
+    if config.model.is_empty() {
+        return Err(Error::invalid("embed.method = \"lm\" needs embed.model, the path of a GGUF"));
+    }
+    Ok(Box::new(LmEmbedder::open(std::path::Path::new(&config.model), config, run)?))
+}
+
+#[cfg(not(feature = "llama"))]
+fn open_lm(_: &EmbedConfig, _: &Run) -> Result<Box<dyn Embedder>> {
+    Err(Error::unsupported("embed.method = \"lm\" needs a build with the feature llama"))
 }

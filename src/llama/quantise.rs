@@ -19,7 +19,7 @@ pub enum Quantisation {
     /// 8 bits.
     Q8_0,
     /// 6 bits.
-    Q6_K,
+    Q6K,
     /// 5 bits and some 6.
     Q5KM,
     /// 4 bits and some 6: the usual choice.
@@ -39,7 +39,7 @@ impl Quantisation {
             "f16" => Quantisation::F16,
             "bf16" => Quantisation::BF16,
             "q8_0" => Quantisation::Q8_0,
-            "q6_k" => Quantisation::Q6_K,
+            "q6_k" => Quantisation::Q6K,
             "q5_k_m" => Quantisation::Q5KM,
             "q4_k_m" => Quantisation::Q4KM,
             "q4_0" => Quantisation::Q4_0,
@@ -56,7 +56,7 @@ impl Quantisation {
             Quantisation::F16 => sys::LLAMA_FTYPE_MOSTLY_F16,
             Quantisation::BF16 => sys::LLAMA_FTYPE_MOSTLY_BF16,
             Quantisation::Q8_0 => sys::LLAMA_FTYPE_MOSTLY_Q8_0,
-            Quantisation::Q6_K => sys::LLAMA_FTYPE_MOSTLY_Q6_K,
+            Quantisation::Q6K => sys::LLAMA_FTYPE_MOSTLY_Q6_K,
             Quantisation::Q5KM => sys::LLAMA_FTYPE_MOSTLY_Q5_K_M,
             Quantisation::Q4KM => sys::LLAMA_FTYPE_MOSTLY_Q4_K_M,
             Quantisation::Q4_0 => sys::LLAMA_FTYPE_MOSTLY_Q4_0,

@@ -3,7 +3,9 @@
 mod distribution;
 mod matrix;
 mod random;
+mod svd;
 
 pub use distribution::{entropy, jensen_shannon, softmax};
 pub use matrix::{Matrix, dot, norm, product, product_nt};
 pub use random::Random;
+pub use svd::{Sparse, Svd, gram, truncated_svd};

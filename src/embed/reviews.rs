@@ -1,0 +1,208 @@
+//! A whole dataset into a safetensors file, resumable: hours of a language model's work survive a kill.
+//!
+//! Rows are written in order to `X.partial`; `X.progress` says how many are there and what they were made from. At the
+//! end `X.partial` is renamed to `X`. Chunks have a fixed size, so that a run that was interrupted ends with the bytes of
+//! one that was not.
+
+use super::file::{self, EMBEDDINGS};
+use super::Embedder;
+use crate::artifact;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::run::{Level, Run, log};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Reviews per chunk: the unit of progress and of resuming.
+const CHUNK: usize = 64;
+/// How often the sidecar is brought up to date.
+const SYNC_EVERY: Duration = Duration::from_secs(2);
+
+/// The sidecar.
+#[derive(Debug, Serialize, Deserialize)]
+struct Progress {
+    format: u64,
+    fingerprint: String,
+    rows_done: u64,
+}
+
+/// What [`embed_reviews`] did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Embedded {
+    /// Rows in the file.
+    pub rows: usize,
+    /// Values per row.
+    pub dim: usize,
+    /// Rows that an earlier run had made.
+    pub resumed_rows: usize,
+}
+
+/// The text of review `r` that is embedded: its headline, then its body.
+pub fn review_text(dataset: &Dataset, r: usize) -> String {
+    let (title, text) = (dataset.review_title(r).trim(), dataset.review_text(r).trim());
+    match (title.is_empty(), text.is_empty()) {
+        (true, _) => text.to_string(),
+        (false, true) => title.to_string(),
+        (false, false) if text.starts_with(title) => text.to_string(),
+        (false, false) if title.ends_with(['.', '!', '?', '…']) => format!("{title} {text}"),
+        (false, false) => format!("{title}. {text}"),
+    }
+}
+
+/// What rows of this dataset by this embedder are known by: changes when any review or the embedder changes.
+pub fn fingerprint(dataset: &Dataset, embedder: &dyn Embedder) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in [embedder.name().as_bytes(), &embedder.dim().to_le_bytes()] {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+    }
+    for r in 0..dataset.reviews() {
+        for part in [dataset.review_title(r), dataset.review_text(r)] {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+        }
+    }
+    hasher.finalize().to_hex()[..32].to_string()
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(ending);
+    path.with_file_name(name)
+}
+
+/// Embeds every review of `dataset` into the safetensors file at `path`: one f32 tensor `embeddings` `[reviews, dim]`.
+///
+/// A finished file of the same reviews and embedder is left as it is; an unfinished one is continued; files made from
+/// anything else are made anew.
+///
+/// # Errors
+/// [`crate::ErrorKind::Invalid`] for a dataset without reviews, and naming the review that cannot be embedded;
+/// [`crate::ErrorKind::Io`]; [`crate::ErrorKind::Cancelled`], after which the same call goes on where this one stopped.
+pub fn embed_reviews(dataset: &Dataset, embedder: &dyn Embedder, path: &Path, run: &Run) -> Result<Embedded> {
+    let (rows, dim) = (dataset.reviews(), embedder.dim());
+    if rows == 0 {
+        return Err(Error::invalid("embed: the dataset has no reviews"));
+    }
+    let fingerprint = fingerprint(dataset, embedder);
+    if is_finished(path, &fingerprint) {
+        run.step("embed", "reviews", rows as u64, rows as u64)?;
+        return Ok(Embedded { rows, dim, resumed_rows: rows });
+    }
+    let metadata: BTreeMap<String, String> =
+        [("fingerprint".to_string(), fingerprint.clone()), ("embedder".to_string(), embedder.name())].into();
+    let header = file::header(&[(EMBEDDINGS, vec![rows, dim])], &metadata)?;
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    }
+    let mut writer = Writer::open(path, &header, fingerprint, dim)?;
+    let resumed = writer.done.min(rows);
+    if resumed > 0 {
+        log(Level::Info, &format!("{}: goes on after {resumed} of {rows} reviews", path.display()));
+    }
+    let started = Instant::now();
+    let mut at = resumed;
+    while at < rows {
+        let end = (at + CHUNK).min(rows);
+        let result = chunk(dataset, embedder, at, end, run).and_then(|values| writer.append(&values, end - at));
+        let result = result.and_then(|()| {
+            at = end;
+            run.step_with("embed", "reviews", at as u64, rows as u64, || {
+                format!("{:.1} reviews/s", (at - resumed) as f64 / started.elapsed().as_secs_f64().max(1e-6))
+            })
+        });
+        if let Err(e) = result {
+            // What was finished is kept; the first error is the one to tell.
+            let _ = writer.note();
+            return Err(e);
+        }
+    }
+    writer.finish(path)?;
+    Ok(Embedded { rows, dim, resumed_rows: resumed })
+}
+
+fn is_finished(path: &Path, fingerprint: &str) -> bool {
+    path.exists() && file::TensorFile::open(path).is_ok_and(|f| f.text("fingerprint").is_ok_and(|f| f == fingerprint))
+}
+
+fn chunk(dataset: &Dataset, embedder: &dyn Embedder, from: usize, to: usize, run: &Run) -> Result<Vec<f32>> {
+    let texts: Vec<String> = (from..to).map(|r| review_text(dataset, r)).collect();
+    if let Some(empty) = texts.iter().position(String::is_empty) {
+        let item = dataset.items.id(dataset.review_item(from + empty));
+        return Err(Error::invalid(format!("embed: review {} (item {item}) is empty", from + empty)));
+    }
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let matrix =
+        embedder.embed(&texts, false, run).map_err(|e| e.context(format!("embed: in reviews {from} to {}", to - 1)))?;
+    matrix.check_rows(&format!("embed: reviews {from} to {}", to - 1))?;
+    Ok(matrix.into_data())
+}
+
+/// The unfinished file and its sidecar.
+struct Writer {
+    file: File,
+    partial: PathBuf,
+    sidecar: PathBuf,
+    fingerprint: String,
+    done: usize,
+    noted: Instant,
+}
+
+impl Writer {
+    fn open(path: &Path, header: &[u8], fingerprint: String, dim: usize) -> Result<Writer> {
+        let (partial, sidecar) = (beside(path, ".partial"), beside(path, ".progress"));
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&partial)
+            .map_err(|e| Error::io(&partial, e))?;
+        let length = file.metadata().map_err(|e| Error::io(&partial, e))?.len();
+        let row_bytes = (dim * 4) as u64;
+        // As many rows as both the sidecar claims and the file holds, in whole chunks: a killed run leaves a tail.
+        let claimed = std::fs::read(&sidecar)
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Progress>(&text).ok())
+            .filter(|p| p.format == artifact::FORMAT && p.fingerprint == fingerprint)
+            .map_or(0, |p| p.rows_done);
+        let held = length.saturating_sub(header.len() as u64) / row_bytes.max(1);
+        let mut begins = vec![0u8; header.len()];
+        let same = file.read_exact(&mut begins).is_ok() && begins == header;
+        let done = if same { claimed.min(held) as usize / CHUNK * CHUNK } else { 0 };
+        file.set_len(header.len() as u64 + done as u64 * row_bytes).map_err(|e| Error::io(&partial, e))?;
+        if done == 0 {
+            file.seek(SeekFrom::Start(0)).map_err(|e| Error::io(&partial, e))?;
+            std::io::Write::write_all(&mut file, header).map_err(|e| Error::io(&partial, e))?;
+        }
+        file.seek(SeekFrom::End(0)).map_err(|e| Error::io(&partial, e))?;
+        Ok(Writer { file, partial, sidecar, fingerprint, done, noted: Instant::now() })
+    }
+    fn append(&mut self, values: &[f32], rows: usize) -> Result<()> {
+        file::write_values(&mut self.file, values, &self.partial)?;
+        self.done += rows;
+        if self.noted.elapsed() >= SYNC_EVERY {
+            self.note()?;
+        }
+        Ok(())
+    }
+    /// Writes the sidecar, after the rows that it speaks of.
+    fn note(&mut self) -> Result<()> {
+        self.file.sync_data().map_err(|e| Error::io(&self.partial, e))?;
+        let progress =
+            Progress { format: artifact::FORMAT, fingerprint: self.fingerprint.clone(), rows_done: self.done as u64 };
+        artifact::write_atomic(&self.sidecar, |out| {
+            serde_json::to_writer(out, &progress).map_err(|e| Error::io(&self.sidecar, e.into()))
+        })?;
+        self.noted = Instant::now();
+        Ok(())
+    }
+    fn finish(self, path: &Path) -> Result<()> {
+        self.file.sync_all().map_err(|e| Error::io(&self.partial, e))?;
+        std::fs::rename(&self.partial, path).map_err(|e| Error::io(path, e))?;
+        let _ = std::fs::remove_file(&self.sidecar);
+        Ok(())
+    }
+}

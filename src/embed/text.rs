@@ -1,0 +1,236 @@
+//! The built-in embedder: hashed TF-IDF of words and pairs of words, then a truncated SVD. No model, no download.
+
+use super::file::{self, TensorFile};
+use super::{Embedder, words};
+use crate::artifact;
+use crate::config::EmbedConfig;
+use crate::error::{Error, Result};
+use crate::math::{Matrix, Random, Sparse, norm, truncated_svd};
+use crate::run::{Level, Run, log};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Texts that the SVD is fitted on at most, drawn at random: more change the leading directions little.
+const FIT_TEXTS: usize = 32_768;
+/// Words that fewer texts have say nothing that another text could share.
+const MIN_TEXTS: u32 = 2;
+/// Rounds of power iteration.
+const POWER: usize = 2;
+/// Texts per task: fixed, so that the bytes do not depend on the number of threads.
+const BLOCK: usize = 256;
+/// Texts between two steps.
+const STEP: usize = 4096;
+
+/// Hashed TF-IDF and truncated SVD, fitted on a dataset's own texts (latent semantic analysis).
+///
+/// A text's weight in a bucket is (1 + ln tf) * idf, the row scaled to unit length; its embedding is that row times
+/// V S^(-1/2), scaled to unit length. V S^0 lets the few strongest directions ("this is a film review") rule the cosine,
+/// V S^(-1) lets the noise in; the square root is between.
+pub struct TextEmbedder {
+    /// Smoothed inverse document frequency of every bucket, 0 for those that too few texts have: `[buckets]`.
+    idf: Vec<f32>,
+    /// V S^(-1/2) of the buckets that have an idf: `[known, dim]`.
+    projection: Matrix,
+    /// Row of `projection` for every bucket; `u32::MAX`: none.
+    known: Vec<u32>,
+    name: String,
+}
+
+impl TextEmbedder {
+    /// Fits on `texts`: reviews and item texts, of one domain or several.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] when the texts share no words; [`crate::ErrorKind::Cancelled`].
+    pub fn fit(texts: &[&str], config: &EmbedConfig, run: &Run) -> Result<TextEmbedder> {
+        let buckets = config.buckets.clamp(256, 1 << 28).next_power_of_two();
+        let mask = buckets as u64 - 1;
+        let mut in_texts = vec![0u32; buckets];
+        for (n, chunk) in texts.chunks(STEP).enumerate() {
+            run.step("embed", "texts read", (n * STEP) as u64, texts.len() as u64)?;
+            let rows: Vec<Vec<(u32, f32)>> =
+                run.install(|| chunk.par_iter().map(|text| words::features(text, mask)).collect());
+            rows.iter().flatten().for_each(|(bucket, _)| in_texts[*bucket as usize] += 1);
+        }
+        let total = texts.len() as f32;
+        // Few texts: every word counts, or nothing would be left.
+        let least = if texts.len() < 100 { 1 } else { MIN_TEXTS };
+        let idf: Vec<f32> = in_texts
+            .iter()
+            .map(|n| if *n < least { 0.0 } else { ((1.0 + total) / (1.0 + *n as f32)).ln() + 1.0 })
+            .collect();
+        let known = number_known(&idf);
+        let columns = idf.iter().filter(|v| **v > 0.0).count();
+        if columns == 0 {
+            return Err(Error::invalid("embed: no words in the texts to fit the built-in embedder on"));
+        }
+        let mut random = Random::new(config.seed, b"text embedder");
+        let mut sample = random.sample(texts.len(), FIT_TEXTS);
+        sample.sort_unstable();
+        run.step("embed", "texts fitted", 0, sample.len() as u64)?;
+        let rows: Vec<Vec<(u32, f32)>> = run.install(|| {
+            sample.par_iter().map(|i| weighted(texts.get(*i).copied().unwrap_or(""), &idf, &known)).collect()
+        });
+        let mut matrix = Sparse::new(columns);
+        for row in rows.iter().filter(|row| !row.is_empty()) {
+            matrix.push_row(row)?;
+        }
+        drop(rows);
+        let svd = run.install(|| truncated_svd(&matrix, config.dim, POWER, &mut random))?;
+        run.step("embed", "texts fitted", sample.len() as u64, sample.len() as u64)?;
+        if svd.values.len() < config.dim {
+            let message = format!(
+                "embed: the texts span {} dimensions, fewer than embed.dim = {}: rows have that many",
+                svd.values.len(),
+                config.dim
+            );
+            log(Level::Warn, &message);
+        }
+        let mut projection = svd.right;
+        for i in 0..projection.rows() {
+            projection.row_mut(i).iter_mut().zip(&svd.values).for_each(|(v, s)| *v /= s.sqrt());
+        }
+        Ok(TextEmbedder::assemble(idf, known, projection))
+    }
+
+    fn assemble(idf: Vec<f32>, known: Vec<u32>, projection: Matrix) -> TextEmbedder {
+        let mut hasher = blake3::Hasher::new();
+        idf.iter().chain(projection.data()).for_each(|v| {
+            hasher.update(&v.to_le_bytes());
+        });
+        let name = format!("text/{}/{}", projection.dim(), &hasher.finalize().to_hex()[..16]);
+        TextEmbedder { idf, projection, known, name }
+    }
+
+    /// Writes it to a safetensors file.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Io`].
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let metadata: BTreeMap<String, String> =
+            [("kind".to_string(), "text embedder".to_string()), ("name".to_string(), self.name.clone())].into();
+        let shape = vec![self.projection.rows(), self.projection.dim()];
+        file::write_tensors(
+            path,
+            &[("idf", vec![self.idf.len()], &self.idf), ("projection", shape, self.projection.data())],
+            &metadata,
+        )
+    }
+
+    /// Reads what [`TextEmbedder::save`] wrote: the same texts then give the same bytes.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Io`]; [`crate::ErrorKind::Format`] for another kind of file, a
+    /// newer format, or values that no fit gives.
+    pub fn load(path: &Path) -> Result<TextEmbedder> {
+        let mut file = TensorFile::open(path)?;
+        if file.text("kind")? != "text embedder" {
+            return Err(Error::format(path, 0, "is no text embedder of causerie"));
+        }
+        let saved = file.text("name")?.to_string();
+        let (_, idf) = file.read("idf")?;
+        let projection = file.read_matrix("projection")?;
+        let columns = idf.iter().filter(|v| **v > 0.0).count();
+        let sound = idf.iter().all(|v| v.is_finite() && *v >= 0.0) && projection.data().iter().all(|v| v.is_finite());
+        if !idf.len().is_power_of_two() || !sound || projection.rows() != columns || projection.dim() == 0 {
+            return Err(Error::format(path, 0, "a text embedder whose parts do not fit together"));
+        }
+        let known = number_known(&idf);
+        let embedder = TextEmbedder::assemble(idf, known, projection);
+        if embedder.name != saved {
+            let cause = format!("was changed after it was made: its values are {}, its name is {saved}", embedder.name);
+            return Err(Error::format(path, 0, cause));
+        }
+        Ok(embedder)
+    }
+
+    fn row(&self, text: &str, out: &mut [f32]) -> bool {
+        for (column, weight) in weighted(text, &self.idf, &self.known) {
+            for (o, p) in out.iter_mut().zip(self.projection.row(column as usize)) {
+                *o += weight * p;
+            }
+        }
+        let length = norm(out);
+        if length == 0.0 || !length.is_finite() {
+            out.fill(0.0);
+            return false;
+        }
+        out.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
+        true
+    }
+}
+
+/// Numbers the buckets that have an idf.
+fn number_known(idf: &[f32]) -> Vec<u32> {
+    let mut next = 0;
+    idf.iter()
+        .map(|v| {
+            if *v > 0.0 {
+                next += 1;
+                next - 1
+            } else {
+                u32::MAX
+            }
+        })
+        .collect()
+}
+
+/// (column, (1 + ln tf) idf), the whole scaled to unit length.
+fn weighted(text: &str, idf: &[f32], known: &[u32]) -> Vec<(u32, f32)> {
+    let mut row = words::features(text, idf.len() as u64 - 1);
+    row.retain_mut(|(bucket, value)| {
+        let at = *bucket as usize;
+        let (column, weight) = (known.get(at).copied().unwrap_or(u32::MAX), idf.get(at).copied().unwrap_or(0.0));
+        *bucket = column;
+        *value *= weight;
+        column != u32::MAX
+    });
+    let length = row.iter().map(|(_, v)| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
+    row.iter_mut().for_each(|(_, v)| *v = (f64::from(*v) / length) as f32);
+    row
+}
+
+impl Embedder for TextEmbedder {
+    fn dim(&self) -> usize {
+        self.projection.dim()
+    }
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+    fn embed(&self, texts: &[&str], lenient: bool, run: &Run) -> Result<Matrix> {
+        let dim = self.dim();
+        let mut out = Matrix::zeros(texts.len(), dim);
+        for (n, (chunk, rows)) in texts.chunks(STEP).zip(out.data_mut().chunks_mut(STEP * dim)).enumerate() {
+            run.check()?;
+            let blank: Vec<Option<usize>> = run.install(|| {
+                let blocks = chunk.par_chunks(BLOCK).zip(rows.par_chunks_mut(BLOCK * dim));
+                let empty = |(texts, rows): (&[&str], &mut [f32])| {
+                    let mut first = None;
+                    for (i, (text, row)) in texts.iter().zip(rows.chunks_mut(dim)).enumerate() {
+                        if !self.row(text, row) && first.is_none() {
+                            first = Some(i);
+                        }
+                    }
+                    first
+                };
+                blocks.map(empty).collect()
+            });
+            if let Some((block, at)) = blank.iter().enumerate().find_map(|(b, at)| at.map(|at| (b, at)))
+                && !lenient
+            {
+                let row = n * STEP + block * BLOCK + at;
+                if texts.get(row).is_none_or(|t| t.trim().is_empty()) {
+                    return Err(super::empty_text(row));
+                }
+                return Err(Error::invalid(format!(
+                    "embed: text {row} has no word that the built-in embedder knows: {:?}",
+                    texts.get(row).map_or(String::new(), |t| t.chars().take(60).collect())
+                )));
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// The format number stands in the header that [`file::write_tensors`] writes; this keeps the two together.
+const _: () = assert!(artifact::FORMAT == 1, "a new format: TextEmbedder::load must say what it does with old files");
