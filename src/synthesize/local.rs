@@ -26,7 +26,13 @@ impl LocalTeacher {
         }
         let path = Path::new(&config.model);
         let model = Model::load(path)?;
-        let options = ContextOptions { tokens: config.context_tokens, pooling: Pooling::Logits, ..Default::default() };
+        let options = ContextOptions {
+            tokens: config.context_tokens,
+            batch_tokens: config.context_tokens.min(512),
+            sequences: 1,
+            pooling: Pooling::Logits,
+            exact: false,
+        };
         let context = Context::new(&model, options, run)?;
         // The file's content, not its place, makes the answers: the same model elsewhere replays the same journal.
         let file = path.file_name().unwrap_or_default().to_string_lossy();

@@ -44,7 +44,7 @@ fn dataset() -> Dataset {
 const NAMES: [&str; 8] = ["Alma", "Boris", "Clara", "Dmitri", "Elena", "Fausto", "Greta", "Hugo"];
 
 fn selection(count: usize) -> Selection {
-    Selection { picks: (0..count).map(|n| Pick { rank: n as u64, row: (n * 5 % (ITEMS * 4)) as u64, gain: 0.0 }).collect() }
+    Selection { picks: (0..count).map(|n| Pick { rank: n as u64, row: (n * 3 % (ITEMS * 4)) as u64, gain: 0.0 }).collect() }
 }
 
 fn http(url: &str) -> SynthesizeConfig {
@@ -121,7 +121,9 @@ fn the_offline_teacher_gives_the_same_bytes_for_any_number_of_threads() {
         let folder = Folder::new();
         let run = Run::new(threads).unwrap();
         let made = synthesize(&dataset(), &selection(30), &config, 3, &run, &folder.journal()).unwrap();
-        assert_eq!(made.rows.len(), 60, "{:?}", made.report);
+        let repeated = made.report.dropped.get("queries repeated").copied().unwrap_or(0) as usize;
+        assert_eq!(made.rows.len() + repeated, 60, "{:?}", made.report);
+        assert!(repeated < 10, "{repeated}");
         assert_eq!(made.report.out_of_catalogue, 0.0);
         for row in &made.rows {
             let seed = row.seed.as_ref().unwrap();
@@ -144,14 +146,14 @@ fn the_offline_teacher_gives_the_same_bytes_for_any_number_of_threads() {
 #[test]
 fn the_offline_teacher_works_on_bare_reviews() {
     let mut bare = Dataset::default();
-    for i in 0..6 {
+    for i in 0..12 {
         bare.add_item(&Item { id: format!("i{i}"), title: format!("Thing number {i}x"), ..Default::default() }).unwrap();
         let text = "Soft and warm, I love it and it works. The color is great and the size is right.".to_string();
         bare.add_review(&Review { item: format!("i{i}"), text, ..Default::default() }).unwrap();
     }
     for naive in [false, true] {
         let config = SynthesizeConfig { domain: "products".into(), items: 4, naive, ..Default::default() };
-        let picks = Selection { picks: (0..6).map(|row| Pick { rank: row, row, gain: 0.0 }).collect() };
+        let picks = Selection { picks: (0..12).map(|row| Pick { rank: row, row, gain: 0.0 }).collect() };
         let folder = Folder::new();
         let made = synthesize(&bare, &picks, &config, 0, &Run::new(1).unwrap(), &folder.journal()).unwrap();
         assert!(!made.rows.is_empty());
