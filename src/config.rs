@@ -310,6 +310,8 @@ settings! {
         style_queries: usize = 5, int(1, 100);
         /// Reviews of the seed's item shown to the teacher.
         reviews: usize = 3, int(1, 100);
+        /// Characters of one review shown to the teacher; longer ones are cut.
+        review_chars: usize = 1500, int(40, 1 << 20);
         /// Recommendations per query.
         items: usize = 20, int(1, 1000);
         /// Ask the teacher without seeds (the paper's baseline of plainly generated pairs).
@@ -330,8 +332,12 @@ settings! {
         timeout_ms: u64 = 120_000, int(1, MAX);
         /// Tries after the first for 429, 5xx, time-outs and broken connections.
         retries: usize = 6, int(0, 100);
+        /// Pause before the first retry where the teacher names none; doubled each time, a minute at most.
+        backoff_ms: u64 = 500, int(1, 600_000);
         /// Requests in flight at once; a 429 lowers it for a while.
         in_flight: usize = 8, int(1, 1024);
+        /// Tokens of prompt and answer that `local` has room for.
+        context_tokens: usize = 4096, int(64, 1 << 20);
         /// Tokens of one answer at most.
         answer_tokens: usize = 600, int(1, 1 << 20);
         /// Hard cap on requests, over all runs on this journal; 0: none.

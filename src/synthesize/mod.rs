@@ -1,9 +1,38 @@
 //! Room 4, synthesize: seeds → dialogues (query, ranked items) through a teacher (paper §3.3, Algorithm 2).
+//!
+//! `algorithm2` plans the requests and makes dialogues of the answers; `ask` sends them, several at once, at the `pace`
+//! the teacher bears; `journal` keeps every request and answer; `prompts`, `queries`, `parse`, `ground` and `leak` turn
+//! text into requests and answers into items. Teachers: `offline` (with `neighbours` and `sentences`), `http`, `local`.
 
+mod algorithm2;
+mod ask;
 mod dialogue;
 mod ground;
+mod http;
+mod journal;
+mod leak;
+#[cfg(feature = "llama")]
+mod local;
+mod neighbours;
+mod offline;
+mod pace;
 mod parse;
+mod prompts;
+mod queries;
+mod sentences;
+mod teacher;
+#[cfg(test)]
+mod mock;
+#[cfg(test)]
+mod tests;
 
+pub use algorithm2::{Dialogues, SynthesisReport, synthesize, synthesize_with};
 pub use dialogue::{Dialogue, Message, Seed};
 pub use ground::{Grounder, normalise};
+pub use http::HttpTeacher;
+#[cfg(feature = "llama")]
+pub use local::LocalTeacher;
+pub use offline::OfflineTeacher;
 pub use parse::{ParsedTitle, parse_titles};
+pub use queries::parse_queries;
+pub use teacher::{Answer, Class, Facts, Failure, Kind, Request, Teacher};

@@ -1,0 +1,333 @@
+//! Asking: requests go out, several at once, through the journal; failures are retried, paced and counted; caps hold.
+//!
+//! One thread (the caller's) decides, writes the journal and reports; each request in flight has a thread of its own that
+//! does nothing but wait for the teacher.
+
+use super::journal::Journal;
+use super::pace::{Pace, backoff};
+use super::teacher::{Answer, Class, Failure, Request, Teacher};
+use crate::config::SynthesizeConfig;
+use crate::error::{Error, Result};
+use crate::run::{Level, Run, log};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Requests given up one after another, with no answer between, that end the run: something is wrong with all of them.
+const GIVEN_UP_MOST: u64 = 20;
+/// How long answers under way are awaited after a cancel.
+const GRACE: Duration = Duration::from_secs(2);
+/// A pause that a teacher asks for and that is not waited out.
+const PAUSE_MOST: Duration = Duration::from_secs(600);
+/// Attempts at an answer that comes but cannot be used.
+const USELESS_MOST: usize = 3;
+
+/// Where requests come from and answers go.
+pub(super) trait Work {
+    /// The next request, in order of importance, and a place that [`Work::done`] gets back; none: nothing is ready now.
+    fn next(&mut self) -> Option<(u64, Request)>;
+    /// The answer to the request of `place`; none: given up.
+    fn done(&mut self, place: u64, answer: Option<&Answer>);
+    /// Requests in all, as far as known.
+    fn total(&self) -> u64;
+}
+
+/// What asking came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// Answers received in this run.
+    pub answered: u64,
+    /// Answers taken from the journal.
+    pub replayed: u64,
+    /// Requests given up.
+    pub given_up: u64,
+    /// A cap ended it.
+    pub capped: bool,
+}
+
+struct Waiting {
+    request: Request,
+    places: Vec<u64>,
+    attempt: usize,
+}
+
+/// Drives `work` to its end, or to a cap.
+///
+/// # Errors
+/// [`crate::ErrorKind::Teacher`] when the teacher cannot be reached or refuses all; [`crate::ErrorKind::Cancelled`]; those
+/// of the journal. What was answered is in the journal by then.
+pub(super) fn ask(
+    work: &mut dyn Work,
+    teacher: &dyn Teacher,
+    journal: &mut Journal,
+    config: &SynthesizeConfig,
+    run: &Run,
+) -> Result<Asked> {
+    // The teachers' threads see this flag; it is set when the run is cancelled and when an error ends it.
+    let inner = Run::new(run.threads())?;
+    let result = std::thread::scope(|scope| {
+        let (sender, results) = mpsc::channel();
+        let launch = |request: Request, attempt: usize| {
+            let (sender, inner) = (sender.clone(), &inner);
+            let answer = move || {
+                let caught = std::panic::AssertUnwindSafe(|| teacher.answer(&request, attempt, inner));
+                let outcome = std::panic::catch_unwind(caught)
+                    .unwrap_or_else(|_| Err(Failure::new(Class::Stop, "the teacher's code panicked; please report it")));
+                // The receiver is gone only when the run has ended.
+                let _ = sender.send((request.id.clone(), outcome));
+            };
+            std::thread::Builder::new().name("causerie-ask".into()).spawn_scoped(scope, answer)
+        };
+        let mut asking = Asking {
+            work,
+            journal,
+            config,
+            name: teacher.name(),
+            pace: Pace::new(teacher.in_flight()),
+            flying: HashMap::new(),
+            later: BTreeMap::new(),
+            ready: Vec::new(),
+            asked: Asked::default(),
+            unbroken_failures: 0,
+            started: Instant::now(),
+            last_step: None,
+        };
+        let result = asking.drive(&results, run, |request, attempt| {
+            launch(request, attempt)
+                .map(drop)
+                .map_err(|e| Error::new(crate::ErrorKind::Io, format!("cannot start a thread for a request: {e}")))
+        });
+        if result.is_err() {
+            // Whatever arrives soon is kept: it is paid for.
+            let deadline = Instant::now() + GRACE;
+            while !asking.flying.is_empty() {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    inner.cancel();
+                }
+                match results.recv_timeout(left.max(Duration::from_millis(100))) {
+                    Ok((id, outcome)) => asking.settle(id, outcome, false)?,
+                    Err(_) if inner.is_cancelled() && Instant::now() > deadline + GRACE => break,
+                    Err(_) => {}
+                }
+            }
+        }
+        result
+    });
+    journal.sync()?;
+    result
+}
+
+struct Asking<'a> {
+    work: &'a mut dyn Work,
+    journal: &'a mut Journal,
+    config: &'a SynthesizeConfig,
+    name: String,
+    pace: Pace,
+    /// Sent, by id, with the time of sending.
+    flying: HashMap<String, (Waiting, Instant)>,
+    /// To be tried again at a time; the number keeps equal times apart.
+    later: BTreeMap<(Instant, u64), Waiting>,
+    /// Held back by the pace or a cap; at most one.
+    ready: Vec<Waiting>,
+    asked: Asked,
+    unbroken_failures: u64,
+    started: Instant,
+    last_step: Option<Instant>,
+}
+
+impl Asking<'_> {
+    fn drive(
+        &mut self,
+        results: &mpsc::Receiver<(String, std::result::Result<Answer, Failure>)>,
+        run: &Run,
+        launch: impl Fn(Request, usize) -> Result<()>,
+    ) -> Result<Asked> {
+        loop {
+            let blocked = self.send_what_may_go(run, &launch)?;
+            self.step(run, false)?;
+            if self.flying.is_empty() {
+                if blocked {
+                    self.asked.capped = true;
+                    break;
+                }
+                if self.ready.is_empty() && self.later.is_empty() {
+                    break;
+                }
+            }
+            // Short, so that a cancel and a due retry are seen.
+            match results.recv_timeout(self.nap()) {
+                Ok((id, outcome)) => {
+                    self.settle(id, outcome, true)?;
+                    while let Ok((id, outcome)) = results.try_recv() {
+                        self.settle(id, outcome, true)?;
+                    }
+                }
+                Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {}
+            }
+        }
+        self.step(run, true)?;
+        Ok(self.asked)
+    }
+
+    fn nap(&self) -> Duration {
+        let due = self.later.keys().next().map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        due.unwrap_or(Duration::MAX).clamp(Duration::from_millis(1), Duration::from_millis(50))
+    }
+
+    /// Sends until the pace, a cap or the work holds it up. True: a cap does.
+    fn send_what_may_go(&mut self, run: &Run, launch: &impl Fn(Request, usize) -> Result<()>) -> Result<bool> {
+        loop {
+            run.check()?;
+            let now = Instant::now();
+            let due = self.later.first_key_value().is_some_and(|((at, _), _)| *at <= now);
+            let waiting = if let Some(held) = self.ready.pop() {
+                held
+            } else if due && let Some((_, waiting)) = self.later.pop_first() {
+                waiting
+            } else if let Some((place, request)) = self.work.next() {
+                if let Some(answer) = self.journal.answer(&request.id) {
+                    self.asked.replayed += 1;
+                    self.work.done(place, Some(answer));
+                    self.step(run, false)?;
+                    continue;
+                }
+                // The same request may be under way for another place.
+                if let Some((flying, _)) = self.flying.get_mut(&request.id) {
+                    flying.places.push(place);
+                    continue;
+                }
+                if let Some(later) = self.later.values_mut().find(|w| w.request.id == request.id) {
+                    later.places.push(place);
+                    continue;
+                }
+                Waiting { request, places: vec![place], attempt: 0 }
+            } else {
+                return Ok(false);
+            };
+            if !self.fits(&waiting.request) {
+                self.ready.push(waiting);
+                return Ok(true);
+            }
+            if self.pace.paused(now) || self.flying.len() >= self.pace.limit() {
+                self.ready.push(waiting);
+                return Ok(false);
+            }
+            self.journal.sent(&waiting.request, &self.name)?;
+            launch(waiting.request.clone(), waiting.attempt)?;
+            self.flying.insert(waiting.request.id.clone(), (waiting, now));
+        }
+    }
+
+    /// Whether the caps leave room for one more attempt, at its highest cost.
+    fn fits(&self, request: &Request) -> bool {
+        let spent = self.journal.spent();
+        let (requests, tokens) = (self.config.max_requests, self.config.max_tokens);
+        (requests == 0 || spent.requests < requests)
+            && (tokens == 0 || spent.tokens().saturating_add(request.tokens_at_most()) <= tokens)
+    }
+
+    /// Writes an outcome down and decides what follows. `go_on`: false while draining after an error.
+    fn settle(&mut self, id: String, outcome: std::result::Result<Answer, Failure>, go_on: bool) -> Result<()> {
+        let Some((waiting, sent)) = self.flying.remove(&id) else {
+            return Err(Error::bug(format!("an answer to {id}, which was not asked")));
+        };
+        let failure = match outcome {
+            Ok(answer) => {
+                self.asked.answered += 1;
+                self.unbroken_failures = 0;
+                self.pace.good();
+                self.journal.answered(&id, answer)?;
+                let answer = self.journal.answer(&id);
+                for place in waiting.places {
+                    self.work.done(place, answer);
+                }
+                return Ok(());
+            }
+            Err(failure) => failure,
+        };
+        match failure.class {
+            Class::Stop | Class::Throttled | Class::Refused | Class::Broken => self.journal.released(&id)?,
+            Class::Useless => self.journal.wasted(&id, failure.tokens, failure.error.message())?,
+            // Left open: it stays counted at its highest cost.
+            Class::Lost | Class::Cancelled => {}
+        }
+        if !go_on {
+            return Ok(());
+        }
+        let tries = match failure.class {
+            Class::Stop => return Err(failure.error),
+            Class::Cancelled => return Err(Error::cancelled()),
+            Class::Refused => 0,
+            Class::Useless => self.config.retries.min(USELESS_MOST - 1),
+            Class::Throttled | Class::Broken | Class::Lost => self.config.retries,
+        };
+        let now = Instant::now();
+        let base = Duration::from_millis(self.config.backoff_ms);
+        let pause = failure.retry_after.unwrap_or_else(|| backoff(base, waiting.attempt, &id));
+        if pause > PAUSE_MOST {
+            let wait_s = pause.as_secs();
+            return Err(failure.error.context(format!(
+                "the teacher asks for a pause of {wait_s} s; run the same command again after it, nothing is asked twice"
+            )));
+        }
+        if failure.class == Class::Throttled {
+            self.pace.throttled(sent, now, pause);
+        }
+        if waiting.attempt < tries {
+            log(Level::Debug, &format!("synthesize: attempt {} of {id}: {}", waiting.attempt + 1, failure.error));
+            let key = (now + pause, u64::from_str_radix(&id, 16).unwrap_or(0));
+            self.later.insert(key, Waiting { attempt: waiting.attempt + 1, ..waiting });
+            return Ok(());
+        }
+        match failure.class {
+            Class::Stop | Class::Cancelled => {}
+            Class::Refused | Class::Useless => {
+                self.asked.given_up += 1;
+                self.unbroken_failures += 1;
+                log(Level::Warn, &format!("synthesize: request {id} given up: {}", failure.error));
+                if self.unbroken_failures >= GIVEN_UP_MOST {
+                    let what = format!("{GIVEN_UP_MOST} requests in a row brought nothing usable, the last");
+                    return Err(failure.error.context(what));
+                }
+                for place in waiting.places {
+                    self.work.done(place, None);
+                }
+            }
+            Class::Throttled | Class::Broken | Class::Lost => {
+                return Err(failure.error.context(format!(
+                    "given up after {} attempts; run the same command again, nothing answered is asked twice",
+                    waiting.attempt + 1
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports, ten times a second at most.
+    fn step(&mut self, run: &Run, last: bool) -> Result<()> {
+        let now = Instant::now();
+        if !last && self.last_step.is_some_and(|at| now - at < Duration::from_millis(100)) {
+            return run.check();
+        }
+        self.last_step = Some(now);
+        let done = self.asked.answered + self.asked.replayed + self.asked.given_up;
+        let (asked, spent, config) = (self.asked, self.journal.spent(), self.config);
+        let seconds = (now - self.started).as_secs_f64();
+        run.step_with("synthesize", "requests", done, self.work.total(), || {
+            let mut note = format!("{} + {} tokens", spent.prompt_tokens, spent.completion_tokens);
+            if config.price_in > 0.0 || config.price_out > 0.0 {
+                note.push_str(&format!(", cost {:.4}", cost(config, spent.prompt_tokens, spent.completion_tokens)));
+            }
+            if asked.answered > 0 && seconds > 0.0 {
+                note.push_str(&format!(", {:.1} requests/s", asked.answered as f64 / seconds));
+            }
+            note
+        })
+    }
+}
+
+/// What these tokens cost at the configured prices.
+pub(super) fn cost(config: &SynthesizeConfig, prompt_tokens: u64, completion_tokens: u64) -> f64 {
+    (prompt_tokens as f64 * config.price_in + completion_tokens as f64 * config.price_out) / 1e6
+}

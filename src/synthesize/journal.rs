@@ -1,0 +1,411 @@
+//! The journal: append-only JSON lines that hold every request and every answer, so that nothing is paid for twice.
+//!
+//! A line is `{"check":"16 hex digits","entry":{…}}`, where `check` is the content hash of the entry's bytes: a line that
+//! a kill or a power cut left half written does not pass for a whole one. Entries:
+//! `journal` (the first line: format and maker), `request` (written before it is first sent), `sent` (before each
+//! attempt), `released` (the attempt cost nothing), `spent` (it cost something and brought nothing), `answer`.
+//! Only answers are ever replayed; a failure is never taken for one.
+//!
+//! Every line is in the operating system's hands before the next step is taken (so kill -9 loses nothing), and is forced
+//! to the disk at least once a second of writing and when the journal is closed.
+
+use super::teacher::{Answer, Request};
+use crate::artifact;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Entry {
+    Journal { format: u64, made_by: String },
+    Request { id: String, teacher: String, kind: super::teacher::Kind, messages: Vec<super::Message>, temperature: f64, max_tokens: usize },
+    Sent { id: String, tokens_at_most: u64 },
+    Released { id: String },
+    Spent { id: String, prompt_tokens: u64, completion_tokens: u64, why: String },
+    Answer { id: String, #[serde(flatten)] answer: Answer },
+}
+
+/// What the journal has seen spent, over all runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Spent {
+    /// Attempts that were sent and not refused at the door: answered, useless, lost, and those still under way.
+    pub requests: u64,
+    /// Prompt tokens of answers.
+    pub prompt_tokens: u64,
+    /// Answer tokens of answers.
+    pub completion_tokens: u64,
+    /// Tokens that attempts under way or lost may have cost.
+    pub reserved: u64,
+}
+
+impl Spent {
+    /// Tokens spent or possibly spent.
+    pub(super) fn tokens(&self) -> u64 {
+        self.prompt_tokens.saturating_add(self.completion_tokens).saturating_add(self.reserved)
+    }
+}
+
+/// An open journal; locked against a second process.
+pub(super) struct Journal {
+    path: PathBuf,
+    file: File,
+    answers: HashMap<String, Answer>,
+    /// Requests whose text is in the journal.
+    known: std::collections::HashSet<String>,
+    /// Attempts sent whose outcome is not written: id → tokens at most, one entry per attempt.
+    open: HashMap<String, Vec<u64>>,
+    spent: Spent,
+    synced: Instant,
+    dirty: bool,
+}
+
+const HEAD: &str = "{\"check\":\"";
+const MIDDLE: &str = "\",\"entry\":";
+
+fn line_of(entry: &Entry) -> Result<String> {
+    let entry = serde_json::to_string(entry).map_err(|e| Error::bug(format!("journal entry: {e}")))?;
+    let check = artifact::content_hash([entry.as_bytes()]);
+    Ok(format!("{HEAD}{check}{MIDDLE}{entry}}}\n"))
+}
+
+/// The entry's JSON of a whole and unharmed line.
+fn entry_of(line: &[u8]) -> Option<&str> {
+    let line = std::str::from_utf8(line).ok()?.strip_suffix("}\n")?.strip_prefix(HEAD)?;
+    let check = line.get(..16)?;
+    let entry = line.get(16..)?.strip_prefix(MIDDLE)?;
+    (artifact::content_hash([entry.as_bytes()]) == check).then_some(entry)
+}
+
+impl Journal {
+    /// Opens or makes the journal at `path`, locks it, reads it, and cuts off a torn end.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Io`] when another process holds it or the disk refuses; [`crate::ErrorKind::Format`] for a line
+    /// that was altered (with its number) and for a newer format.
+    pub(super) fn open(path: &Path) -> Result<Journal> {
+        if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        }
+        let io = |e| Error::io(path, e);
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::new(
+                    crate::ErrorKind::Io,
+                    format!("{}: another process is writing to this journal; wait for it or stop it", path.display()),
+                ));
+            }
+            Err(TryLockError::Error(e)) => return Err(io(e)),
+        }
+        let mut journal = Journal {
+            path: path.to_path_buf(),
+            file,
+            answers: HashMap::new(),
+            known: Default::default(),
+            open: HashMap::new(),
+            spent: Spent::default(),
+            synced: Instant::now(),
+            dirty: false,
+        };
+        journal.replay()?;
+        Ok(journal)
+    }
+
+    fn replay(&mut self) -> Result<()> {
+        let path = self.path.clone();
+        let io = |e| Error::io(&path, e);
+        let mut reader = BufReader::with_capacity(1 << 18, self.file.try_clone().map_err(io)?);
+        let (mut line, mut number, mut at) = (Vec::new(), 0u64, 0u64);
+        let mut torn: Option<(u64, u64)> = None;
+        loop {
+            line.clear();
+            let read = reader.read_until(b'\n', &mut line).map_err(io)? as u64;
+            if read == 0 {
+                break;
+            }
+            number += 1;
+            match entry_of(&line) {
+                Some(_) if torn.is_some() => {
+                    let (bad, _) = torn.unwrap_or_default();
+                    let why = "this line was altered or damaged, and good lines follow it; remove it (its answer, if it \
+                               was one, is then asked again)";
+                    return Err(Error::format(&path, bad, why));
+                }
+                Some(entry) => {
+                    let entry: Entry = serde_json::from_str(entry).map_err(|e| {
+                        Error::format(&path, number, format!("{e}; was it written by a newer causerie?"))
+                    })?;
+                    if number == 1 && !matches!(entry, Entry::Journal { .. }) {
+                        return Err(Error::format(&path, 1, "not a journal of causerie: its first line is missing"));
+                    }
+                    self.apply(entry, number)?;
+                }
+                None => torn = torn.or(Some((number, at))),
+            }
+            at += read;
+        }
+        drop(reader);
+        if let Some((bad, start)) = torn {
+            if bad == 1 && line_is_foreign(&path)? {
+                return Err(Error::format(&path, 1, "not a journal of causerie; name another file"));
+            }
+            crate::run::log(
+                crate::run::Level::Warn,
+                &format!("{}:{bad}: cut off here, the last line was half written", path.display()),
+            );
+            self.file.set_len(start).map_err(io)?;
+            at = start;
+        }
+        self.file.seek(SeekFrom::Start(at)).map_err(io)?;
+        // Attempts that a killed run left open may have been paid for: they stay counted.
+        self.open.clear();
+        if at == 0 {
+            self.append(&Entry::Journal { format: artifact::FORMAT, made_by: artifact::made_by() })?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, entry: Entry, line: u64) -> Result<()> {
+        match entry {
+            Entry::Journal { format, made_by } if format > artifact::FORMAT => {
+                return Err(Error::format(
+                    &self.path,
+                    line,
+                    format!("format {format}, made by {made_by}; this is {}, which knows up to {}", artifact::made_by(), artifact::FORMAT),
+                ));
+            }
+            Entry::Journal { .. } => {}
+            Entry::Request { id, .. } => {
+                self.known.insert(id);
+            }
+            Entry::Sent { id, tokens_at_most } => {
+                self.spent.requests += 1;
+                self.spent.reserved = self.spent.reserved.saturating_add(tokens_at_most);
+                self.open.entry(id).or_default().push(tokens_at_most);
+            }
+            Entry::Released { id } => {
+                self.close(&id);
+                self.spent.requests = self.spent.requests.saturating_sub(1);
+            }
+            Entry::Spent { id, prompt_tokens, completion_tokens, .. } => {
+                self.close(&id);
+                self.add(prompt_tokens, completion_tokens);
+            }
+            Entry::Answer { id, answer } => {
+                self.close(&id);
+                self.add(answer.prompt_tokens, answer.completion_tokens);
+                self.answers.insert(id, answer);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, prompt_tokens: u64, completion_tokens: u64) {
+        self.spent.prompt_tokens = self.spent.prompt_tokens.saturating_add(prompt_tokens);
+        self.spent.completion_tokens = self.spent.completion_tokens.saturating_add(completion_tokens);
+    }
+
+    /// Ends the latest attempt at `id`: its tokens are no longer reserved.
+    fn close(&mut self, id: &str) {
+        if let Some(tokens) = self.open.get_mut(id).and_then(Vec::pop) {
+            self.spent.reserved = self.spent.reserved.saturating_sub(tokens);
+        }
+    }
+
+    fn append(&mut self, entry: &Entry) -> Result<()> {
+        let line = line_of(entry)?;
+        self.file.write_all(line.as_bytes()).map_err(|e| Error::io(&self.path, e))?;
+        self.dirty = true;
+        if self.synced.elapsed() >= Duration::from_secs(1) {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, entry: Entry) -> Result<()> {
+        self.append(&entry)?;
+        self.apply(entry, 0)
+    }
+
+    /// Forces everything written to the disk.
+    pub(super) fn sync(&mut self) -> Result<()> {
+        if self.dirty {
+            self.file.sync_data().map_err(|e| Error::io(&self.path, e))?;
+            self.dirty = false;
+        }
+        self.synced = Instant::now();
+        Ok(())
+    }
+
+    /// The answer to `id`, if it is there.
+    pub(super) fn answer(&self, id: &str) -> Option<&Answer> {
+        self.answers.get(id)
+    }
+
+    /// What was spent, over all runs on this journal.
+    pub(super) fn spent(&self) -> Spent {
+        self.spent
+    }
+
+    /// To be called before each attempt.
+    pub(super) fn sent(&mut self, request: &Request, teacher: &str) -> Result<()> {
+        if !self.known.contains(&request.id) {
+            self.record(Entry::Request {
+                id: request.id.clone(),
+                teacher: teacher.to_string(),
+                kind: request.kind,
+                messages: request.messages.clone(),
+                temperature: request.temperature,
+                max_tokens: request.max_tokens,
+            })?;
+        }
+        self.record(Entry::Sent { id: request.id.clone(), tokens_at_most: request.tokens_at_most() })
+    }
+
+    /// The attempt cost nothing.
+    pub(super) fn released(&mut self, id: &str) -> Result<()> {
+        self.record(Entry::Released { id: id.to_string() })
+    }
+
+    /// The attempt cost these tokens and brought nothing.
+    pub(super) fn wasted(&mut self, id: &str, tokens: (u64, u64), why: &str) -> Result<()> {
+        let (prompt_tokens, completion_tokens) = tokens;
+        self.record(Entry::Spent { id: id.to_string(), prompt_tokens, completion_tokens, why: why.to_string() })
+    }
+
+    /// The attempt brought this answer.
+    pub(super) fn answered(&mut self, id: &str, answer: Answer) -> Result<()> {
+        self.record(Entry::Answer { id: id.to_string(), answer })
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        let _ = self.sync();
+    }
+}
+
+/// True when the file does not even begin like a journal: it is somebody else's file, and nothing of it may be cut.
+fn line_is_foreign(path: &Path) -> Result<bool> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let head = &bytes[..bytes.len().min(HEAD.len())];
+    Ok(!HEAD.as_bytes().starts_with(head) && head.iter().any(|b| *b != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::teacher::{Facts, Kind};
+    use super::*;
+
+    fn request(n: u64) -> Request {
+        Request::new("t", Kind::Query, format!("prompt {n} ä\n\"q\""), "i", n, 0.8, 10, 0, Facts::default())
+    }
+    fn answer(n: u64) -> Answer {
+        Answer { text: format!("answer\n{n}"), prompt_tokens: 5, completion_tokens: n }
+    }
+
+    #[test]
+    fn a_journal_cut_at_any_byte_opens_and_keeps_every_whole_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        {
+            let mut journal = Journal::open(&path).unwrap();
+            for n in 0..4 {
+                journal.sent(&request(n), "t").unwrap();
+                journal.answered(&request(n).id, answer(n)).unwrap();
+            }
+        }
+        let whole = std::fs::read(&path).unwrap();
+        let cut = folder.path().join("cut.jsonl");
+        for length in 0..=whole.len() {
+            std::fs::write(&cut, &whole[..length]).unwrap();
+            let kept = whole[..length].iter().filter(|b| **b == b'\n').count();
+            {
+                let mut journal = Journal::open(&cut).unwrap();
+                // A header, then three lines a request: request, sent, answer.
+                assert_eq!(journal.answers.len(), kept.saturating_sub(1) / 3, "cut at {length}");
+                journal.sent(&request(9), "t").unwrap();
+                journal.answered(&request(9).id, answer(9)).unwrap();
+            }
+            let journal = Journal::open(&cut).unwrap();
+            assert_eq!(journal.answer(&request(9).id), Some(&answer(9)));
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_a_kill_left_open_stays_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        {
+            let mut journal = Journal::open(&path).unwrap();
+            journal.sent(&request(0), "t").unwrap();
+            journal.sent(&request(1), "t").unwrap();
+            journal.released(&request(1).id).unwrap();
+            journal.sent(&request(2), "t").unwrap();
+            journal.wasted(&request(2).id, (3, 4), "empty").unwrap();
+        }
+        let before = Journal::open(&path).unwrap().spent();
+        let expected =
+            Spent { requests: 2, prompt_tokens: 3, completion_tokens: 4, reserved: request(0).tokens_at_most() };
+        assert_eq!(before, expected);
+        {
+            let mut journal = Journal::open(&path).unwrap();
+            journal.sent(&request(0), "t").unwrap();
+            journal.answered(&request(0).id, answer(7)).unwrap();
+            assert_eq!(journal.spent().requests, 3);
+        }
+        let live = Spent { requests: 3, prompt_tokens: 8, completion_tokens: 11, ..expected };
+        assert_eq!(Journal::open(&path).unwrap().spent(), live, "counts after a replay are those before it");
+        assert_eq!(Journal::open(&path).unwrap().spent(), live, "opening again counts nothing twice");
+    }
+
+    #[test]
+    fn a_line_altered_in_the_middle_is_an_error_with_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        {
+            let mut journal = Journal::open(&path).unwrap();
+            journal.sent(&request(0), "t").unwrap();
+            journal.answered(&request(0).id, answer(0)).unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("prompt 0", "prompt 1")).unwrap();
+        let e = Journal::open(&path).err().unwrap();
+        assert!(e.message().contains("journal.jsonl:2: this line was altered"), "{e}");
+    }
+
+    #[test]
+    fn a_foreign_file_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("thesis.txt");
+        std::fs::write(&path, "chapter one\n").unwrap();
+        assert!(Journal::open(&path).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "chapter one\n");
+    }
+
+    #[test]
+    fn a_second_writer_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let _first = Journal::open(&path).unwrap();
+        let e = Journal::open(&path).err().unwrap();
+        assert!(e.message().contains("another process is writing"), "{e}");
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let entry = Entry::Journal { format: artifact::FORMAT + 1, made_by: "causerie/9".into() };
+        std::fs::write(&path, line_of(&entry).unwrap()).unwrap();
+        let e = Journal::open(&path).err().unwrap();
+        assert!(e.message().contains("made by causerie/9"), "{e}");
+    }
+}

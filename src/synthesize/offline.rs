@@ -1,0 +1,282 @@
+//! The built-in teacher: no model, no network. It reads a request's facts, not its prompt, and answers in text like any
+//! other teacher, so that its answers go through the same journal, parser, grounding and filters.
+//!
+//! A query is composed from the domain's `compose.txt`: liked titles are neighbours of the seed's item, genre, creator,
+//! keyword and decade are its metadata, mood and sentence come from its reviews. The ranked items are the seed's item,
+//! then what goes with it, with the liked titles and with what the query asks for; liked titles themselves are left out.
+
+use super::leak::{Mask, spoken};
+use super::neighbours::{Neighbours, best};
+use super::prompts::{Prompts, Template};
+use super::queries::normal;
+use super::sentences::{moods, telling};
+use super::teacher::{Answer, Facts, Failure, Kind, Request, Teacher};
+use crate::config::SynthesizeConfig;
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::math::Random;
+use crate::run::Run;
+use std::collections::HashMap;
+
+/// Neighbours of the seed's item among which liked titles are drawn.
+const LIKED_AMONG: usize = 25;
+/// Tries to find titles that fit.
+const DRAWS: usize = 40;
+/// Share of titles that are named with their year, as people do in recorded conversations.
+const WITH_YEAR: f64 = 0.7;
+/// Weight of a liked title's neighbours beside those of the seed's item.
+const LIKED_WEIGHT: f32 = 0.6;
+/// Added for the genre that the query names, for each creator, for its decade, and for popularity.
+const GENRE_BONUS: f32 = 0.15;
+const CREATOR_BONUS: f32 = 0.5;
+const DECADE_BONUS: f32 = 0.1;
+const POPULARITY: f32 = 0.5;
+
+/// The built-in teacher. Deterministic: the same dataset, settings and facts give the same text.
+pub struct OfflineTeacher<'a> {
+    dataset: &'a Dataset,
+    compose: Vec<Template>,
+    neighbours: Neighbours,
+    /// Items of each creator, and of each genre, by name.
+    by_creator: HashMap<&'a str, Vec<u32>>,
+    by_genre: HashMap<&'a str, Vec<u32>>,
+    queries: usize,
+    seed: u64,
+    threads: usize,
+    name: String,
+}
+
+/// A query and what it speaks of.
+#[derive(Default)]
+struct Composed {
+    text: String,
+    liked: Vec<u32>,
+    genres: Vec<String>,
+    creator: Option<String>,
+    decade: Option<u16>,
+}
+
+impl<'a> OfflineTeacher<'a> {
+    /// Reads the dataset once; about a second per million interactions.
+    ///
+    /// # Errors
+    /// Those of the prompts; [`crate::ErrorKind::Cancelled`].
+    pub fn new(dataset: &'a Dataset, config: &SynthesizeConfig, run: &Run) -> Result<OfflineTeacher<'a>> {
+        run.check()?;
+        let prompts = Prompts::load(config)?;
+        let mut by_creator: HashMap<&str, Vec<u32>> = HashMap::new();
+        let mut by_genre: HashMap<&str, Vec<u32>> = HashMap::new();
+        // Answers hang on the whole dataset: its fingerprint is part of the name, and so of every request's id.
+        let mut fingerprint = blake3::Hasher::new();
+        for i in 0..dataset.items.len() {
+            fingerprint.update(dataset.items.id(i).as_bytes()).update(dataset.items.text(i).as_bytes());
+            dataset.items.creators(i).for_each(|c| by_creator.entry(c).or_default().push(i as u32));
+            dataset.items.genres(i).for_each(|g| by_genre.entry(g).or_default().push(i as u32));
+        }
+        for n in 0..dataset.interactions() {
+            let (user, item, rating, _) = dataset.interaction(n);
+            let rating = rating.unwrap_or(0.0).to_le_bytes();
+            fingerprint.update(&(user as u32).to_le_bytes()).update(&(item as u32).to_le_bytes()).update(&rating);
+        }
+        for r in 0..dataset.reviews() {
+            fingerprint.update(&(dataset.review_item(r) as u32).to_le_bytes()).update(dataset.review_text(r).as_bytes());
+        }
+        fingerprint.update(format!("{} {} {:?}", config.domain, config.queries, prompts.compose).as_bytes());
+        run.check()?;
+        Ok(OfflineTeacher {
+            dataset,
+            compose: prompts.compose,
+            neighbours: Neighbours::new(dataset),
+            by_creator,
+            by_genre,
+            queries: config.queries,
+            seed: config.seed,
+            threads: run.threads(),
+            name: format!("offline/1/{}", &fingerprint.finalize().to_hex()[..12]),
+        })
+    }
+
+    /// The name of an item as a user says it.
+    fn say(&self, item: u32, random: &mut Random) -> String {
+        let title = spoken(self.dataset.items.title(item as usize));
+        match self.dataset.items.year(item as usize) {
+            Some(year) if random.uniform() < WITH_YEAR => format!("{title} ({year})"),
+            Some(_) | None => title,
+        }
+    }
+
+    /// The K queries of a seed. `row`: the selected review's row, or the number of a draw without a seed.
+    fn queries(&self, facts: &Facts, draw: u64) -> Vec<Composed> {
+        let mut random = Random::new(self.seed, format!("offline/{draw}/{:?}", facts.item).as_bytes());
+        // Without a seed: an item drawn from the more popular half stands in for one, and is not listed first.
+        let item = facts.item.or_else(|| {
+            let popular = self.neighbours.by_popularity();
+            popular.get(random.below(popular.len().div_ceil(2).max(1))).copied()
+        });
+        let Some(item) = item else { return Vec::new() };
+        let items = &self.dataset.items;
+        let mask = Mask::new(items.title(item as usize));
+        let texts = || facts.reviews.iter().map(|r| self.dataset.review_text(*r as usize));
+        let moods = moods(texts());
+        let sentence = telling(texts(), &mask);
+        let genres: Vec<&str> = items.genres(item as usize).filter(|g| !mask.leaks(g)).collect();
+        let mut creators: Vec<&str> = items.creators(item as usize).filter(|c| !mask.leaks(c)).collect();
+        // Those of whom the catalogue has most, the first named where equal.
+        creators.sort_by_key(|c| std::cmp::Reverse(self.by_creator.get(c).map_or(0, Vec::len)));
+        creators.truncate(4);
+        let keywords: Vec<&str> = items
+            .keywords(item as usize)
+            .filter(|k| !mask.leaks(k) && k.len() <= 40 && !k.contains(|c: char| c.is_ascii_digit()))
+            .take(10)
+            .collect();
+        let near: Vec<u32> = self
+            .neighbours
+            .of(item)
+            .iter()
+            .map(|(other, _)| *other)
+            .filter(|other| {
+                let title = items.title(*other as usize);
+                !title.is_empty() && !mask.leaks(&spoken(title))
+            })
+            .take(LIKED_AMONG)
+            .collect();
+        let mut order: Vec<usize> = (0..self.compose.len()).collect();
+        random.shuffle(&mut order);
+        let mut out: Vec<Composed> = Vec::new();
+        // Twice round: a small set of templates is used again with other fillings.
+        for template in order.iter().chain(&order).chain(&order).map(|t| &self.compose[*t]) {
+            if out.len() == self.queries {
+                break;
+            }
+            let mut composed = Composed::default();
+            let mut values: HashMap<&str, String> = HashMap::new();
+            for slot in template.slots() {
+                if values.contains_key(slot) {
+                    continue;
+                }
+                let value = match slot {
+                    "liked" | "liked2" | "liked3" => self.draw_liked(&near, &composed.liked, &mut random).map(|liked| {
+                        composed.liked.push(liked);
+                        self.say(liked, &mut random)
+                    }),
+                    "genre" | "genre2" => {
+                        let left: Vec<&str> =
+                            genres.iter().copied().filter(|g| !composed.genres.iter().any(|used| used == g)).collect();
+                        (!left.is_empty()).then(|| {
+                            let genre = left[random.below(left.len())];
+                            composed.genres.push(genre.to_string());
+                            genre.to_lowercase()
+                        })
+                    }
+                    "creator" => (!creators.is_empty()).then(|| {
+                        let creator = creators[random.below(creators.len())];
+                        composed.creator = Some(creator.to_string());
+                        creator.to_string()
+                    }),
+                    "keyword" => (!keywords.is_empty()).then(|| keywords[random.below(keywords.len())].to_lowercase()),
+                    "mood" => (!moods.is_empty()).then(|| moods[random.below(moods.len().min(3))].to_string()),
+                    "sentence" => sentence.clone(),
+                    "decade" => items.year(item as usize).map(|year| {
+                        composed.decade = Some(year / 10);
+                        format!("{}s", year / 10 * 10)
+                    }),
+                    _ => None,
+                };
+                let Some(value) = value else { break };
+                values.insert(slot, value);
+            }
+            if template.slots().any(|slot| !values.contains_key(slot)) {
+                continue;
+            }
+            composed.text = template.fill(|slot| values.get(slot).cloned().unwrap_or_default());
+            // "a action movie"
+            for vowel in ['a', 'e', 'i', 'o'] {
+                composed.text = composed.text.replace(&format!(" a {vowel}"), &format!(" an {vowel}"));
+            }
+            if !mask.leaks(&composed.text) && !out.iter().any(|c| normal(&c.text) == normal(&composed.text)) {
+                out.push(composed);
+            }
+        }
+        out
+    }
+
+    /// A neighbour that is not yet named; the nearer and the more popular, the likelier.
+    fn draw_liked(&self, near: &[u32], used: &[u32], random: &mut Random) -> Option<u32> {
+        for _ in 0..DRAWS.min(near.len() * 4) {
+            let at = (near.len() as f64 * random.uniform().powf(1.5)) as usize;
+            let liked = *near.get(at)?;
+            let keep = 0.2 + 0.8 * f64::from(self.neighbours.popularity(liked)).powi(2);
+            if random.uniform() < keep && !used.contains(&liked) {
+                return Some(liked);
+            }
+        }
+        near.iter().copied().find(|liked| !used.contains(liked))
+    }
+
+    /// The ranked items for one query.
+    fn ranked(&self, facts: &Facts, composed: &Composed) -> Vec<u32> {
+        let mut scores: HashMap<u32, f32> = HashMap::new();
+        let mut add = |item: u32, score: f32| *scores.entry(item).or_default() += score;
+        let liked_weight = if facts.item.is_some() { LIKED_WEIGHT } else { 1.0 };
+        let anchors = facts.item.iter().map(|i| (*i, 1.0)).chain(composed.liked.iter().map(|i| (*i, liked_weight)));
+        for (anchor, weight) in anchors {
+            self.neighbours.of(anchor).iter().for_each(|(other, score)| add(*other, weight * score));
+        }
+        for genre in &composed.genres {
+            self.by_genre.get(genre.as_str()).into_iter().flatten().for_each(|i| add(*i, GENRE_BONUS));
+        }
+        if let Some(creator) = &composed.creator {
+            self.by_creator.get(creator.as_str()).into_iter().flatten().for_each(|i| add(*i, CREATOR_BONUS));
+        }
+        if let Some(decade) = composed.decade {
+            let years = &self.dataset.items;
+            for (item, score) in scores.iter_mut() {
+                if years.year(*item as usize).map(|y| y / 10) == Some(decade) {
+                    *score += DECADE_BONUS;
+                }
+            }
+        }
+        let left_out = |item: &u32| composed.liked.contains(item) || facts.item == Some(*item);
+        let scored = scores.into_iter().filter(|(item, _)| !left_out(item));
+        let scored = scored.map(|(item, score)| (item, score + POPULARITY * self.neighbours.popularity(item)));
+        let mut ranked: Vec<u32> = facts.item.into_iter().collect();
+        ranked.extend(best(scored, facts.count.saturating_sub(ranked.len())).into_iter().map(|(item, _)| item));
+        // A lonely item: what is popular fills the list.
+        for item in self.neighbours.by_popularity() {
+            if ranked.len() >= facts.count {
+                break;
+            }
+            if !left_out(item) && !ranked.contains(item) {
+                ranked.push(*item);
+            }
+        }
+        ranked
+    }
+}
+
+impl Teacher for OfflineTeacher<'_> {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+    fn in_flight(&self) -> usize {
+        self.threads
+    }
+    fn answer(&self, request: &Request, _attempt: usize, _run: &Run) -> std::result::Result<Answer, Failure> {
+        let facts = &request.facts;
+        let draw = facts.draw;
+        let text = match request.kind {
+            Kind::Query => {
+                let queries: Vec<String> = self.queries(facts, draw).into_iter().map(|c| c.text).collect();
+                // A list in JSON keeps the line breaks within a query.
+                serde_json::to_string(&queries).unwrap_or_default()
+            }
+            Kind::Recommend => {
+                let composed = self.queries(facts, draw).into_iter().find(|c| normal(&c.text) == normal(&facts.query));
+                let ranked = self.ranked(facts, &composed.unwrap_or_default());
+                let names = ranked.iter().map(|item| self.dataset.items.name(*item as usize));
+                names.enumerate().map(|(i, name)| format!("{}. {name}", i + 1)).collect::<Vec<_>>().join("\n")
+            }
+        };
+        Ok(Answer { text, prompt_tokens: 0, completion_tokens: 0 })
+    }
+}

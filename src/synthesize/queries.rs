@@ -1,0 +1,193 @@
+//! The teacher's answer to the first prompt → distinct queries.
+
+use std::collections::HashSet;
+
+/// Bytes of an answer that are looked at.
+const ANSWER_BYTES: usize = 1 << 20;
+
+/// The queries in `answer`, in order, each once: a JSON list, a numbered or bulleted list, or paragraphs; quotes, bold
+/// marks, code fences, thinking and chatter before and after are taken off. Never panics, whatever the text.
+pub fn parse_queries(answer: &str) -> Vec<String> {
+    let answer = &answer[..answer.floor_char_boundary(ANSWER_BYTES)];
+    let answer = match answer.rfind("</think>") {
+        Some(at) => &answer[at + "</think>".len()..],
+        None => answer,
+    };
+    let found = json_list(answer).unwrap_or_else(|| {
+        let listed = listed(answer);
+        if listed.is_empty() { paragraphs(answer) } else { listed }
+    });
+    let mut seen = HashSet::new();
+    found.iter().map(|q| strip(q)).filter(|q| is_query(q) && seen.insert(normal(q))).collect()
+}
+
+/// What two spellings of one query share: letters and digits, in lower case.
+pub(super) fn normal(text: &str) -> String {
+    let lower = text.to_lowercase();
+    lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn json_list(answer: &str) -> Option<Vec<String>> {
+    let start = answer.find(['[', '{'])?;
+    let end = answer.rfind([']', '}'])?;
+    let value: serde_json::Value = serde_json::from_str(answer.get(start..=end)?).ok()?;
+    let list = match &value {
+        serde_json::Value::Array(list) => list,
+        serde_json::Value::Object(map) => map.values().find_map(|v| v.as_array())?,
+        _ => return None,
+    };
+    let text = |v: &serde_json::Value| match v {
+        serde_json::Value::String(s) => Some(s.clone()),
+        serde_json::Value::Object(map) => map.values().find_map(|v| v.as_str()).map(str::to_string),
+        _ => None,
+    };
+    Some(list.iter().filter_map(text).collect()).filter(|l: &Vec<String>| !l.is_empty())
+}
+
+/// The rest of a line after `1.`, `2)`, `- `, `* `, `Query 3:`; none: not the first line of an entry.
+fn after_marker(line: &str) -> Option<&str> {
+    let line = line.trim().trim_start_matches(['*', '_', '#']).trim_start();
+    let line = ["query", "request"]
+        .iter()
+        .find_map(|word| {
+            let head = line.get(..word.len())?;
+            head.eq_ignore_ascii_case(word).then(|| line[word.len()..].trim_start_matches([' ', '#']))
+        })
+        .unwrap_or(line);
+    let digits = line.len() - line.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    if (1..=3).contains(&digits) {
+        let rest = line[digits..].trim_start_matches(['*', '_']);
+        if let Some(rest) = rest.strip_prefix(['.', ')', ':']) {
+            // 1.5 is a number, not a marker.
+            return (!rest.starts_with(|c: char| c.is_ascii_digit())).then(|| rest.trim_start_matches(['*', '_']).trim());
+        }
+    }
+    None
+}
+
+fn bullet(line: &str) -> Option<&str> {
+    let line = line.trim();
+    line.strip_prefix(['-', '*', '•', '–']).and_then(|rest| rest.strip_prefix([' ', '\t'])).map(str::trim)
+}
+
+/// Entries that begin with a marker, with the lines that continue them; a blank line ends an entry.
+fn listed(answer: &str) -> Vec<String> {
+    let numbered = answer.lines().any(|line| after_marker(line).is_some());
+    let marker = |line| if numbered { after_marker(line) } else { bullet(line) };
+    let mut out: Vec<String> = Vec::new();
+    let mut open = false;
+    for line in answer.lines() {
+        if let Some(rest) = marker(line) {
+            out.push(rest.to_string());
+            open = true;
+        } else if line.trim().is_empty() {
+            // An entry whose text begins on a later line stays open.
+            open = open && out.last().is_some_and(|q| q.is_empty());
+        } else if let Some(last) = out.last_mut().filter(|_| open) {
+            if !last.is_empty() {
+                last.push('\n');
+            }
+            last.push_str(line.trim());
+        }
+    }
+    out
+}
+
+fn paragraphs(answer: &str) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    let mut open = false;
+    for line in answer.lines().map(str::trim).filter(|line| !line.starts_with("```")) {
+        if line.is_empty() {
+            open = false;
+        } else if let Some(last) = out.last_mut().filter(|_| open) {
+            last.push('\n');
+            last.push_str(line);
+        } else {
+            out.push(line.to_string());
+            open = true;
+        }
+    }
+    // A lead-in: "Here are two requests:".
+    out.retain(|q| !q.ends_with(':'));
+    out
+}
+
+fn strip(text: &str) -> String {
+    let mut text = text.trim();
+    loop {
+        let before = text;
+        for (open, close) in [("**", "**"), ("__", "__"), ("\"", "\""), ("“", "”"), ("«", "»"), ("`", "`"), ("*", "*")] {
+            if let Some(inner) = text.strip_prefix(open).and_then(|t| t.strip_suffix(close)) {
+                // `"A" and "B"` keeps its quotes.
+                if !inner.contains(open) && !inner.contains(close) {
+                    text = inner.trim();
+                }
+            }
+        }
+        if text == before {
+            break;
+        }
+    }
+    text.chars().filter(|c| *c == '\n' || !c.is_control()).collect::<String>().trim().to_string()
+}
+
+fn is_query(text: &str) -> bool {
+    text.split_whitespace().count() >= 2 && text.chars().any(char::is_alphabetic) && text.chars().count() <= 4000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_shapes_that_models_answer_in_are_read() {
+        let want = ["I want a good comedy.", "Anything scary, like \"The Ring\"?"];
+        for answer in [
+            "1. I want a good comedy.\n2. Anything scary, like \"The Ring\"?",
+            "Sure! Here are two requests:\n\n1) \"I want a good comedy.\"\n\n2) Anything scary, like \"The Ring\"?\n\nHope it helps!",
+            "**1.** **I want a good comedy.**\n**2.** Anything scary, like \"The Ring\"?",
+            "- I want a good comedy.\n- Anything scary, like \"The Ring\"?",
+            "```json\n[\"I want a good comedy.\", \"Anything scary, like \\\"The Ring\\\"?\"]\n```",
+            "{\"queries\": [{\"query\": \"I want a good comedy.\"}, {\"query\": \"Anything scary, like \\\"The Ring\\\"?\"}]}",
+            "<think>1. hmm so\n2. what now</think>I want a good comedy.\n\nAnything scary, like \"The Ring\"?",
+            "Query 1: I want a good comedy.\nQuery 2: Anything scary, like \"The Ring\"?",
+            "Query 1:\nI want a good comedy.\n\nQuery 2:\n\nAnything scary, like \"The Ring\"?",
+        ] {
+            assert_eq!(parse_queries(answer), want, "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_conversation_stays_one_query() {
+        let answer = serde_json::to_string(&["User: Hi!\nSystem: Hello.\nUser: A 1.5 hour comedy?"]).unwrap();
+        assert_eq!(parse_queries(&answer), ["User: Hi!\nSystem: Hello.\nUser: A 1.5 hour comedy?"]);
+        assert_eq!(parse_queries("1. User: Hi!\nSystem: Hello.\n2. Something sad"), ["User: Hi!\nSystem: Hello.", "Something sad"]);
+    }
+
+    #[test]
+    fn repeated_and_empty_queries_are_left_out() {
+        assert_eq!(parse_queries("1. A good comedy!\n2. a good  comedy\n3.\n4. ---"), ["A good comedy!"]);
+        assert!(parse_queries("").is_empty());
+        assert!(parse_queries(" \n\t").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gives_distinct_queries_without_panic(answer in "(?s).{0,400}") {
+            let queries = parse_queries(&answer);
+            let distinct: HashSet<_> = queries.iter().map(|q| normal(q)).collect();
+            prop_assert_eq!(distinct.len(), queries.len());
+            prop_assert!(queries.iter().all(|q| !q.trim().is_empty()));
+        }
+
+        #[test]
+        fn a_numbered_list_comes_back_whole(words in proptest::collection::vec("[a-z]{3,9} [a-z]{3,9} [A-Za-z',!?]{1,12}", 1..12)) {
+            let distinct: HashSet<_> = words.iter().map(|q| normal(q)).collect();
+            prop_assume!(distinct.len() == words.len());
+            prop_assume!(words.iter().all(|w| !w.starts_with("query") && !w.starts_with("request")));
+            let answer: String = words.iter().enumerate().map(|(i, w)| format!("{}. {w}\n", i + 1)).collect();
+            prop_assert_eq!(parse_queries(&answer), words.iter().map(|w| w.trim().to_string()).collect::<Vec<_>>());
+        }
+    }
+}
