@@ -1,11 +1,14 @@
 //! Room 7, evaluate: recommenders + held-out conversations → report (paper §4.2.1).
 
 mod answers;
+mod bootstrap;
+mod compare;
 mod metrics;
 
 pub use answers::{
     Answer, AnswerReport, NEAREST_EDITS, Prefer, Variants, catalogue, score_answer_files, score_answers,
 };
+pub use compare::{Coverage, Evaluation, Example, ExampleList, PairedDifference, SystemReport, TESTED, evaluate};
 pub use metrics::{CUTOFFS, Estimate, METRICS, Metric, Metrics};
 
 #[cfg(test)]
