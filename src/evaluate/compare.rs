@@ -220,7 +220,8 @@ pub fn evaluate(
 pub const TESTED: [(Metric, usize); 4] =
     [(Metric::Recall, 10), (Metric::Recall, 20), (Metric::Ndcg, 10), (Metric::Ndcg, 20)];
 
-fn in_words(difference: f64, p: f64) -> String {
+/// The difference in words; `p` decides whether it counts.
+pub(super) fn in_words(difference: f64, p: f64) -> String {
     let p_text = if p < 0.001 { "p < 0.001".to_string() } else { format!("p = {p:.3}") };
     if p >= LEVEL {
         format!("not significant ({p_text})")
