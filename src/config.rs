@@ -401,6 +401,8 @@ settings! {
         conversations: Vec<String> = Vec::new(), ANY;
         /// Resamples of the paired bootstrap.
         bootstrap: usize = 2000, int(100, 1_000_000);
+        /// Conversations shown side by side in the report.
+        examples: usize = 6, int(0, 1000);
         /// Seed of the bootstrap.
         seed: u64 = 0, ANY;
     }

@@ -1,0 +1,152 @@
+//! What a run leaves for its readers: `report.json` for programs, one self-contained `report.html` for people.
+
+use super::compare::Evaluation;
+use super::html;
+use super::metrics::Metrics;
+use crate::artifact;
+use crate::dataset::Summary;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Everything that a report tells. The pipeline fills it; parts that are empty are left out of the page.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ReportData {
+    /// The page's title: `Movies: four strategies, 2,000 seeds each`.
+    pub title: String,
+    /// What was read.
+    pub dataset: Option<DatasetFacts>,
+    /// The stages in order, each with what came out of it.
+    pub stages: Vec<Stage>,
+    /// Metrics against the cumulative budget.
+    pub curves: Vec<CurvePoint>,
+    /// One per set of conversations.
+    pub evaluations: Vec<Evaluation>,
+    /// Training losses.
+    pub losses: Vec<LossPoint>,
+    /// All settings, as TOML.
+    pub settings: String,
+    /// Names and versions of what made this: `causerie` and `0.1.0`.
+    pub versions: Vec<(String, String)>,
+    /// What went otherwise than asked.
+    pub warnings: Vec<String>,
+}
+
+/// What was read.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct DatasetFacts {
+    /// Its name: a folder, `simulated`.
+    pub name: String,
+    /// Items in the catalogue.
+    pub items: u64,
+    /// Reviews kept.
+    pub reviews: u64,
+    /// Users known.
+    pub users: u64,
+    /// Interactions kept.
+    pub interactions: u64,
+    /// Mean number of reviews per item.
+    pub reviews_per_item: f64,
+    /// Share of items with at least 3 reviews, 0 to 1.
+    pub share_with_3_reviews: f64,
+}
+
+impl DatasetFacts {
+    /// From the summary of an import.
+    pub fn of(name: &str, summary: &Summary) -> DatasetFacts {
+        DatasetFacts {
+            name: name.to_string(),
+            items: summary.items,
+            reviews: summary.reviews,
+            users: summary.users,
+            interactions: summary.interactions,
+            reviews_per_item: summary.reviews_per_item,
+            share_with_3_reviews: summary.share_with_3_reviews,
+        }
+    }
+}
+
+/// One stage of the run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Stage {
+    /// `import`, `embed`, `select`, …
+    pub name: String,
+    /// What came out, in words: `2,000 seeds`.
+    pub output: String,
+    /// Wall time; 0 when it was done by an earlier run.
+    pub seconds: f64,
+    /// Highest resident memory of the process during the stage; 0: not known.
+    pub peak_rss_bytes: u64,
+    /// A remark: `resumed`, `MiniLM, 384 dimensions`.
+    pub note: String,
+}
+
+/// One point of a curve: a system made from the first `budget` seeds of a strategy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    /// The set of conversations: [`Evaluation::name`].
+    pub set: String,
+    /// The selection strategy.
+    pub strategy: String,
+    /// The system: `nbcrs`, `head`.
+    pub system: String,
+    /// Seeds selected so far, all rounds together.
+    pub budget: u64,
+    /// All pairs, mentioned items removed.
+    pub metrics: Metrics,
+}
+
+/// One point of a loss curve.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LossPoint {
+    /// Whose training: `head, fisher, round 1`.
+    pub label: String,
+    /// Optimiser steps, or epochs, done.
+    pub step: u64,
+    /// Training loss, in nats.
+    pub loss: f64,
+    /// Loss on held-out dialogues, in nats.
+    pub held_out: Option<f64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OnDisk<T> {
+    format: u64,
+    made_by: String,
+    #[serde(flatten)]
+    data: T,
+}
+
+/// Writes `report.json` and `report.html` into `folder`, each all or nothing.
+///
+/// # Errors
+/// [`crate::ErrorKind::Io`] when the disk refuses.
+pub fn write_report(folder: &Path, data: &ReportData) -> Result<()> {
+    let page = html::page(data)?;
+    let json = folder.join("report.json");
+    artifact::write_atomic(&json, |out| {
+        let on_disk = OnDisk { format: artifact::FORMAT, made_by: artifact::made_by(), data };
+        serde_json::to_writer_pretty(&mut *out, &on_disk).map_err(|e| Error::io(&json, e.into()))?;
+        out.write_all(b"\n").map_err(|e| Error::io(&json, e))
+    })?;
+    let path = folder.join("report.html");
+    artifact::write_atomic(&path, |out| out.write_all(page.as_bytes()).map_err(|e| Error::io(&path, e)))
+}
+
+/// Reads `report.json` of `folder`.
+///
+/// # Errors
+/// [`crate::ErrorKind::NotFound`]; [`crate::ErrorKind::Format`] for what is no report, or one of a later version.
+pub fn read_report(folder: &Path) -> Result<ReportData> {
+    let path = folder.join("report.json");
+    let text = artifact::read_text(&path)?;
+    let on_disk: OnDisk<ReportData> =
+        serde_json::from_str(&text).map_err(|e| Error::format(&path, e.line() as u64, e))?;
+    if on_disk.format > artifact::FORMAT {
+        let (theirs, ours) = (on_disk.format, artifact::FORMAT);
+        let why =
+            format!("has format {theirs} by {}, this is {} with format {ours}", on_disk.made_by, artifact::made_by());
+        return Err(Error::format(&path, 0, why));
+    }
+    Ok(on_disk.data)
+}
