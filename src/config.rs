@@ -377,6 +377,8 @@ settings! {
         mention_rate: f64 = 0.5, num(0.0, 1.0);
         /// Ranking head: weight of an item's reviews in its vector; the rest is the item's own text.
         review_weight: f64 = 0.5, num(0.0, 1.0);
+        /// Ranking head: length of the collaborative factors beside an item's text vector (of length 1); 0: text alone.
+        user_weight: f64 = 0.5, num(0.0, 100.0);
         /// Seed of the order and of the initial weights.
         seed: u64 = 0, ANY;
     }
@@ -397,6 +399,8 @@ settings! {
     }
     /// Evaluation (paper §4.2.1).
     evaluate: EvaluateConfig {
+        /// In-domain conversations, or posts with the titles they mention, for the NBCRS of RQ5 (JSON lines); empty: none.
+        posts: Vec<String> = Vec::new(), ANY;
         /// Conversations file (JSON lines).
         conversations: Vec<String> = Vec::new(), ANY;
         /// Resamples of the paired bootstrap.
@@ -414,6 +418,8 @@ settings! {
         rounds: usize = 1, int(1, 1000);
         /// Seeds per round.
         budget: usize = 500, int(1, MAX);
+        /// Also make and evaluate as many plainly generated pairs (the paper's "naive" baseline).
+        naive: bool = false, ANY;
     }
 }
 

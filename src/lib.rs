@@ -23,6 +23,7 @@ pub mod synthesize;
 pub mod tune;
 pub mod recommend;
 pub mod evaluate;
+pub mod pipeline;
 
 #[cfg(test)]
 mod testing;

@@ -10,7 +10,10 @@ use std::path::Path;
 pub fn import_command() -> Command {
     let command = Command::new("import").about("Read items, reviews and interactions; print what was found");
     with_settings(command, "dataset", &[]).arg(
-        Arg::new("out").long("out").value_name("DIR").help("Folder for the dataset (a good one there is kept until the new one is whole)"),
+        Arg::new("out")
+            .long("out")
+            .value_name("DIR")
+            .help("Folder for the dataset (a good one there is kept until the new one is whole)"),
     )
 }
 

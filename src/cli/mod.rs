@@ -3,6 +3,7 @@
 mod data;
 mod progress;
 mod settings;
+mod whole;
 
 use causerie::{Error, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -19,6 +20,8 @@ pub fn command() -> Command {
                 .about("Print every setting: key, default, bounds, what it does")
                 .arg(Arg::new("toml").long("toml").action(ArgAction::SetTrue).help("As a TOML file to start from")),
         )
+        .subcommand(data::import_command())
+        .subcommand(whole::run_command())
 }
 
 /// Runs the command that was asked for.
@@ -28,6 +31,8 @@ pub fn command() -> Command {
 pub fn dispatch(matches: &ArgMatches) -> Result<()> {
     match matches.subcommand() {
         Some(("config", m)) => progress::print(&settings::table_text(m.get_flag("toml"))),
+        Some(("import", m)) => data::import(m),
+        Some(("run", m)) => whole::run(m),
         _ => Err(Error::invalid("no such command; `causerie --help` lists them")),
     }
 }

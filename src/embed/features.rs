@@ -12,13 +12,15 @@
 //! collaborative case the mean of its item's and its user's unit vectors where the user is known, scaled to unit length.
 
 use super::als::{AlsOptions, implicit_als};
-use super::words;
+use super::{file, words};
 use crate::config::EmbedConfig;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Random, Sparse, norm, truncated_svd};
 use crate::run::Run;
 use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Strength of an interaction without a rating: that of a film one rather likes.
 const UNRATED: f32 = 0.7;
@@ -70,7 +72,8 @@ fn item_blocks(dataset: &Dataset, i: usize) -> [Vec<(u32, f32)>; 5] {
         words::count(texts.filter_map(|t| words::phrase(kind, t, mask)).collect())
     };
     // A film of 1989 is near to one of 1990: it counts in its decade and in the half-shifted one.
-    let decades = items.year(i).map_or(Vec::new(), |y| vec![format!("{}", y / 10), format!("{} shifted", (y + 5) / 10)]);
+    let decades =
+        items.year(i).map_or(Vec::new(), |y| vec![format!("{}", y / 10), format!("{} shifted", (y + 5) / 10)]);
     let text = format!("{}. {}", items.title(i), items.description(i));
     [
         phrases("genre", &mut items.genres(i)),
@@ -104,11 +107,8 @@ fn finish(matrix: &mut Matrix, what: &str) -> Result<()> {
         return Err(Error::invalid(format!("embed: no item has any {what} signal; choose another strategy")));
     };
     let length = mean.iter().map(|v| v * v).sum::<f64>().sqrt();
-    let direction: Vec<f32> = if length > 1e-9 {
-        mean.iter().map(|v| (v / length) as f32).collect()
-    } else {
-        matrix.row(first).to_vec()
-    };
+    let direction: Vec<f32> =
+        if length > 1e-9 { mean.iter().map(|v| (v / length) as f32).collect() } else { matrix.row(first).to_vec() };
     for (i, _) in lengths.iter().enumerate().filter(|(_, l)| **l <= least) {
         matrix.row_mut(i).copy_from_slice(&direction);
     }
@@ -201,24 +201,41 @@ pub fn metadata_rows(dataset: &Dataset, config: &EmbedConfig, run: &Run) -> Resu
     Ok(features.gather(&items))
 }
 
-/// Collaborative features of every review (its item's, and its user's where known), for USER_JS and USER_FISHER:
-/// `[reviews, dim]`, unit rows.
-///
-/// # Errors
-/// As [`collaborative`].
-pub fn user_rows(dataset: &Dataset, config: &EmbedConfig, run: &Run) -> Result<Matrix> {
-    let features = collaborative(dataset, config, run)?;
-    let items: Vec<usize> = (0..dataset.reviews()).map(|r| dataset.review_item(r)).collect();
-    let mut rows = features.items.gather(&items);
-    for r in 0..dataset.reviews() {
-        let Some(user) = dataset.review_user(r) else { continue };
-        let row = rows.row_mut(r);
-        let sum: Vec<f64> = row.iter().zip(features.users.row(user)).map(|(i, u)| f64::from(*i) + f64::from(*u)).collect();
-        let length = sum.iter().map(|v| v * v).sum::<f64>().sqrt();
-        // Opposite vectors cancel: the item's stays.
-        if length > 1e-6 {
-            row.iter_mut().zip(&sum).for_each(|(v, s)| *v = (s / length) as f32);
+impl Collaborative {
+    /// Collaborative features of every review (its item's, and its user's where known), for USER_JS and USER_FISHER:
+    /// `[reviews, dim]`, unit rows.
+    pub fn review_rows(&self, dataset: &Dataset) -> Matrix {
+        let items: Vec<usize> = (0..dataset.reviews()).map(|r| dataset.review_item(r)).collect();
+        let mut rows = self.items.gather(&items);
+        for r in 0..dataset.reviews() {
+            let Some(user) = dataset.review_user(r) else { continue };
+            let row = rows.row_mut(r);
+            let sum: Vec<f64> =
+                row.iter().zip(self.users.row(user)).map(|(i, u)| f64::from(*i) + f64::from(*u)).collect();
+            let length = sum.iter().map(|v| v * v).sum::<f64>().sqrt();
+            // Opposite vectors cancel: the item's stays.
+            if length > 1e-6 {
+                row.iter_mut().zip(&sum).for_each(|(v, s)| *v = (s / length) as f32);
+            }
         }
+        rows
     }
-    Ok(rows)
+    /// Writes both to one safetensors file, all or nothing.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Io`].
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let shape = |m: &Matrix| vec![m.rows(), m.dim()];
+        let tensors =
+            [("items", shape(&self.items), self.items.data()), ("users", shape(&self.users), self.users.data())];
+        file::write_tensors(path, &tensors, &BTreeMap::new())
+    }
+    /// Reads what [`Collaborative::save`] wrote.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Io`], [`crate::ErrorKind::Format`].
+    pub fn load(path: &Path) -> Result<Collaborative> {
+        let mut file = file::TensorFile::open(path)?;
+        Ok(Collaborative { items: file.read_matrix("items")?, users: file.read_matrix("users")? })
+    }
 }

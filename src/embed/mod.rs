@@ -11,6 +11,7 @@ mod features;
 mod file;
 #[cfg(feature = "llama")]
 mod lm;
+mod remember;
 mod reviews;
 mod text;
 mod words;
@@ -19,10 +20,11 @@ mod words;
 mod tests;
 
 pub use als::{AlsOptions, implicit_als};
-pub use features::{Collaborative, collaborative, metadata_features, metadata_rows, user_rows};
+pub use features::{Collaborative, collaborative, metadata_features, metadata_rows};
 pub use file::{EMBEDDINGS, TensorData, TensorFile, read_embeddings, read_matrix, write_matrix, write_tensors};
 #[cfg(feature = "llama")]
 pub use lm::LmEmbedder;
+pub use remember::Remembering;
 pub use reviews::{Embedded, embed_reviews, fingerprint, review_text};
 pub use text::TextEmbedder;
 
@@ -58,14 +60,7 @@ fn empty_text(row: usize) -> Error {
 /// `lm` in a build without llama.cpp.
 pub fn open(config: &EmbedConfig, dataset: &Dataset, run: &Run) -> Result<Box<dyn Embedder>> {
     match config.method.as_str() {
-        "text" => {
-            let texts: Vec<String> = (0..dataset.reviews())
-                .map(|r| review_text(dataset, r))
-                .chain((0..dataset.items.len()).map(|i| dataset.items.text(i)))
-                .collect();
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            Ok(Box::new(TextEmbedder::fit(&texts, config, run)?))
-        }
+        "text" => Ok(Box::new(TextEmbedder::fit_dataset(dataset, config, run)?)),
         "lm" => open_lm(config, run),
         "file" => Err(Error::invalid(
             "embed.method = \"file\" gives rows for the reviews and cannot embed other texts; set \"text\" or \"lm\"",

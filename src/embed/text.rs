@@ -1,9 +1,10 @@
 //! The built-in embedder: hashed TF-IDF of words and pairs of words, then a truncated SVD. No model, no download.
 
 use super::file::{self, TensorFile};
-use super::{Embedder, words};
+use super::{Embedder, review_text, words};
 use crate::artifact;
 use crate::config::EmbedConfig;
+use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Random, Sparse, norm, truncated_svd};
 use crate::run::{Level, Run, log};
@@ -115,6 +116,19 @@ impl TextEmbedder {
             &[("idf", vec![self.idf.len()], &self.idf), ("projection", shape, self.projection.data())],
             &metadata,
         )
+    }
+
+    /// The embedder fitted on a dataset: its reviews and what its items say of themselves.
+    ///
+    /// # Errors
+    /// Those of [`TextEmbedder::fit`].
+    pub fn fit_dataset(dataset: &Dataset, config: &EmbedConfig, run: &Run) -> Result<TextEmbedder> {
+        let texts: Vec<String> = (0..dataset.reviews())
+            .map(|r| review_text(dataset, r))
+            .chain((0..dataset.items.len()).map(|i| dataset.items.text(i)))
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        TextEmbedder::fit(&texts, config, run)
     }
 
     /// Reads what [`TextEmbedder::save`] wrote: the same texts then give the same bytes.

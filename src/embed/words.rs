@@ -2,9 +2,9 @@
 
 /// Words that say nothing of a film or a product. Kept short: what is everywhere has a low idf anyway.
 const STOP: &[&str] = &[
-    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "from", "had", "has", "have", "he", "her", "his", "i",
-    "if", "in", "is", "it", "its", "me", "my", "of", "on", "or", "she", "so", "that", "the", "their", "them", "they",
-    "this", "to", "was", "we", "were", "which", "with", "you",
+    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "from", "had", "has", "have", "he", "her", "his",
+    "i", "if", "in", "is", "it", "its", "me", "my", "of", "on", "or", "she", "so", "that", "the", "their", "them",
+    "they", "this", "to", "was", "we", "were", "which", "with", "you",
 ];
 
 /// FNV-1a, 64 bits.

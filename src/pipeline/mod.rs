@@ -1,16 +1,13 @@
 //! The whole loop in rounds (paper §3.1, Algorithm 1): the only room that knows every stage.
 //!
 //! [`work`] the directory and what is finished in it · [`stages`] load to tune, each leaving its artifact · [`systems`] the
-//! recommenders that a finished directory holds · [`report`] what came of it · [`demo`] all of it on the simulated domain.
+//! recommenders that a finished directory holds · [`report`] what came of it.
 
-mod demo;
 mod report;
 mod stages;
 mod systems;
 pub mod work;
 
-pub use demo::{DemoConfig, demo_config, simulate_demo};
-pub use systems::{Opened, Wanted, open};
 pub use work::{StageRecord, Work};
 
 use crate::config::Config;
@@ -28,5 +25,5 @@ use std::path::Path;
 pub fn pipeline(config: &Config, dir: &Path, restart: bool, run: &Run) -> Result<ReportData> {
     let mut work = Work::open(dir, config, restart)?;
     let made = stages::run_stages(&mut work, config, run)?;
-    report::evaluate_and_write(&mut work, config, made, run)
+    report::evaluate_and_write(&mut work, config, &made, run)
 }

@@ -283,7 +283,8 @@ fn plain_pairs(work: &mut Work, config: &Config, made: &Made, run: &Run) -> Resu
     let count = config.pipeline.budget * config.pipeline.rounds;
     work.stage("synthesize naive", "synthesize", &[file], run, |_| {
         let settings = crate::config::SynthesizeConfig { naive: true, ..config.synthesize.clone() };
-        let draws = (0..count.min(made.dataset.reviews()) as u64).map(|rank| select::Pick { rank, row: rank, gain: 0.0 });
+        let draws =
+            (0..count.min(made.dataset.reviews()) as u64).map(|rank| select::Pick { rank, row: rank, gain: 0.0 });
         let draws = Selection { picks: draws.collect() };
         let done = synthesize::synthesize(&made.dataset, &draws, &settings, 0, run, &journal)?;
         artifact::write_jsonl(&path, &done.rows)?;

@@ -32,8 +32,7 @@ const NEUTRAL: &[&str] = &[
 ];
 
 /// Sections in the order in which a change of theirs makes stages stale.
-const SECTIONS: &[&str] =
-    &["dataset", "embed", "select", "synthesize", "tune", "recommend", "evaluate", "pipeline"];
+const SECTIONS: &[&str] = &["dataset", "embed", "select", "synthesize", "tune", "recommend", "evaluate", "pipeline"];
 
 /// What a finished stage cost and found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -34,6 +34,13 @@ pub struct Posts {
 }
 
 impl Posts {
+    /// Appends another datastore's posts; groups of the two stay apart.
+    pub fn extend(&mut self, other: Posts) {
+        let next = self.groups.iter().map(|g| g + 1).max().unwrap_or(0);
+        self.texts.extend(other.texts);
+        self.mentions.extend(other.mentions);
+        self.groups.extend(other.groups.into_iter().map(|g| g.saturating_add(next)));
+    }
     /// Adds a post; one that mentions nothing is left out.
     pub fn push(&mut self, text: &str, mut mentions: Vec<u32>, group: u32) {
         mentions.sort_unstable();

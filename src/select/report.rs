@@ -63,6 +63,23 @@ pub struct Report {
     pub seed: u64,
 }
 
+impl std::fmt::Display for Report {
+    /// One line: the objective and what bounds or shapes it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} of {} rows, objective {:.4}", self.strategy, self.picked, self.rows, self.objective)?;
+        if let Some(share) = self.share_of_best {
+            write!(f, ", at least {:.1} % of the best possible", share * 100.0)?;
+        }
+        if let Some(clusters) = self.clusters {
+            write!(f, ", K = {clusters}")?;
+        }
+        if let Some(entropy) = &self.entropy {
+            write!(f, ", H from {:.3} to {:.3} nats", entropy.min, entropy.max)?;
+        }
+        Ok(())
+    }
+}
+
 impl Report {
     pub(super) fn new(x: &Matrix, config: &SelectConfig) -> Report {
         let aware = config.strategy.starts_with("metadata_") || config.strategy.starts_with("user_");

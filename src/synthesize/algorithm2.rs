@@ -66,6 +66,25 @@ pub struct SynthesisReport {
     pub capped: bool,
 }
 
+impl std::fmt::Display for SynthesisReport {
+    /// One line: dialogues, requests, tokens, cost, what was dropped.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} dialogues of {} seeds, {} requests", self.dialogues, self.seeds, self.requests)?;
+        let tokens = self.prompt_tokens + self.completion_tokens;
+        if tokens > 0 {
+            write!(f, ", {tokens} tokens")?;
+        }
+        if self.cost > 0.0 {
+            write!(f, ", cost {:.2}", self.cost)?;
+        }
+        write!(f, ", {:.1} % of listed titles out of catalogue", self.out_of_catalogue * 100.0)?;
+        for (why, count) in &self.dropped {
+            write!(f, ", {count} dropped: {why}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Makes dialogues of the selected reviews with the configured teacher. Prompts, answers and what they cost go to the
 /// journal at `journal`; a second call on it asks only what is not there, and gives the same bytes.
 ///
@@ -297,7 +316,8 @@ impl Plan<'_> {
             "styles" => styles.clone(),
             _ => count.to_string(),
         });
-        let facts = Facts { item: Some(item as u32), reviews: reviews.clone(), query: String::new(), count, draw: row as u64 };
+        let facts =
+            Facts { item: Some(item as u32), reviews: reviews.clone(), query: String::new(), count, draw: row as u64 };
         let request = self.request(Kind::Query, prompt, dataset.items.id(item), 0, facts);
         (State { id: request.id.clone(), item: Some(item as u32), reviews, queries: Vec::new() }, request)
     }

@@ -71,8 +71,9 @@ pub(super) fn ask(
             let (sender, inner) = (sender.clone(), &inner);
             let answer = move || {
                 let caught = std::panic::AssertUnwindSafe(|| teacher.answer(&request, attempt, inner));
-                let outcome = std::panic::catch_unwind(caught)
-                    .unwrap_or_else(|_| Err(Failure::new(Class::Stop, "the teacher's code panicked; please report it")));
+                let outcome = std::panic::catch_unwind(caught).unwrap_or_else(|_| {
+                    Err(Failure::new(Class::Stop, "the teacher's code panicked; please report it"))
+                });
                 // The receiver is gone only when the run has ended.
                 let _ = sender.send((request.id.clone(), outcome));
             };

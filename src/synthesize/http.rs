@@ -52,7 +52,9 @@ impl HttpTeacher {
             None
         } else {
             let missing = || {
-                Error::invalid(format!("synthesize.api_key_env = {name:?}: there is no such environment variable; export it"))
+                Error::invalid(format!(
+                    "synthesize.api_key_env = {name:?}: there is no such environment variable; export it"
+                ))
             };
             Some(std::env::var_os(name).ok_or_else(missing)?.to_string_lossy().trim().to_string())
         };
@@ -63,7 +65,9 @@ impl HttpTeacher {
     pub(super) fn with_key(config: &SynthesizeConfig, key: Option<String>) -> Result<HttpTeacher> {
         if key.as_ref().is_some_and(|k| k.is_empty() || !k.bytes().all(|b| b.is_ascii_graphic())) {
             let name = &config.api_key_env;
-            return Err(Error::invalid(format!("the variable {name} that synthesize.api_key_env names holds no usable key")));
+            return Err(Error::invalid(format!(
+                "the variable {name} that synthesize.api_key_env names holds no usable key"
+            )));
         }
         let base = config.base_url.trim().trim_end_matches('/');
         let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"));
@@ -94,8 +98,9 @@ impl HttpTeacher {
             .user_agent(format!("causerie/{}", env!("CARGO_PKG_VERSION")))
             .max_idle_connections_per_host(config.in_flight);
         if !config.proxy.is_empty() {
-            let proxy = ureq::Proxy::new(&config.proxy)
-                .map_err(|_| Error::invalid("synthesize.proxy: not a proxy's URL (http://host:port, socks is not built in)"))?;
+            let proxy = ureq::Proxy::new(&config.proxy).map_err(|_| {
+                Error::invalid("synthesize.proxy: not a proxy's URL (http://host:port, socks is not built in)")
+            })?;
             builder = builder.proxy(Some(proxy));
         }
         if !config.ca_file.is_empty() {
@@ -189,7 +194,8 @@ impl Line {
     }
 
     fn post(&self, body: &str) -> std::result::Result<Answer, Failure> {
-        let mut call = self.agent.post(&self.url).header("content-type", "application/json").header("accept", "application/json");
+        let mut call =
+            self.agent.post(&self.url).header("content-type", "application/json").header("accept", "application/json");
         if let Some(key) = &self.key {
             call = call.header("authorization", format!("Bearer {key}"));
         }
@@ -205,13 +211,19 @@ impl Line {
                 return Err(self.failure(Class::Lost, &why));
             }
             if bytes.len() as u64 > BODY_BYTES {
-                return Err(self.failure(Class::Useless, &format!("an answer of more than {} MiB from {}", BODY_BYTES >> 20, self.url)));
+                return Err(self.failure(
+                    Class::Useless,
+                    &format!("an answer of more than {} MiB from {}", BODY_BYTES >> 20, self.url),
+                ));
             }
             return self.read_answer(&bytes, &kind, body);
         }
         let now_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let pause = retry_after(&pause, now_s);
-        Err(Failure { retry_after: pause, ..self.status(status, &location, pause.is_some(), &String::from_utf8_lossy(&bytes)) })
+        Err(Failure {
+            retry_after: pause,
+            ..self.status(status, &location, pause.is_some(), &String::from_utf8_lossy(&bytes))
+        })
     }
 
     /// A transport's failure.
@@ -221,18 +233,31 @@ impl Line {
             &error,
             ureq::Error::Io(e) if matches!(e.kind(), std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable)
         );
-        if text.to_lowercase().contains("certificate") || matches!(error, ureq::Error::Tls(_) | ureq::Error::Rustls(_)) {
-            let why = format!("{}: {text}; set synthesize.ca_file to the PEM file of the authority that signed it", self.url);
+        if text.to_lowercase().contains("certificate") || matches!(error, ureq::Error::Tls(_) | ureq::Error::Rustls(_))
+        {
+            let why =
+                format!("{}: {text}; set synthesize.ca_file to the PEM file of the authority that signed it", self.url);
             return self.failure(Class::Stop, &why);
         }
         if matches!(error, ureq::Error::Timeout(_)) {
-            let why = format!("no answer from {} within {} ms ({text}); see synthesize.timeout_ms", self.url, self.timeout_ms);
+            let why = format!(
+                "no answer from {} within {} ms ({text}); see synthesize.timeout_ms",
+                self.url, self.timeout_ms
+            );
             return self.failure(Class::Lost, &why);
         }
         if matches!(error, ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl) {
-            return self.failure(Class::Stop, &format!("{}: {text}; check synthesize.base_url and synthesize.proxy", self.url));
+            return self.failure(
+                Class::Stop,
+                &format!("{}: {text}; check synthesize.base_url and synthesize.proxy", self.url),
+            );
         }
-        if refused || matches!(error, ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_)) {
+        if refused
+            || matches!(
+                error,
+                ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_)
+            )
+        {
             let why = format!("cannot reach {}: {text}; is it running, is synthesize.base_url right?", self.url);
             return self.failure(Class::Broken, &why);
         }
@@ -245,23 +270,31 @@ impl Line {
         let at = format!("{status} from {}", self.url);
         match status {
             300..=399 => {
-                let why = format!("{at}: redirects are not followed; set synthesize.base_url to where {location:?} belongs");
+                let why =
+                    format!("{at}: redirects are not followed; set synthesize.base_url to where {location:?} belongs");
                 self.failure(Class::Stop, &why)
             }
-            401 | 403 if self.key.is_none() => {
-                self.failure(Class::Stop, &format!("{at}: set synthesize.api_key_env to the name of the variable with the key{said}"))
-            }
-            401 | 403 => {
-                self.failure(Class::Stop, &format!("{at}: the key in the variable that synthesize.api_key_env names is refused{said}"))
-            }
+            401 | 403 if self.key.is_none() => self.failure(
+                Class::Stop,
+                &format!("{at}: set synthesize.api_key_env to the name of the variable with the key{said}"),
+            ),
+            401 | 403 => self.failure(
+                Class::Stop,
+                &format!("{at}: the key in the variable that synthesize.api_key_env names is refused{said}"),
+            ),
             402 => self.failure(Class::Stop, &format!("{at}: the account has no credit left{said}")),
-            404 | 405 => {
-                self.failure(Class::Stop, &format!("{at}: check synthesize.base_url (it ends before /chat/completions) and synthesize.model{said}"))
-            }
+            404 | 405 => self.failure(
+                Class::Stop,
+                &format!(
+                    "{at}: check synthesize.base_url (it ends before /chat/completions) and synthesize.model{said}"
+                ),
+            ),
             429 if body.contains("insufficient_quota") => {
                 self.failure(Class::Stop, &format!("{at}: the account's quota is used up{said}"))
             }
-            429 => self.failure(Class::Throttled, &format!("{at}: too many requests; lower synthesize.in_flight{said}")),
+            429 => {
+                self.failure(Class::Throttled, &format!("{at}: too many requests; lower synthesize.in_flight{said}"))
+            }
             503 | 529 if pause => self.failure(Class::Throttled, &format!("{at}: overloaded{said}")),
             408 | 425 | 500.. => self.failure(Class::Broken, &format!("{at}{said}")),
             _ => {
@@ -285,7 +318,9 @@ impl Line {
             }
             Err(e) => {
                 let said = said(&String::from_utf8_lossy(bytes));
-                return Err(self.failure(Class::Useless, &format!("{at} answered {kind:?}, which is not JSON ({e}){said}")));
+                return Err(
+                    self.failure(Class::Useless, &format!("{at} answered {kind:?}, which is not JSON ({e}){said}"))
+                );
             }
         };
         let count = |name: &str| value.pointer(&format!("/usage/{name}")).and_then(serde_json::Value::as_u64);
@@ -308,11 +343,16 @@ impl Line {
             return Err(self.failure(Class::Broken, &format!("an error from {at}{}", said(&error.to_string()))));
         }
         if choice.is_none() {
-            return Err(useless(format!("an answer without choices from {at}{}", said(&String::from_utf8_lossy(bytes)))));
+            return Err(useless(format!(
+                "an answer without choices from {at}{}",
+                said(&String::from_utf8_lossy(bytes))
+            )));
         }
         match choice.and_then(|c| c.get("finish_reason")).and_then(|r| r.as_str()) {
             Some("length") => {
-                return Err(useless(format!("half an answer from {at}: it reached its limit; raise synthesize.answer_tokens")));
+                return Err(useless(format!(
+                    "half an answer from {at}: it reached its limit; raise synthesize.answer_tokens"
+                )));
             }
             Some("content_filter") => return Err(useless(format!("{at} held its answer back (content_filter)"))),
             Some(_) | None => {}

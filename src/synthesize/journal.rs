@@ -22,12 +22,36 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Entry {
-    Journal { format: u64, made_by: String },
-    Request { id: String, teacher: String, kind: super::teacher::Kind, messages: Vec<super::Message>, temperature: f64, max_tokens: usize },
-    Sent { id: String, tokens_at_most: u64 },
-    Released { id: String },
-    Spent { id: String, prompt_tokens: u64, completion_tokens: u64, why: String },
-    Answer { id: String, #[serde(flatten)] answer: Answer },
+    Journal {
+        format: u64,
+        made_by: String,
+    },
+    Request {
+        id: String,
+        teacher: String,
+        kind: super::teacher::Kind,
+        messages: Vec<super::Message>,
+        temperature: f64,
+        max_tokens: usize,
+    },
+    Sent {
+        id: String,
+        tokens_at_most: u64,
+    },
+    Released {
+        id: String,
+    },
+    Spent {
+        id: String,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+        why: String,
+    },
+    Answer {
+        id: String,
+        #[serde(flatten)]
+        answer: Answer,
+    },
 }
 
 /// What the journal has seen spent, over all runs.
@@ -92,8 +116,7 @@ impl Journal {
             std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         }
         let io = |e| Error::io(path, e);
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -178,7 +201,11 @@ impl Journal {
                 return Err(Error::format(
                     &self.path,
                     line,
-                    format!("format {format}, made by {made_by}; this is {}, which knows up to {}", artifact::made_by(), artifact::FORMAT),
+                    format!(
+                        "format {format}, made by {made_by}; this is {}, which knows up to {}",
+                        artifact::made_by(),
+                        artifact::FORMAT
+                    ),
                 ));
             }
             Entry::Journal { .. } => {}

@@ -136,7 +136,10 @@ mod tests {
     #[test]
     fn a_title_of_one_common_word_is_only_found_where_it_stands_out() {
         let mask = Mask::new("Up");
-        assert_eq!(mask.apply("Up to you. I give up. I liked Up (2009)."), ("Up to you. I give up. I liked that one.".into(), true));
+        assert_eq!(
+            mask.apply("Up to you. I give up. I liked Up (2009)."),
+            ("Up to you. I give up. I liked that one.".into(), true)
+        );
         assert!(!Mask::new("It").leaks("It was fine and it is long"));
     }
 

@@ -85,7 +85,9 @@ impl Teacher for LocalTeacher {
         let tokens = (generated.prompt_tokens as u64, generated.tokens as u64);
         let useless = |why: &str| Failure { tokens, ..Failure::new(Class::Useless, format!("teacher: {why}")) };
         if !generated.finished {
-            return Err(useless("half an answer: it reached its limit; raise synthesize.answer_tokens or context_tokens"));
+            return Err(useless(
+                "half an answer: it reached its limit; raise synthesize.answer_tokens or context_tokens",
+            ));
         }
         if generated.text.trim().is_empty() {
             return Err(useless("an empty answer"));

@@ -138,6 +138,8 @@ fn serve(
                 }
             }
         };
-        out.write_all(format!("HTTP/1.1 {status} X\r\n{extra}content-length: {}\r\n\r\n{text}", text.len()).as_bytes())?;
+        out.write_all(
+            format!("HTTP/1.1 {status} X\r\n{extra}content-length: {}\r\n\r\n{text}", text.len()).as_bytes(),
+        )?;
     }
 }

@@ -79,7 +79,9 @@ impl<'a> OfflineTeacher<'a> {
             fingerprint.update(&(user as u32).to_le_bytes()).update(&(item as u32).to_le_bytes()).update(&rating);
         }
         for r in 0..dataset.reviews() {
-            fingerprint.update(&(dataset.review_item(r) as u32).to_le_bytes()).update(dataset.review_text(r).as_bytes());
+            fingerprint
+                .update(&(dataset.review_item(r) as u32).to_le_bytes())
+                .update(dataset.review_text(r).as_bytes());
         }
         fingerprint.update(format!("{} {} {:?}", config.domain, config.queries, prompts.compose).as_bytes());
         run.check()?;
@@ -155,10 +157,12 @@ impl<'a> OfflineTeacher<'a> {
                     continue;
                 }
                 let value = match slot {
-                    "liked" | "liked2" | "liked3" => self.draw_liked(&near, &composed.liked, &mut random).map(|liked| {
-                        composed.liked.push(liked);
-                        self.say(liked, &mut random)
-                    }),
+                    "liked" | "liked2" | "liked3" => {
+                        self.draw_liked(&near, &composed.liked, &mut random).map(|liked| {
+                            composed.liked.push(liked);
+                            self.say(liked, &mut random)
+                        })
+                    }
                     "genre" | "genre2" => {
                         let left: Vec<&str> =
                             genres.iter().copied().filter(|g| !composed.genres.iter().any(|used| used == g)).collect();

@@ -59,7 +59,8 @@ fn after_marker(line: &str) -> Option<&str> {
         let rest = line[digits..].trim_start_matches(['*', '_']);
         if let Some(rest) = rest.strip_prefix(['.', ')', ':']) {
             // 1.5 is a number, not a marker.
-            return (!rest.starts_with(|c: char| c.is_ascii_digit())).then(|| rest.trim_start_matches(['*', '_']).trim());
+            return (!rest.starts_with(|c: char| c.is_ascii_digit()))
+                .then(|| rest.trim_start_matches(['*', '_']).trim());
         }
     }
     None
@@ -116,7 +117,8 @@ fn strip(text: &str) -> String {
     let mut text = text.trim();
     loop {
         let before = text;
-        for (open, close) in [("**", "**"), ("__", "__"), ("\"", "\""), ("“", "”"), ("«", "»"), ("`", "`"), ("*", "*")] {
+        for (open, close) in [("**", "**"), ("__", "__"), ("\"", "\""), ("“", "”"), ("«", "»"), ("`", "`"), ("*", "*")]
+        {
             if let Some(inner) = text.strip_prefix(open).and_then(|t| t.strip_suffix(close)) {
                 // `"A" and "B"` keeps its quotes.
                 if !inner.contains(open) && !inner.contains(close) {
@@ -162,7 +164,10 @@ mod tests {
     fn a_conversation_stays_one_query() {
         let answer = serde_json::to_string(&["User: Hi!\nSystem: Hello.\nUser: A 1.5 hour comedy?"]).unwrap();
         assert_eq!(parse_queries(&answer), ["User: Hi!\nSystem: Hello.\nUser: A 1.5 hour comedy?"]);
-        assert_eq!(parse_queries("1. User: Hi!\nSystem: Hello.\n2. Something sad"), ["User: Hi!\nSystem: Hello.", "Something sad"]);
+        assert_eq!(
+            parse_queries("1. User: Hi!\nSystem: Hello.\n2. Something sad"),
+            ["User: Hi!\nSystem: Hello.", "Something sad"]
+        );
     }
 
     #[test]

@@ -63,7 +63,8 @@ const MOODS: &[(&str, &str)] = &[
 ];
 
 /// Words before a mood that turn it round.
-const NOT: &[&str] = &["not", "isn't", "wasn't", "never", "no", "hardly", "without", "nothing", "don't", "didn't", "isnt", "wasnt"];
+const NOT: &[&str] =
+    &["not", "isn't", "wasn't", "never", "no", "hardly", "without", "nothing", "don't", "didn't", "isnt", "wasnt"];
 
 /// Moods that the reviews speak of, most often named first; ties in the order of the table.
 pub(super) fn moods<'a>(reviews: impl Iterator<Item = &'a str>) -> Vec<&'static str> {
@@ -89,17 +90,53 @@ pub(super) fn moods<'a>(reviews: impl Iterator<Item = &'a str>) -> Vec<&'static 
 
 /// Words too common to tell anything.
 const COMMON: &[&str] = &[
-    "the", "and", "that", "this", "with", "for", "was", "are", "but", "not", "you", "all", "his", "her", "they", "one", "it's",
-    "have", "has", "had", "from", "who", "what", "when", "which", "there", "their", "will", "would", "can", "could", "just",
-    "about", "than", "then", "them", "very", "more", "some", "out", "into", "also", "been", "were", "its", "movie", "film",
-    "movies", "films", "product", "really", "watch", "see", "seen", "like", "get", "did", "does", "don't", "only", "even",
+    "the", "and", "that", "this", "with", "for", "was", "are", "but", "not", "you", "all", "his", "her", "they", "one",
+    "it's", "have", "has", "had", "from", "who", "what", "when", "which", "there", "their", "will", "would", "can",
+    "could", "just", "about", "than", "then", "them", "very", "more", "some", "out", "into", "also", "been", "were",
+    "its", "movie", "film", "movies", "films", "product", "really", "watch", "see", "seen", "like", "get", "did",
+    "does", "don't", "only", "even",
 ];
 
 /// What praises or blames: a sentence with such a word is an opinion.
 const OPINION: &[&str] = &[
-    "love", "great", "good", "best", "funny", "beautiful", "amazing", "excellent", "perfect", "enjoy", "fun", "brilliant",
-    "wonderful", "story", "plot", "acting", "characters", "action", "humor", "suspense", "ending", "music", "emotional", "scary",
-    "comfortable", "quality", "fits", "works", "size", "color", "soft", "sturdy", "easy", "bad", "boring", "poor", "worst", "slow",
+    "love",
+    "great",
+    "good",
+    "best",
+    "funny",
+    "beautiful",
+    "amazing",
+    "excellent",
+    "perfect",
+    "enjoy",
+    "fun",
+    "brilliant",
+    "wonderful",
+    "story",
+    "plot",
+    "acting",
+    "characters",
+    "action",
+    "humor",
+    "suspense",
+    "ending",
+    "music",
+    "emotional",
+    "scary",
+    "comfortable",
+    "quality",
+    "fits",
+    "works",
+    "size",
+    "color",
+    "soft",
+    "sturdy",
+    "easy",
+    "bad",
+    "boring",
+    "poor",
+    "worst",
+    "slow",
 ];
 
 /// The most telling sentence of the reviews: of readable length, an opinion, rich in words that the reviews share, and
@@ -119,7 +156,10 @@ pub(super) fn telling<'a>(reviews: impl Iterator<Item = &'a str>, mask: &Mask) -
     for (n, review) in reviews.iter().enumerate() {
         for sentence in split(review) {
             let letters = sentence.chars().count();
-            if !(30..=160).contains(&letters) || sentence.contains("http") || sentence.contains(['{', '}', '<', '>', '"']) {
+            if !(30..=160).contains(&letters)
+                || sentence.contains("http")
+                || sentence.contains(['{', '}', '<', '>', '"'])
+            {
                 continue;
             }
             let words: Vec<String> = content_words(sentence).collect();
@@ -130,7 +170,8 @@ pub(super) fn telling<'a>(reviews: impl Iterator<Item = &'a str>, mask: &Mask) -
             let in_common = words.iter().filter(|w| shared.get(*w).is_some_and(|n| *n > 1)).count().min(4);
             let capitals = sentence.chars().filter(|c| c.is_uppercase()).count();
             // The selected review is the first: its sentences are preferred.
-            let score = opinions as f64 + 0.5 * in_common as f64 - 0.25 * capitals as f64 + if n == 0 { 0.75 } else { 0.0 };
+            let score =
+                opinions as f64 + 0.5 * in_common as f64 - 0.25 * capitals as f64 + if n == 0 { 0.75 } else { 0.0 };
             if best.as_ref().is_none_or(|(top, _)| score > *top) {
                 best = Some((score, super::prompts::defuse(sentence, 200)));
             }
@@ -157,7 +198,10 @@ mod tests {
 
     #[test]
     fn a_mood_is_taken_from_the_reviews_unless_denied() {
-        assert_eq!(moods(["So funny, and FUNNY again. A dark tale.", "not scary at all"].into_iter()), ["funny", "dark"]);
+        assert_eq!(
+            moods(["So funny, and FUNNY again. A dark tale.", "not scary at all"].into_iter()),
+            ["funny", "dark"]
+        );
         assert!(moods([""].into_iter()).is_empty());
     }
 
@@ -166,7 +210,10 @@ mod tests {
         let mask = Mask::new("Big Fish");
         let review = "I went on Tuesday with my aunt to town. Big Fish has a great story and great acting. \
                       The story is wonderful and the music is beautiful. See http://x.y for more of great music.";
-        assert_eq!(telling([review].into_iter(), &mask).as_deref(), Some("The story is wonderful and the music is beautiful."));
+        assert_eq!(
+            telling([review].into_iter(), &mask).as_deref(),
+            Some("The story is wonderful and the music is beautiful.")
+        );
         assert_eq!(telling(["short. no."].into_iter(), &mask), None);
     }
 }

@@ -29,14 +29,24 @@ fn dataset() -> Dataset {
     }
     for i in 0..ITEMS {
         for r in 0..4 {
-            let text = format!("The story number {r} is really funny and the acting is great. Nothing {{styles}} was {i}.");
-            dataset.add_review(&Review { item: format!("i{i}"), user: Some(format!("u{r}")), text, ..Default::default() }).unwrap();
+            let text =
+                format!("The story number {r} is really funny and the acting is great. Nothing {{styles}} was {i}.");
+            dataset
+                .add_review(&Review { item: format!("i{i}"), user: Some(format!("u{r}")), text, ..Default::default() })
+                .unwrap();
         }
     }
     for user in 0..60 {
         for i in (user % 2..ITEMS).step_by(2).filter(|i| (i * 7 + user) % 3 > 0) {
             let rating10 = Some(8.0);
-            dataset.add_interaction(&Interaction { user: format!("v{user}"), item: format!("i{i}"), rating10, timestamp_ms: None }).unwrap();
+            dataset
+                .add_interaction(&Interaction {
+                    user: format!("v{user}"),
+                    item: format!("i{i}"),
+                    rating10,
+                    timestamp_ms: None,
+                })
+                .unwrap();
         }
     }
     dataset
@@ -44,7 +54,9 @@ fn dataset() -> Dataset {
 const NAMES: [&str; 8] = ["Alma", "Boris", "Clara", "Dmitri", "Elena", "Fausto", "Greta", "Hugo"];
 
 fn selection(count: usize) -> Selection {
-    Selection { picks: (0..count).map(|n| Pick { rank: n as u64, row: (n * 3 % (ITEMS * 4)) as u64, gain: 0.0 }).collect() }
+    Selection {
+        picks: (0..count).map(|n| Pick { rank: n as u64, row: (n * 3 % (ITEMS * 4)) as u64, gain: 0.0 }).collect(),
+    }
 }
 
 fn http(url: &str) -> SynthesizeConfig {
@@ -147,7 +159,8 @@ fn the_offline_teacher_gives_the_same_bytes_for_any_number_of_threads() {
 fn the_offline_teacher_works_on_bare_reviews() {
     let mut bare = Dataset::default();
     for i in 0..12 {
-        bare.add_item(&Item { id: format!("i{i}"), title: format!("Thing number {i}x"), ..Default::default() }).unwrap();
+        bare.add_item(&Item { id: format!("i{i}"), title: format!("Thing number {i}x"), ..Default::default() })
+            .unwrap();
         let text = "Soft and warm, I love it and it works. The color is great and the size is right.".to_string();
         bare.add_review(&Review { item: format!("i{i}"), text, ..Default::default() }).unwrap();
     }
@@ -341,7 +354,8 @@ fn a_cap_on_requests_is_never_passed_over_all_runs() {
 fn a_cap_on_tokens_is_never_passed() {
     let mock = Mock::new(well);
     let folder = Folder::new();
-    let config = SynthesizeConfig { max_tokens: 8000, answer_tokens: 100, price_in: 1.0, price_out: 2.0, ..http(&mock.url) };
+    let config =
+        SynthesizeConfig { max_tokens: 8000, answer_tokens: 100, price_in: 1.0, price_out: 2.0, ..http(&mock.url) };
     let made = go(&config, 200, &folder.journal()).unwrap();
     let report = &made.report;
     assert!(report.capped && !made.rows.is_empty());
@@ -369,7 +383,9 @@ fn a_title_that_leaks_is_masked_and_counted() {
 #[test]
 fn lists_outside_the_catalogue_are_dropped_and_counted() {
     let mock = Mock::new(move |n, body| match body.contains("Act as") {
-        true if n % 2 == 0 => Reply::Text("1. Zzyzx Quux (1901)\n2. Wholly Unknown Stuff (1902)".into(), Duration::ZERO),
+        true if n % 2 == 0 => {
+            Reply::Text("1. Zzyzx Quux (1901)\n2. Wholly Unknown Stuff (1902)".into(), Duration::ZERO)
+        }
         _ => well(n, body),
     });
     let folder = Folder::new();
@@ -434,7 +450,12 @@ fn progress_tells_requests_tokens_and_cost() {
     synthesize(&dataset(), &selection(5), &config, 0, &run, &folder.journal()).unwrap();
     let last = seen.lock().unwrap().last().unwrap().clone();
     assert_eq!((last.stage, last.unit, last.done, last.total), ("synthesize", "requests", 15, 15));
-    assert!(last.note.starts_with("750 + 300 tokens, cost 0.0023") || last.note.starts_with("750 + 300 tokens, cost 0.0022"), "{}", last.note);
+    assert!(
+        last.note.starts_with("750 + 300 tokens, cost 0.0023")
+            || last.note.starts_with("750 + 300 tokens, cost 0.0022"),
+        "{}",
+        last.note
+    );
 }
 
 /// Run by `a_kill_at_any_moment_loses_nothing_paid_for`, in a process of its own.
@@ -478,9 +499,13 @@ fn a_kill_at_any_moment_loses_nothing_paid_for() {
         }
         // What is in the journal now must never be asked again.
         let journal = std::fs::read_to_string(folder.journal()).unwrap_or_default();
-        let entries: Vec<serde_json::Value> =
-            journal.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok()).map(|l| l["entry"].clone()).collect();
-        let answered: Vec<&serde_json::Value> = entries.iter().filter(|e| e["type"] == "answer").map(|e| &e["id"]).collect();
+        let entries: Vec<serde_json::Value> = journal
+            .lines()
+            .filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok())
+            .map(|l| l["entry"].clone())
+            .collect();
+        let answered: Vec<&serde_json::Value> =
+            entries.iter().filter(|e| e["type"] == "answer").map(|e| &e["id"]).collect();
         for entry in entries.iter().filter(|e| e["type"] == "request" && answered.contains(&&e["id"])) {
             kept.insert(entry["messages"][0]["content"].as_str().unwrap().to_string());
         }

@@ -56,6 +56,22 @@ pub struct HeadReport {
     pub curve: Vec<CurvePoint>,
 }
 
+impl std::fmt::Display for HeadReport {
+    /// One line: dialogues, steps, the losses before and at the kept step.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} dialogues, {} held out, kept step {} of {}",
+            self.dialogues, self.held_out, self.best_step, self.steps
+        )?;
+        let held_out = |step: u64| self.curve.iter().find(|p| p.step == step).and_then(|p| p.held_out);
+        if let (Some(first), Some(best)) = (self.curve.first().and_then(|p| p.held_out), held_out(self.best_step)) {
+            write!(f, ", held-out loss {first:.3} to {best:.3}")?;
+        }
+        Ok(())
+    }
+}
+
 struct Example {
     /// Row of the embedded queries.
     query: usize,

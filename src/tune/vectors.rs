@@ -32,9 +32,26 @@ impl ItemVectors {
         }
         let texts: Vec<String> = (0..items.len()).map(|i| items.text(i)).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        ItemVectors::from_rows(items, embedder.embed(&texts, true, run)?, embedder)
+    }
+
+    /// The same from rows made before by [`ItemVectors::from_items`] of the same embedder: `[items, dim]`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] when the shape does not fit the catalogue or the embedder.
+    pub fn from_rows(items: &Items, rows: Matrix, embedder: &dyn Embedder) -> Result<ItemVectors> {
+        if rows.rows() != items.len() || rows.dim() != embedder.dim() || items.is_empty() {
+            return Err(Error::invalid(format!(
+                "item vectors: {} x {} rows for {} items and {} dimensions; embed the items again",
+                rows.rows(),
+                rows.dim(),
+                items.len(),
+                embedder.dim()
+            )));
+        }
         Ok(ItemVectors {
             ids: (0..items.len()).map(|i| items.id(i).to_string()).collect(),
-            vectors: embedder.embed(&texts, true, run)?,
+            vectors: rows,
             counts: vec![0.0; items.len()],
             embedder: embedder.name(),
             text_dim: embedder.dim(),

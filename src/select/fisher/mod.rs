@@ -140,8 +140,7 @@ impl<'a> Fisher<'a> {
             self.waiting[columns.chunks()].push(entry.row);
         }
         for c in 0..columns.chunks() {
-            let high: Vec<u32> =
-                self.waiting[c].extract_if(.., |row| self.bounds[*row as usize] >= floor).collect();
+            let high: Vec<u32> = self.waiting[c].extract_if(.., |row| self.bounds[*row as usize] >= floor).collect();
             let drops = run.install(|| columns.drops(c, x, &self.squares, &high));
             for (row, drop) in high.iter().zip(drops) {
                 self.bounds[*row as usize] -= drop;

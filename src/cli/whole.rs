@@ -1,0 +1,74 @@
+//! `causerie run`: all stages in rounds, over the user's own data.
+
+use super::progress::{print, run_of};
+use super::settings::{config_of, with_settings};
+use causerie::evaluate::{Metric, ReportData};
+use causerie::{Result, pipeline};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// `causerie run`.
+pub fn run_command() -> Command {
+    let command =
+        Command::new("run").about("All stages in rounds, from reviews to the report; resumes what is unfinished");
+    with_settings(command, "pipeline", &[])
+        .arg(
+            Arg::new("work").long("work").value_name("DIR").required(true).help("Work directory: artifacts and report"),
+        )
+        .arg(
+            Arg::new("restart")
+                .long("restart")
+                .action(ArgAction::SetTrue)
+                .help("Make again what was made with other settings (the teacher's journal is kept)"),
+        )
+}
+
+/// Runs `causerie run`.
+pub fn run(matches: &ArgMatches) -> Result<()> {
+    let config = config_of(matches)?;
+    let work = matches.get_one::<String>("work").map(String::as_str).unwrap_or_default();
+    let report = pipeline::pipeline(&config, Path::new(work), matches.get_flag("restart"), &run_of(&config)?)?;
+    print(&summary(&report, Path::new(work)))
+}
+
+/// What a run ends with on the terminal: stages, then each set's systems by Recall@10.
+pub fn summary(report: &ReportData, work: &Path) -> String {
+    let mut out = String::new();
+    for stage in &report.stages {
+        let memory = stage.peak_rss_bytes as f64 / (1 << 20) as f64;
+        let _ = writeln!(out, "{:<28} {:>7.1} s {:>6.0} MiB  {}", stage.name, stage.seconds, memory, stage.output);
+    }
+    for set in &report.evaluations {
+        let _ = writeln!(
+            out,
+            "\n{}: {} pairs ({} with the target in the catalogue), seen items removed, % ± standard error",
+            set.name, set.n, set.n_in_catalogue
+        );
+        let _ =
+            writeln!(out, "{:<44} {:>12} {:>12} {:>12} {:>12}", "", "Recall@1", "Recall@10", "Recall@20", "NDCG@10");
+        let mut systems: Vec<_> = set.systems.iter().collect();
+        let at10 = |s: &&causerie::evaluate::SystemReport| s.seen_removed.get(Metric::Recall, 10).mean;
+        systems.sort_by(|a, b| at10(b).total_cmp(&at10(a)));
+        for system in systems {
+            let cell = |metric, cutoff| {
+                let e = system.seen_removed.get(metric, cutoff);
+                format!("{:.2} ± {:.2}", e.mean * 100.0, e.se * 100.0)
+            };
+            let _ = writeln!(
+                out,
+                "{:<44} {:>12} {:>12} {:>12} {:>12}",
+                system.label,
+                cell(Metric::Recall, 1),
+                cell(Metric::Recall, 10),
+                cell(Metric::Recall, 20),
+                cell(Metric::Ndcg, 10)
+            );
+        }
+    }
+    for warning in &report.warnings {
+        let _ = writeln!(out, "\nnote: {warning}");
+    }
+    let _ = write!(out, "\nThe report: {}", work.join("report.html").display());
+    out
+}

@@ -1,0 +1,156 @@
+//! The last stage: every recommender on the same pairs, curves against the budget, the report.
+
+use super::stages::Made;
+use super::systems::{Builder, System};
+use super::work::Work;
+use crate::config::Config;
+use crate::dataset::{Conversation, load_conversations};
+use crate::error::{Error, Result};
+use crate::evaluate::{CurvePoint, DatasetFacts, Evaluation, LossPoint, ReportData, Stage, evaluate, write_report};
+use crate::recommend::Recommender;
+use crate::run::Run;
+use serde_json::json;
+use std::path::Path;
+
+/// Evaluates on every file of `evaluate.conversations` and writes `report.json` and `report.html`.
+pub(super) fn evaluate_and_write(work: &mut Work, config: &Config, made: &Made, run: &Run) -> Result<ReportData> {
+    let evaluated = "evaluation.json".to_string();
+    let path = work.path(&evaluated);
+    work.stage("evaluate", "evaluate", &[evaluated], run, |_| {
+        let (evaluations, curves) = evaluate_all(config, made, run)?;
+        let note = evaluations.iter().map(|e| format!("{}: {} pairs", e.name, e.n)).collect::<Vec<_>>().join("; ");
+        crate::artifact::write_atomic(&path, |out| {
+            serde_json::to_writer(out, &(&evaluations, &curves)).map_err(|e| Error::io(&path, e.into()))
+        })?;
+        Ok((note, json!({})))
+    })?;
+    let text = crate::artifact::read_text(&path)?;
+    let (evaluations, curves): (Vec<Evaluation>, Vec<CurvePoint>) =
+        serde_json::from_str(&text).map_err(|e| Error::format(&path, 0, e))?;
+    let data = ReportData {
+        title: title(config, made),
+        dataset: Some(DatasetFacts::of(&dataset_name(config), &made.summary)),
+        stages: stages(work),
+        curves,
+        evaluations,
+        losses: losses(work),
+        settings: config.to_toml(),
+        versions: versions(),
+        warnings: warnings(config, made),
+    };
+    write_report(&work.path("."), &data)?;
+    Ok(data)
+}
+
+fn evaluate_all(config: &Config, made: &Made, run: &Run) -> Result<(Vec<Evaluation>, Vec<CurvePoint>)> {
+    let mut sets: Vec<(String, Vec<Conversation>)> = Vec::new();
+    for path in &config.evaluate.conversations {
+        let name = Path::new(path).file_name().map_or_else(|| path.clone(), |n| n.to_string_lossy().into_owned());
+        let name = name.split('.').next().unwrap_or(&name).to_string();
+        sets.push((name, load_conversations(Path::new(path))?));
+    }
+    let builder = Builder::new(made, config);
+    let mut systems = if sets.is_empty() { Vec::new() } else { builder.baselines(run)? };
+    let mut curves = Vec::new();
+    let items = &made.dataset.items;
+    for round in &made.rounds {
+        if sets.is_empty() {
+            break;
+        }
+        let of_round = builder.of_round(round, run)?;
+        for (set, conversations) in &sets {
+            let pairs: Vec<(&str, &dyn Recommender)> =
+                of_round.iter().map(|s| (s.label.as_str(), &*s.recommender)).collect();
+            let settings = crate::config::EvaluateConfig { bootstrap: 100, ..config.evaluate.clone() };
+            let points = evaluate(set, &pairs, conversations, items, &settings, run)?;
+            for system in points.systems {
+                curves.push(CurvePoint {
+                    set: set.clone(),
+                    strategy: round.strategy.clone(),
+                    system: kind_of(&system.label),
+                    budget: round.budget as u64,
+                    metrics: system.seen_removed,
+                });
+            }
+        }
+        if round.number == config.pipeline.rounds {
+            systems.extend(of_round);
+        }
+    }
+    let mut evaluations = Vec::new();
+    for (set, conversations) in &sets {
+        let pairs: Vec<(&str, &dyn Recommender)> =
+            systems.iter().map(|System { label, recommender }| (label.as_str(), &**recommender)).collect();
+        evaluations.push(evaluate(set, &pairs, conversations, items, &config.evaluate, run)?);
+    }
+    Ok((evaluations, curves))
+}
+
+/// `NBCRS (synthetic, fisher), k = 60` → `NBCRS (synthetic)`: what the curves of several strategies share.
+fn kind_of(label: &str) -> String {
+    let Some((name, rest)) = label.split_once(" (") else { return label.to_string() };
+    let inside = rest.split(')').next().unwrap_or("");
+    match inside.split_once(", ") {
+        Some((kind, _)) => format!("{name} ({kind})"),
+        None => name.to_string(),
+    }
+}
+
+fn title(config: &Config, made: &Made) -> String {
+    let strategies = config.pipeline.strategies.join(", ");
+    let budget = made.rounds.iter().map(|r| r.budget).max().unwrap_or(0);
+    format!("{}: {strategies} · {budget} seeds", dataset_name(config))
+}
+
+fn dataset_name(config: &Config) -> String {
+    let file = [&config.dataset.reviews, &config.dataset.items].into_iter().find(|f| !f.is_empty());
+    let folder = file.and_then(|f| Path::new(f).parent()).and_then(Path::file_name);
+    folder.map_or_else(|| "seed data".to_string(), |n| n.to_string_lossy().into_owned())
+}
+
+fn stages(work: &Work) -> Vec<Stage> {
+    let stage = |(name, record): (String, super::StageRecord)| Stage {
+        name,
+        output: record.note.lines().next().unwrap_or("").to_string(),
+        seconds: record.seconds,
+        peak_rss_bytes: record.peak_rss_bytes,
+        note: String::new(),
+    };
+    work.stages().into_iter().map(stage).collect()
+}
+
+fn losses(work: &Work) -> Vec<LossPoint> {
+    let mut points = Vec::new();
+    for (name, record) in work.stages() {
+        let Some(label) = name.strip_prefix("tune ") else { continue };
+        let Some(curve) = record.result["report"]["curve"].as_array() else { continue };
+        for point in curve {
+            let (Some(step), Some(loss)) = (point["step"].as_u64(), point["train"].as_f64()) else { continue };
+            points.push(LossPoint { label: label.to_string(), step, loss, held_out: point["held_out"].as_f64() });
+        }
+    }
+    points
+}
+
+fn versions() -> Vec<(String, String)> {
+    let mut versions = vec![("causerie".to_string(), env!("CARGO_PKG_VERSION").to_string())];
+    if cfg!(feature = "llama") {
+        versions.push(("llama.cpp (llama-cpp-sys-2)".to_string(), "0.1.161".to_string()));
+    }
+    versions
+}
+
+fn warnings(config: &Config, made: &Made) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let asked = config.pipeline.budget * config.pipeline.rounds;
+    if asked > made.dataset.reviews() {
+        warnings.push(format!(
+            "a budget of {asked} seeds was asked for; the dataset has {} reviews, and all were selected",
+            made.dataset.reviews()
+        ));
+    }
+    if config.evaluate.conversations.is_empty() {
+        warnings.push("no conversations to evaluate on: set evaluate.conversations".to_string());
+    }
+    warnings
+}

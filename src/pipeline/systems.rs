@@ -1,0 +1,120 @@
+//! The recommenders that a finished work directory holds: for the evaluation all of them, for serving one.
+
+use super::stages::{Made, Round};
+use crate::config::Config;
+use crate::dataset::{load_conversations, load_posts};
+use crate::embed::{Embedder, Remembering};
+use crate::error::Result;
+use crate::recommend::{Datastore, Fusion, HeadRecommender, Nbcrs, Popularity, Posts, Recommender};
+use crate::run::Run;
+use crate::synthesize::Dialogue;
+use crate::tune::Head;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A recommender and its label in the report.
+pub(super) struct System {
+    pub label: String,
+    pub recommender: Arc<dyn Recommender>,
+}
+
+fn system(label: impl Into<String>, recommender: impl Recommender + 'static) -> System {
+    System { label: label.into(), recommender: Arc::new(recommender) }
+}
+
+/// Makes recommenders of what the stages made.
+pub(super) struct Builder<'a> {
+    made: &'a Made,
+    config: &'a Config,
+    /// Embeds each conversation once, whoever asks.
+    embedder: Arc<dyn Embedder>,
+}
+
+impl<'a> Builder<'a> {
+    pub fn new(made: &'a Made, config: &'a Config) -> Builder<'a> {
+        Builder { made, config, embedder: Arc::new(Remembering::new(made.embedder.clone())) }
+    }
+
+    /// NBCRS over a datastore, its k chosen on held-out posts unless the settings give it.
+    fn nbcrs(&self, label: &str, mut store: Datastore, run: &Run) -> Result<System> {
+        store.choose_k(self.config.recommend.neighbours, self.config.tune.seed, run)?;
+        let label = format!("{label}, k = {}", store.neighbours());
+        Ok(system(label.clone(), Nbcrs::new(label, store, self.embedder.clone(), self.made.context)?))
+    }
+
+    /// NBCRS over synthetic dialogues.
+    fn nbcrs_of(&self, label: &str, dialogues: &[Dialogue], run: &Run) -> Result<System> {
+        let items = &self.made.dataset.items;
+        let posts = Posts::from_dialogues(dialogues, items);
+        self.nbcrs(label, Datastore::from_posts(posts, items.len(), &*self.embedder, run)?, run)
+    }
+
+    /// The ranking head.
+    fn head(&self, label: &str, head: Head) -> Result<System> {
+        let mentions = self.config.recommend.mentions.then(|| self.made.mentions.clone());
+        let items = &self.made.dataset.items;
+        let head = HeadRecommender::new(label, head, items, self.embedder.clone(), mentions, self.made.context)?;
+        Ok(system(label, head))
+    }
+
+    /// What needs no selection: popularity, NBCRS over every review, the untrained head, in-domain NBCRS.
+    pub fn baselines(&self, run: &Run) -> Result<Vec<System>> {
+        let made = self.made;
+        let mut systems = vec![
+            system("popularity (seed data)", Popularity::from_dataset(&made.dataset)?),
+            self.nbcrs(
+                "NBCRS (all reviews)",
+                Datastore::from_reviews(&made.dataset, &made.reviews, &self.embedder.name())?,
+                run,
+            )?,
+            self.head("head, untrained", Head::untrained(made.items.clone())?)?,
+        ];
+        if let Some((dialogues, head)) = &made.naive {
+            systems.push(self.nbcrs_of("NBCRS (naive pairs)", dialogues, run)?);
+            systems.push(self.head("head (naive pairs)", head.clone())?);
+        }
+        if !self.config.evaluate.posts.is_empty() {
+            let mut posts = Posts::default();
+            for path in &self.config.evaluate.posts {
+                // A file of conversations has turns, one of posts has text: whichever reads is meant.
+                let path = Path::new(path);
+                match load_posts(path) {
+                    Ok(recorded) => posts.extend(Posts::from_posts(&recorded, &made.mentions)),
+                    Err(_) => {
+                        let recorded = load_conversations(path)?;
+                        posts.extend(Posts::from_conversations(&recorded, &made.mentions, made.context));
+                    }
+                }
+            }
+            let store = Datastore::from_posts(posts, made.dataset.items.len(), &*self.embedder, run)?;
+            systems.push(self.nbcrs("NBCRS (in-domain)", store, run)?);
+        }
+        Ok(systems)
+    }
+
+    /// What one round of one strategy gives: popularity and NBCRS over its dialogues, NBCRS over its seeds, its head, and
+    /// the fusion of head and NBCRS.
+    pub fn of_round(&self, round: &Round, run: &Run) -> Result<Vec<System>> {
+        let made = self.made;
+        let strategy = &round.strategy;
+        let popularity = Popularity::from_dialogues(&round.dialogues, &made.dataset.items)?;
+        let seeds: Vec<usize> = round.seeds.iter().map(|r| *r as usize).collect();
+        let mentions = seeds.iter().map(|r| vec![made.dataset.review_item(*r) as u32]).collect();
+        let groups = seeds.iter().map(|r| made.dataset.review_item(*r) as u32).collect();
+        let rows = made.reviews.gather(&seeds);
+        let store = Datastore::new(&rows, mentions, groups, made.dataset.items.len(), &self.embedder.name())?;
+        let seed_reviews = self.nbcrs(&format!("NBCRS (seed reviews, {strategy})"), store, run)?;
+        let synthetic = self.nbcrs_of(&format!("NBCRS (synthetic, {strategy})"), &round.dialogues, run)?;
+        let head = self.head(&format!("head ({strategy})"), round.head.clone())?;
+        let parts = vec![(head.recommender.clone(), 1.0), (synthetic.recommender.clone(), 1.0)];
+        let label = format!("fusion ({strategy})");
+        let fusion = Fusion::new(label.clone(), parts)?;
+        Ok(vec![
+            system(format!("popularity (synthetic, {strategy})"), popularity),
+            seed_reviews,
+            synthetic,
+            head,
+            system(label, fusion),
+        ])
+    }
+}
