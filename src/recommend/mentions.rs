@@ -14,7 +14,7 @@ const PLAIN: &str = "a about after again all am an and any are as at away back b
     he heat help her here hero hi high him his hot house how i if in into is it its just kids know last life like little long \
     look lost love made man me more movie much my never new night no not now of off old on once one only open or other our \
     out over people please real red right room run same saw say scary seen she show sing small so some soon speed stay still \
-    super take taken than thanks that the their them then there they thing this three time to too traffic true two up us \
+    super take taken than thanks that the their them then there they thing this three time to too traffic true two up us loved liked enjoyed watched \
     very war was watch way we well were what when where who why will with woman wonder work would yes you your";
 
 /// The fewest catalogue descriptions in which a word stands uncapitalised for it to be common.
@@ -238,21 +238,36 @@ impl Mentions {
         })
     }
 
-    /// True when the words at `at` cannot well be plain speech.
+    /// True when the words at `at` cannot well be plain speech or a part of a longer name.
     fn stands_out(&self, text: &str, tokens: &[Token], at: usize, length: usize, shouted: bool) -> bool {
         let words = &tokens[at..at + length];
-        let telling = words.iter().filter(|t| !self.common.contains(&t.word)).count();
-        let digits = words.iter().all(|t| t.word.chars().all(|c| c.is_ascii_digit()));
-        if (length > 2 || telling > 0) && !digits {
-            return true;
-        }
         let (before, after) = (&text[..words[0].start], &text[words[length - 1].end..]);
         let quote = |c: char| matches!(c, '"' | '“' | '”' | '‘' | '*' | '«' | '»');
         if before.ends_with(quote) && after.trim_start_matches(['.', ',', '!', '?']).starts_with(quote) {
             return true;
         }
-        let begins = before.trim_end().chars().next_back().is_none_or(|c| matches!(c, '.' | '!' | '?' | ':' | '\n'))
+        let begins = before.trim_end().chars().next_back().is_none_or(|c| matches!(c, '.' | '!' | '?' | ':' | ')'))
             || before.trim_end_matches([' ', '\t']).ends_with('\n');
+        let joined = |from: usize, to: usize| matches!(text.get(from..to), Some(" " | "-"));
+        let next = tokens.get(at + length).filter(|t| joined(words[length - 1].end, t.start));
+        let previous = at.checked_sub(1).map(|p| &tokens[p]).filter(|t| joined(t.end, words[0].start));
+        // `Despicable Me 3`: another film of the series.
+        let numbered = |t: &Token| t.word.len() <= 2 && t.word.chars().all(|c| c.is_ascii_digit());
+        let telling = words.iter().filter(|t| !self.common.contains(&t.word)).count();
+        let digits = words.iter().all(|t| t.word.chars().all(|c| c.is_ascii_digit()));
+        if next.is_some_and(numbered) {
+            return false;
+        }
+        // `Rush Hour`, `Red October`, `Jack Black`: one word of a name that goes on.
+        let core = words.iter().filter(|t| !matches!(t.word.as_str(), "the" | "a" | "an")).count();
+        let part = next.is_some_and(|t| t.capital && t.word != "i")
+            || previous.is_some_and(|t| t.capital && !PLAIN.split_whitespace().any(|plain| plain == t.word));
+        if (core <= 1 || telling == 0) && length <= 2 && part && !shouted {
+            return false;
+        }
+        if (length > 2 || telling > 0) && !digits {
+            return true;
+        }
         // `I` is a capital in plain speech too.
         let capital = words.iter().all(|t| t.capital && t.word != "i");
         capital && !shouted && !digits && (!begins || length > 1)
@@ -325,6 +340,16 @@ mod tests {
         {
             assert!(mentions.find(text).is_empty(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_longer_name_is_not_taken_for_a_title() {
+        let (_, mentions) = catalogue();
+        for text in ["I saw Alien Covenant", "with Jane Her", "Moana 2 is out", "(2018) It was good", "Cowboys-Alien"] {
+            assert!(mentions.find(text).is_empty(), "{text}");
+        }
+        assert_eq!(mentions.rows("I saw Alien, then Moana!"), [4, 9]);
+        assert_eq!(mentions.rows("Loved Moana"), [4]);
     }
 
     #[test]
