@@ -9,6 +9,7 @@ mod import;
 mod import_tests;
 mod lines;
 mod loose;
+mod simulate;
 mod store;
 mod table;
 mod text;
@@ -16,6 +17,7 @@ mod text;
 pub use conversation::{Conversation, ItemName, Post, Role, Turn, load_conversations, load_item_names, load_posts};
 pub use formats::Format;
 pub use import::{ImportReport, import};
+pub use simulate::{Simulated, SimulatedFiles, simulate, simulate_to};
 pub use table::{Dataset, Interaction, Item, Items, NONE, Review, Summary};
 pub use text::TextColumn;
 
