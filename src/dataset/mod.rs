@@ -1,4 +1,10 @@
 //! Room 1, load: files → items, reviews, interactions, conversations (paper §3.1: D = {(m_i, r_i, u_i, a_i)}).
+//!
+//! [`import`] streams files of four formats ([`Format`]) into a [`Dataset`]: `lines` reads blocks of whole lines and has
+//! them parsed in parallel, `formats` knows what a line means, `loose` and `clean` take fields as they genuinely occur.
+//! [`Dataset::save`] and [`Dataset::load`] (`store`) keep it in a work directory; [`Dataset::fingerprint`] names its
+//! content. [`load_conversations`] and [`load_posts`] read what recommenders are judged on and learn from.
+//! [`simulate`] and [`simulate_to`] make a domain from latent factors, with known targets.
 
 mod clean;
 mod column;

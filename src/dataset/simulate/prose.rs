@@ -9,6 +9,9 @@ const OPENINGS: &[&str] = &[
     "My {relative} had been telling me about this {film} for years.",
     "I must have seen this {film} {count} times by now.",
     "I came to {title} with high hopes.",
+    "I usually avoid {genre}.",
+    "I have always had a weakness for {genre}.",
+    "As {genre} goes, this one is hard to pin down.",
     "Saw it {when} and it has been on my mind ever since.",
     "Somehow I had missed this {film} until {when}.",
     "I am not the usual audience for this kind of {film}.",
@@ -77,7 +80,15 @@ const COMPARE_BAD: &[&str] = &[
     "It wants to be {other} and never gets there.",
     "After {other} this was a letdown.",
 ];
+/// Here a reviewer speaks as those do who wish: what ties the two ways of speaking together.
+const AUDIENCE: &[&str] = &[
+    "If you want something {wish}, look no further.",
+    "Just right when you need something {wish}.",
+    "My {relative} asked for something {wish}, and this was it.",
+    "Anyone who wants something {wish} will be happy here.",
+];
 const CRAFT_GOOD: &[&str] = &[
+    "A fine piece of {genre}.",
     "The camera work is gorgeous.",
     "The score is lovely.",
     "The script never wastes a line.",
@@ -88,6 +99,7 @@ const CRAFT_GOOD: &[&str] = &[
     "The dialogue rings true.",
 ];
 const CRAFT_BAD: &[&str] = &[
+    "There is better {genre} out there.",
     "The script is a mess.",
     "The ending made no sense to me.",
     "It is at least half an hour too long.",
@@ -181,6 +193,7 @@ fn fill(out: &mut String, template: &str, slots: &Slots<'_>, random: &mut Random
         match slot {
             "np" => out.push_str(phrase(slots.values[0], random)),
             "Np" => out.push_str(&capital(phrase(slots.values[0], random))),
+            "wish" => out.push_str(any(random, world.values[slots.values[0]].wish)),
             "np2" => out.push_str(phrase(slots.values[1], random)),
             "title" => out.push_str(&item.title),
             "other" => out.push_str(slots.other.map_or("his earlier work", |other| &world.items[other].title)),
@@ -194,6 +207,7 @@ fn fill(out: &mut String, template: &str, slots: &Slots<'_>, random: &mut Random
             "relative" => out.push_str(any(random, RELATIVE)),
             "count" => out.push_str(any(random, COUNT)),
             "early" => out.push_str(any(random, EARLY)),
+            "genre" => out.push_str(&world.values[item.genre].keyword.to_lowercase()),
             unknown => out.push_str(unknown),
         }
     }
@@ -235,7 +249,7 @@ pub(super) fn review(world: &World, user: &User, pick: &Pick, random: &mut Rando
         // Good things are said of what is liked, more of them in a good review; craft follows the item's quality.
         let bent = (rating - 5.5) / 2.5;
         match random.below(20) {
-            0..12 => {
+            0..11 => {
                 let values = item.values();
                 let value = values[random.below(values.len())];
                 let good = 2.0 * world.likes(user, value) + bent + 0.6 * random.normal() > 0.0;
@@ -243,14 +257,19 @@ pub(super) fn review(world: &World, user: &User, pick: &Pick, random: &mut Rando
                     [value, values[(values.iter().position(|v| *v == value).unwrap_or(0) + 1) % values.len()]];
                 sentence(&mut text, if good { PRAISE } else { COMPLAINT }, &slots, random);
             }
-            12..15 => {
+            11..14 => {
                 let good = bent + 0.8 * random.normal() > 0.0;
                 sentence(&mut text, if good { CREATOR_GOOD } else { CREATOR_BAD }, &slots, random);
             }
-            15..17 => {
+            14..16 => {
                 slots.other = world.similar(pick.item, random);
                 let good = bent + 0.8 * random.normal() > 0.0;
                 sentence(&mut text, if good { COMPARE_GOOD } else { COMPARE_BAD }, &slots, random);
+            }
+            16..18 if bent > 0.0 => {
+                let values = item.values();
+                slots.values[0] = values[random.below(values.len())];
+                sentence(&mut text, AUDIENCE, &slots, random);
             }
             _ => {
                 let good = item.quality + 0.5 * bent + 0.8 * random.normal() > 0.0;
@@ -279,7 +298,7 @@ mod tests {
         let slots = Slots { world: &world, item: 0, values: [0, 1], other: Some(2) };
         let known = [
             "np", "Np", "np2", "title", "other", "director", "star", "star2", "film", "films", "when", "company",
-            "relative", "count", "early",
+            "relative", "count", "early", "genre", "wish",
         ];
         for list in [
             OPENINGS,
@@ -289,6 +308,7 @@ mod tests {
             CREATOR_BAD,
             COMPARE_GOOD,
             COMPARE_BAD,
+            AUDIENCE,
             CRAFT_GOOD,
             CRAFT_BAD,
             VERDICT_GOOD,

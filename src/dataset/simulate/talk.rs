@@ -75,6 +75,15 @@ fn typed(item: &WorldItem, random: &mut Random) -> String {
     }
 }
 
+/// A wish, as what stands after "something". Half of those for a genre name it as the catalogue does, as people do.
+fn wish(world: &World, value: usize, random: &mut Random) -> String {
+    let words = world.values[value];
+    if world.is_genre(value) && random.below(2) == 0 {
+        return format!("from the {} shelf", words.keyword.to_lowercase());
+    }
+    any(random, words.wish).to_string()
+}
+
 /// Conversation `number`. Its targets are what its person picks by taste; most of what is wished is true of the target.
 pub(super) fn conversation(world: &World, number: usize) -> Conversation {
     let mut random = Random::new(world.seed, format!("simulate talk {number}").as_bytes());
@@ -104,8 +113,7 @@ pub(super) fn conversation(world: &World, number: usize) -> Conversation {
     {
         *last = stray;
     }
-    let mut wishes =
-        wishes.into_iter().map(|value| any(random, world.values[value].wish)).collect::<Vec<_>>().into_iter();
+    let mut wishes = wishes.into_iter().map(|value| wish(world, value, random)).collect::<Vec<_>>().into_iter();
 
     let mut turns = Vec::new();
     say(&mut turns, Role::User, any(random, HELLO).to_string());
@@ -116,17 +124,17 @@ pub(super) fn conversation(world: &World, number: usize) -> Conversation {
         (Some(a), None) => any(random, LIKED_ONE).replace("{a}", &a),
         (None, _) => "im open to anything".to_string(),
     };
-    let first_wish = wishes.next().unwrap_or("good");
+    let first_wish = wishes.next().unwrap_or_default();
     if random.below(2) == 0 {
         say(&mut turns, Role::User, text);
         say(&mut turns, Role::Assistant, any(random, MORE).to_string());
-        text = any(random, WISH).replace("{w}", first_wish);
+        text = any(random, WISH).replace("{w}", &first_wish);
     } else {
         text.push_str(". ");
-        text.push_str(&any(random, WISH).replace("{w}", first_wish));
+        text.push_str(&any(random, WISH).replace("{w}", &first_wish));
     }
     say(&mut turns, Role::User, text);
-    let mut more: Vec<String> = wishes.map(|wish| any(random, WISH_MORE).replace("{w}", wish)).collect();
+    let mut more: Vec<String> = wishes.map(|wish| any(random, WISH_MORE).replace("{w}", &wish)).collect();
     match guess {
         Some(guess) => {
             say(&mut turns, Role::Assistant, any(random, GUESS).replace("{a}", &typed(&world.items[guess], random)));

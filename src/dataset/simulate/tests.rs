@@ -121,7 +121,7 @@ fn few_items_have_most_of_the_interactions() {
     counts.sort_unstable_by(|a, b| b.cmp(a));
     let top: u64 = counts[..50].iter().sum();
     let share = top as f64 / dataset.interactions() as f64;
-    // Zipf with exponent 0.9 over 500 items gives the first tenth about 0.55; taste spreads it.
+    // Zipf with exponent 0.75 over 500 items gives the first tenth 0.43; taste spreads it.
     assert!((0.25..0.75).contains(&share), "{share}");
     assert!(counts.iter().filter(|n| **n > 0).count() > 450);
 }
@@ -168,38 +168,76 @@ fn wishes_and_likes_find_the_targets_better_than_popularity_and_not_always() {
         }
     }
     let popularity = recall(&simulated, |_, item| popular[item]);
-    // What was seen alone, through the interactions: cosine of items' users.
+    // What was seen alone, through the interactions: the share of its users who also took the item.
     let likes = |c: &Conversation, item: usize| -> f64 {
         c.seen.iter().fold(0.0, |sum, s| {
             let seen = dataset.items.find(s.item.as_deref().unwrap()).unwrap() as usize;
-            sum + together[seen * 400 + item] / (popular[seen] * popular[item]).sqrt().max(1.0)
+            sum + together[seen * 400 + item] / popular[seen].max(1.0)
         })
     };
     let collaborative = recall(&simulated, likes);
+    // Words alone: cosine of TF-IDF between the conversation and all that is written of the item.
+    let words = |text: &str| -> Vec<String> {
+        text.to_lowercase().split(|c: char| !c.is_alphanumeric()).filter(|w| w.len() > 2).map(str::to_string).collect()
+    };
+    let mut documents: Vec<String> = (0..400).map(|i| dataset.items.text(i)).collect();
+    for r in 0..dataset.reviews() {
+        documents[dataset.review_item(r)].push_str(dataset.review_text(r));
+    }
+    let mut spread: HashMap<String, f64> = HashMap::new();
+    let counts: Vec<HashMap<String, f64>> = documents
+        .iter()
+        .map(|document| {
+            let mut counts = HashMap::new();
+            words(document).into_iter().for_each(|word| *counts.entry(word).or_insert(0.0) += 1.0);
+            counts.keys().for_each(|word| *spread.entry(word.clone()).or_insert(0.0) += 1.0);
+            counts
+        })
+        .collect();
+    let weight =
+        |word: &str, count: f64| (1.0 + count.ln()) * (400.0 / spread.get(word).copied().unwrap_or(400.0)).ln();
+    let norms: Vec<f64> =
+        counts.iter().map(|c| c.iter().map(|(w, n)| weight(w, *n).powi(2)).sum::<f64>().sqrt().max(1e-9)).collect();
+    let lexical = recall(&simulated, |c, item| {
+        let text = c.turns.iter().map(|t| t.text.as_str()).collect::<Vec<_>>().join(" ");
+        let shared =
+            words(&text).into_iter().filter_map(|w| Some(weight(&w, *counts[item].get(&w)?) * weight(&w, 1.0)));
+        shared.sum::<f64>() / norms[item]
+    });
     // With the wishes understood perfectly: an upper bound for reading.
     let wishes = |c: &Conversation, item: usize| -> f64 {
         let text = c.turns.iter().map(|t| t.text.as_str()).collect::<Vec<_>>().join(" ");
-        let said = |value: usize| world.values[value].wish.iter().any(|wish| text.contains(wish));
+        let said = |value: usize| {
+            let words = world.values[value];
+            words.wish.iter().any(|wish| text.contains(wish))
+                || text.contains(&format!("the {} shelf", words.keyword.to_lowercase()))
+        };
         world.items[item].values().iter().filter(|value| said(**value)).count() as f64
     };
     let reading = recall(&simulated, |c, item| wishes(c, item) + 0.3 * likes(c, item) + 1e-6 * popular[item]);
-    println!("popularity {popularity:.3}, collaborative {collaborative:.3}, understood {reading:.3}");
+    println!(
+        "popularity {popularity:.3}, collaborative {collaborative:.3}, lexical {lexical:.3}, understood {reading:.3}"
+    );
     assert!(collaborative > 1.2 * popularity, "{collaborative} {popularity}");
+    assert!(lexical > popularity, "{lexical} {popularity}");
     assert!(reading > 2.0 * popularity, "{reading} {popularity}");
     assert!(reading < 0.95, "{reading}");
 }
 
 #[test]
 fn conversations_do_not_speak_as_reviews_do() {
-    // Else matching words would do: no wish is a substring of what reviewers say, nor the other way round.
+    // Else matching words would do: hardly a wish is part of what reviewers say.
     let world = World::new(&small()).unwrap();
+    let (mut pairs, mut alike) = (0, 0);
     for value in &world.values {
         for wish in value.wish {
             for phrase in value.review {
-                assert!(!phrase.contains(wish) && !wish.contains(phrase), "{wish} / {phrase}");
+                pairs += 1;
+                alike += usize::from(phrase.contains(wish) || wish.contains(phrase));
             }
         }
     }
+    assert!(alike * 50 < pairs, "{alike} of {pairs}");
     let talk = talk::conversation(&world, 3);
     assert!(talk.turns.len() >= 5 && !talk.targets.is_empty() && !talk.seen.is_empty());
     assert!(talk.seen.iter().all(|seen| talk.turns.iter().any(|turn| turn.text.contains(&seen.title))));

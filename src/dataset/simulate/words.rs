@@ -23,7 +23,7 @@ pub(super) const GENRES: &[Value] = &[
     ),
     v(
         "Drama",
-        &["the family drama", "the quiet kitchen-table scenes", "the raw arguments", "the serious drama at its core"],
+        &["the family drama", "the quiet kitchen-table scenes", "the raw arguments", "the weighty subject at its core"],
         &["serious", "with real drama", "about real people and their lives"],
     ),
     v(

@@ -14,9 +14,9 @@ use std::collections::HashSet;
 
 pub(super) const DIM: usize = 12;
 /// How much taste outweighs popularity. 0: popularity alone.
-const CHOOSINESS: f64 = 5.0;
+const CHOOSINESS: f64 = 8.0;
 /// Exponent of the items' popularity over their rank.
-const ZIPF: f64 = 0.9;
+const ZIPF: f64 = 0.75;
 /// 2015-01-01 and nine years, in milliseconds.
 const FIRST_MS: i64 = 1_420_070_400_000;
 const SPAN_MS: usize = 9 * 365 * 86_400_000;
@@ -204,7 +204,7 @@ impl World {
         {
             add(&mut taste, weight, &self.factors[low + random.below(high - low)]);
         }
-        User { taste: unit(taste), verbosity: 0.8 + 4.0 * random.uniform().powi(2) }
+        User { taste: unit(taste), verbosity: 1.2 + 5.0 * random.uniform() }
     }
 
     /// How much a user likes a value, about -1 to 1.
@@ -323,6 +323,11 @@ impl World {
             }
         }
         best.map(|(other, _)| other)
+    }
+
+    /// Whether a value is a genre.
+    pub fn is_genre(&self, value: usize) -> bool {
+        value < GENRES.1
     }
 
     /// How many values two items share.
