@@ -240,6 +240,21 @@ settings! {
         /// Reviews of items without metadata: drop them, or make an item of the bare id.
         unknown_items: String = "drop".into(), Bounds::Choices(&["drop", "keep"]);
     }
+    /// The simulated domain.
+    simulate: SimulateConfig {
+        /// Items in the catalogue.
+        items: usize = 400, int(20, 10_000_000);
+        /// Users who write reviews.
+        users: usize = 2000, int(1, 100_000_000);
+        /// Reviews; a user writes at most a third of `simulate.items`.
+        reviews: usize = 10_000, int(1, 1_000_000_000);
+        /// Held-out conversations, of people who write no reviews.
+        conversations: usize = 400, int(1, 100_000_000);
+        /// How the reviews file is packed.
+        compress: String = "none".into(), Bounds::Choices(&["none", "gz", "zst"]);
+        /// Seed of everything: the same seed gives the same bytes.
+        seed: u64 = 0, ANY;
+    }
     /// Embedding (paper §3.2).
     embed: EmbedConfig {
         /// How texts become rows: built-in features, a GGUF through llama.cpp, or a given file.

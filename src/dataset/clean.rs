@@ -108,7 +108,7 @@ pub(super) fn title_and_year(text: &str) -> (String, Option<u16>) {
         let four = inside.get(..4).unwrap_or("");
         let others = inside.get(4..).unwrap_or("x");
         if others.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | '–' | ' '))
-            && others.chars().nth(0).is_none_or(|c| !c.is_ascii_digit())
+            && others.chars().next().is_none_or(|c| !c.is_ascii_digit())
         {
             found = year(four);
         }

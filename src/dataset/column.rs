@@ -127,11 +127,11 @@ mod tests {
         for i in 0..20_000u32 {
             let key = format!("k{}", i.wrapping_mul(2_654_435_761) % 9_973);
             assert_eq!(index.find(&texts, &key), twin.get(&key).copied());
-            if !twin.contains_key(&key) {
+            if let std::collections::hash_map::Entry::Vacant(free) = twin.entry(key) {
                 let row = texts.len() as u32;
-                texts.push(&key);
+                texts.push(free.key());
                 index.insert(&texts, row);
-                twin.insert(key, row);
+                free.insert(row);
             }
         }
         assert_eq!(twin.len(), texts.len());

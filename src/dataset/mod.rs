@@ -1,4 +1,10 @@
 //! Room 1, load: files → items, reviews, interactions, conversations (paper §3.1: D = {(m_i, r_i, u_i, a_i)}).
+//!
+//! [`import`] streams files of four formats ([`Format`]) into a [`Dataset`]: `lines` reads blocks of whole lines and has
+//! them parsed in parallel, `formats` knows what a line means, `loose` and `clean` take fields as they genuinely occur.
+//! [`Dataset::save`] and [`Dataset::load`] (`store`) keep it in a work directory; [`Dataset::fingerprint`] names its
+//! content. [`load_conversations`] and [`load_posts`] read what recommenders are judged on and learn from.
+//! [`simulate`] and [`simulate_to`] make a domain from latent factors, with known targets.
 
 mod clean;
 mod column;
@@ -9,6 +15,7 @@ mod import;
 mod import_tests;
 mod lines;
 mod loose;
+mod simulate;
 mod store;
 mod table;
 mod text;
@@ -16,6 +23,7 @@ mod text;
 pub use conversation::{Conversation, ItemName, Post, Role, Turn, load_conversations, load_item_names, load_posts};
 pub use formats::Format;
 pub use import::{ImportReport, import};
+pub use simulate::{Simulated, SimulatedFiles, simulate, simulate_to};
 pub use table::{Dataset, Interaction, Item, Items, NONE, Review, Summary};
 pub use text::TextColumn;
 

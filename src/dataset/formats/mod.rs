@@ -116,7 +116,7 @@ fn rating10(value: &Loose<'_>, scale: f64) -> Parsed<Option<f32>> {
     };
     match number.map(|v| v * scale) {
         None => Err("the rating is not a number".into()),
-        Some(v) if v == 0.0 => Ok(None),
+        Some(0.0) => Ok(None),
         Some(v) if v > 0.0 && v <= 10.0 => Ok(Some(v.max(1.0) as f32)),
         Some(v) => Err(format!("a rating of {} on a scale to {}", v / scale, 10.0 / scale)),
     }
