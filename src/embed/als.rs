@@ -232,7 +232,11 @@ mod tests {
                 _ => many += 1,
             }
             for k in 0..8 {
-                assert!((f64::from(fast.row(u)[k]) - slow[u][k]).abs() < 1e-5, "user {u}: {} entries", entries.row(u).len());
+                assert!(
+                    (f64::from(fast.row(u)[k]) - slow[u][k]).abs() < 1e-5,
+                    "user {u}: {} entries",
+                    entries.row(u).len()
+                );
             }
         }
         assert!(few > 5 && many > 5, "the example must take both ways: {few}, {many}");

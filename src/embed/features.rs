@@ -70,7 +70,8 @@ fn item_blocks(dataset: &Dataset, i: usize) -> [Vec<(u32, f32)>; 5] {
         words::count(texts.filter_map(|t| words::phrase(kind, t, mask)).collect())
     };
     // A film of 1989 is near to one of 1990: it counts in its decade and in the half-shifted one.
-    let decades = items.year(i).map_or(Vec::new(), |y| vec![format!("{}", y / 10), format!("{} shifted", (y + 5) / 10)]);
+    let decades =
+        items.year(i).map_or(Vec::new(), |y| vec![format!("{}", y / 10), format!("{} shifted", (y + 5) / 10)]);
     let text = format!("{}. {}", items.title(i), items.description(i));
     [
         phrases("genre", &mut items.genres(i)),
@@ -104,11 +105,8 @@ fn finish(matrix: &mut Matrix, what: &str) -> Result<()> {
         return Err(Error::invalid(format!("embed: no item has any {what} signal; choose another strategy")));
     };
     let length = mean.iter().map(|v| v * v).sum::<f64>().sqrt();
-    let direction: Vec<f32> = if length > 1e-9 {
-        mean.iter().map(|v| (v / length) as f32).collect()
-    } else {
-        matrix.row(first).to_vec()
-    };
+    let direction: Vec<f32> =
+        if length > 1e-9 { mean.iter().map(|v| (v / length) as f32).collect() } else { matrix.row(first).to_vec() };
     for (i, _) in lengths.iter().enumerate().filter(|(_, l)| **l <= least) {
         matrix.row_mut(i).copy_from_slice(&direction);
     }
@@ -213,7 +211,8 @@ pub fn user_rows(dataset: &Dataset, config: &EmbedConfig, run: &Run) -> Result<M
     for r in 0..dataset.reviews() {
         let Some(user) = dataset.review_user(r) else { continue };
         let row = rows.row_mut(r);
-        let sum: Vec<f64> = row.iter().zip(features.users.row(user)).map(|(i, u)| f64::from(*i) + f64::from(*u)).collect();
+        let sum: Vec<f64> =
+            row.iter().zip(features.users.row(user)).map(|(i, u)| f64::from(*i) + f64::from(*u)).collect();
         let length = sum.iter().map(|v| v * v).sum::<f64>().sqrt();
         // Opposite vectors cancel: the item's stays.
         if length > 1e-6 {

@@ -33,7 +33,8 @@ pub(super) fn header(tensors: &[(&str, Vec<usize>)], metadata: &BTreeMap<String,
     json.insert("__metadata__".into(), serde_json::json!(metadata));
     let mut at = 0usize;
     for (name, shape) in tensors {
-        let end = shape.iter().try_fold(4usize, |bytes, n| bytes.checked_mul(*n)).and_then(|bytes| at.checked_add(bytes));
+        let end =
+            shape.iter().try_fold(4usize, |bytes, n| bytes.checked_mul(*n)).and_then(|bytes| at.checked_add(bytes));
         let end = end.ok_or_else(|| Error::invalid(format!("a tensor {name} of shape {shape:?} fits no file")))?;
         let info = TensorInfo { dtype: Dtype::F32, shape: shape.clone(), data_offsets: (at, end) };
         json.insert((*name).into(), serde_json::to_value(&info).map_err(|e| Error::bug(e.to_string()))?);
@@ -120,9 +121,7 @@ impl TensorFile {
             serde_json::from_slice(&text).map_err(|e| bad(format!("the safetensors header is no JSON: {e}")))?;
         let metadata: BTreeMap<String, String> = match json.remove("__metadata__") {
             None => BTreeMap::new(),
-            Some(value) => {
-                serde_json::from_value(value).map_err(|e| bad(format!("the safetensors metadata: {e}")))?
-            }
+            Some(value) => serde_json::from_value(value).map_err(|e| bad(format!("the safetensors metadata: {e}")))?,
         };
         if metadata.contains_key("made_by")
             && let Some(format) = metadata.get("format").and_then(|f| f.parse::<u64>().ok())
@@ -141,7 +140,10 @@ impl TensorFile {
             let bits = info.shape.iter().try_fold(info.dtype.bitsize(), |bits, n| bits.checked_mul(*n));
             let (from, to) = info.data_offsets;
             if bits.is_none_or(|bits| to.checked_sub(from) != Some(bits / 8)) {
-                return Err(bad(format!("tensor {name:?}: bytes {from} to {to} do not hold the shape {:?}", info.shape)));
+                return Err(bad(format!(
+                    "tensor {name:?}: bytes {from} to {to} do not hold the shape {:?}",
+                    info.shape
+                )));
             }
             if (to as u64).checked_add(data_offset).is_none_or(|end| end > about.len()) {
                 return Err(bad(format!("tensor {name:?} ends behind the end of the file: it was cut short")));
@@ -177,7 +179,9 @@ impl TensorFile {
             Dtype::F16 | Dtype::BF16 => 2,
             Dtype::F32 => 4,
             Dtype::F64 => 8,
-            other => return Err(bad(format!("tensor {name:?} is {other:?}; f32 is needed (f16, bf16, f64 are converted)"))),
+            other => {
+                return Err(bad(format!("tensor {name:?} is {other:?}; f32 is needed (f16, bf16, f64 are converted)")));
+            }
         };
         let (shape, dtype) = (info.shape.clone(), info.dtype);
         let (from, to) = info.data_offsets;
@@ -206,7 +210,9 @@ impl TensorFile {
         let (shape, values) = self.read(name)?;
         match shape.as_slice() {
             [rows, dim] => Matrix::from_vec(*rows, *dim, values),
-            _ => Err(Error::format(&self.path, 0, format!("tensor {name:?} has shape {shape:?}; [rows, dim] is needed"))),
+            _ => {
+                Err(Error::format(&self.path, 0, format!("tensor {name:?} has shape {shape:?}; [rows, dim] is needed")))
+            }
         }
     }
 }
@@ -287,7 +293,8 @@ mod tests {
         let path = folder.path().join("m.safetensors");
         let run = Run::new(1).unwrap();
         let ints = [0u8; 24];
-        serialize_to_file([("embeddings", TensorView::new(Dtype::I32, vec![3, 2], &ints).unwrap())], None, &path).unwrap();
+        serialize_to_file([("embeddings", TensorView::new(Dtype::I32, vec![3, 2], &ints).unwrap())], None, &path)
+            .unwrap();
         assert!(read_matrix(&path, EMBEDDINGS).unwrap_err().message().contains("I32"));
         serialize_to_file([("embeddings", TensorView::new(Dtype::F32, vec![6], &ints).unwrap())], None, &path).unwrap();
         assert!(read_matrix(&path, EMBEDDINGS).unwrap_err().message().contains("shape [6]"));

@@ -58,8 +58,7 @@ impl LmEmbedder {
                 &format!("{}: texts are cut to the {trained} tokens that the model was trained for", path.display()),
             );
         }
-        let batch_tokens =
-            config.batch_tokens.min(MAX_LOGITS / model.vocabulary().max(1)).clamp(max_tokens, 1 << 20);
+        let batch_tokens = config.batch_tokens.min(MAX_LOGITS / model.vocabulary().max(1)).clamp(max_tokens, 1 << 20);
         let sequences = MAX_SEQUENCES.min(batch_tokens);
         let options = ContextOptions { tokens: batch_tokens, batch_tokens, sequences, pooling, exact: true };
         let context = Context::new(&model, options, run)?;

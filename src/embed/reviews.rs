@@ -4,8 +4,8 @@
 //! end `X.partial` is renamed to `X`. Chunks have a fixed size, so that a run that was interrupted ends with the bytes of
 //! one that was not.
 
-use super::file::{self, EMBEDDINGS};
 use super::Embedder;
+use super::file::{self, EMBEDDINGS};
 use crate::artifact;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
