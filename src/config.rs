@@ -272,7 +272,7 @@ settings! {
         /// Dimensions of `text`.
         dim: usize = 128, int(2, 4096);
         /// Hash buckets of `text` (rounded up to a power of two).
-        buckets: usize = 1 << 17, int(256, 1 << 28);
+        buckets: usize = 1 << 18, int(256, 1 << 28);
         /// Dimensions of the metadata features.
         metadata_dim: usize = 64, int(2, 4096);
         /// Dimensions of the collaborative features.

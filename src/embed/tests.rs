@@ -1,1 +1,297 @@
+use super::*;
+use crate::ErrorKind;
+use crate::dataset::{Interaction, Item, Review};
+use crate::math::{dot, norm};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+fn run() -> Run {
+    Run::new(2).unwrap()
+}
+
+/// A catalogue of two kinds of films, with reviews in two vocabularies and users of two tastes.
+fn dataset() -> Dataset {
+    let mut dataset = Dataset::default();
+    let words = [
+        ["ghost", "scream", "blood", "haunted", "terror", "night"],
+        ["laugh", "joke", "funny", "comedy", "silly", "romance"],
+    ];
+    let mut random = crate::math::Random::new(5, b"embed tests");
+    for i in 0..20usize {
+        let kind = i % 2;
+        let (genre, year) = (["Horror", "Comedy"][kind], Some(1980 + i as u16));
+        dataset
+            .add_item(&Item {
+                id: format!("f{i}"),
+                title: format!("Film number {i}"),
+                year,
+                genres: if i == 19 { Vec::new() } else { vec![genre.into()] },
+                description: format!("A film of {} and {}", words[kind][i % 6], words[kind][(i + 1) % 6]),
+                ..Item::default()
+            })
+            .unwrap();
+        for n in 0..8 {
+            let text: Vec<&str> = (0..12).map(|_| words[kind][random.below(6)]).collect();
+            dataset
+                .add_review(&Review {
+                    item: format!("f{i}"),
+                    user: (n % 2 == 0).then(|| format!("u{}", 2 * n + kind)),
+                    rating10: Some(8.0),
+                    title: "Seen it".into(),
+                    text: text.join(" "),
+                    ..Review::default()
+                })
+                .unwrap();
+        }
+    }
+    for n in 0..60usize {
+        let user = format!("u{n}");
+        for _ in 0..3 {
+            // The last two films are chosen by nobody and reviewed by known users only.
+            let item = format!("f{}", random.below(9) * 2 + n % 2);
+            dataset
+                .add_interaction(&Interaction { user: user.clone(), item, rating10: Some(9.0), timestamp_ms: None })
+                .unwrap();
+        }
+    }
+    dataset
+}
+
+fn config() -> EmbedConfig {
+    EmbedConfig { dim: 8, buckets: 1 << 12, metadata_dim: 6, user_dim: 4, ..EmbedConfig::default() }
+}
+
+#[test]
+fn the_text_embedder_knows_like_from_unlike() {
+    let embedder = open(&config(), &dataset(), &run()).unwrap();
+    let texts = ["A haunted night of terror and blood", "ghost, scream!", "A silly joke, a funny comedy"];
+    let rows = embedder.embed(&texts, false, &run()).unwrap();
+    assert!((0..3).all(|i| (norm(rows.row(i)) - 1.0).abs() < 1e-6));
+    assert!(dot(rows.row(0), rows.row(1)) > dot(rows.row(0), rows.row(2)) + 0.5);
+}
+
+#[test]
+fn the_text_embedder_gives_the_same_bytes_for_any_threads_and_after_loading() {
+    let one = Run::new(1).unwrap();
+    let dataset = dataset();
+    let texts: Vec<String> = (0..dataset.reviews()).map(|r| review_text(&dataset, r)).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let a = TextEmbedder::fit(&texts, &config(), &one).unwrap();
+    let b = TextEmbedder::fit(&texts, &config(), &run()).unwrap();
+    assert_eq!(a.name(), b.name());
+    let rows = a.embed(&texts, false, &one).unwrap();
+    assert_eq!(rows, b.embed(&texts, false, &run()).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("embedder.safetensors");
+    a.save(&path).unwrap();
+    let loaded = TextEmbedder::load(&path).unwrap();
+    assert_eq!(loaded.name(), a.name());
+    assert_eq!(loaded.embed(&texts, false, &run()).unwrap(), rows);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.len() - 3;
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert_eq!(TextEmbedder::load(&path).err().map(|e| e.kind()), Some(ErrorKind::Format));
+    write_matrix(&path, EMBEDDINGS, &rows, &Default::default()).unwrap();
+    assert!(TextEmbedder::load(&path).is_err());
+}
+
+#[test]
+fn empty_text_is_refused_not_embedded_unless_lenient() {
+    let embedder = open(&config(), &dataset(), &run()).unwrap();
+    let e = embedder.embed(&["ghost", " \n"], false, &run()).unwrap_err();
+    assert!(e.message().contains("text 1 is empty"), "{e}");
+    let e = embedder.embed(&["ghost", "qqqqzz"], false, &run());
+    // One unknown word may fall into a used bucket; what has no bucket is refused by name.
+    assert!(e.is_ok() || e.unwrap_err().message().contains("text 1 has no word"));
+    let rows = embedder.embed(&["ghost", ""], true, &run()).unwrap();
+    assert!(norm(rows.row(0)) > 0.99 && norm(rows.row(1)) == 0.0);
+    let none = TextEmbedder::fit(&["!", "?"], &config(), &run());
+    assert_eq!(none.err().map(|e| e.kind()), Some(ErrorKind::Invalid));
+}
+
+/// Counts what it is asked for, and cancels after some calls.
+struct Counting<'a> {
+    inner: &'a dyn Embedder,
+    asked: AtomicUsize,
+    cancel_after: usize,
+}
+
+impl Embedder for Counting<'_> {
+    fn dim(&self) -> usize {
+        self.inner.dim()
+    }
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+    fn embed(&self, texts: &[&str], lenient: bool, run: &Run) -> Result<Matrix> {
+        if self.asked.fetch_add(texts.len(), Ordering::Relaxed) + texts.len() >= self.cancel_after {
+            run.cancel();
+        }
+        self.inner.embed(texts, lenient, &Run::new(1)?)
+    }
+}
+
+#[test]
+fn an_interrupted_embedding_goes_on_and_ends_with_the_same_bytes() {
+    let dataset = dataset();
+    let inner = open(&config(), &dataset, &run()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole.safetensors"), folder.path().join("parts.safetensors"));
+    let done = embed_reviews(&dataset, inner.as_ref(), &whole, &run()).unwrap();
+    assert_eq!((done.rows, done.dim, done.resumed_rows), (160, 8, 0));
+
+    let first = Counting { inner: inner.as_ref(), asked: AtomicUsize::new(0), cancel_after: 100 };
+    let e = embed_reviews(&dataset, &first, &parts, &run()).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Cancelled);
+    assert!(!parts.exists(), "an unfinished file must not look finished");
+    // A killed run leaves more in the file than the sidecar knows of.
+    let partial = folder.path().join("parts.safetensors.partial");
+    let mut bytes = std::fs::read(&partial).unwrap();
+    bytes.extend([7; 33]);
+    std::fs::write(&partial, bytes).unwrap();
+    let second = Counting { inner: inner.as_ref(), asked: AtomicUsize::new(0), cancel_after: usize::MAX };
+    let done = embed_reviews(&dataset, &second, &parts, &run()).unwrap();
+    assert_eq!(done.resumed_rows, 128);
+    assert_eq!(second.asked.load(Ordering::Relaxed), 32, "nothing is computed twice");
+    assert_eq!(std::fs::read(&whole).unwrap(), std::fs::read(&parts).unwrap());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no sidecar stays behind");
+
+    // Finished: nothing is asked again. Other reviews: everything is.
+    let third = Counting { inner: inner.as_ref(), asked: AtomicUsize::new(0), cancel_after: usize::MAX };
+    embed_reviews(&dataset, &third, &parts, &run()).unwrap();
+    assert_eq!(third.asked.load(Ordering::Relaxed), 0);
+    let mut other = dataset.clone();
+    other.add_review(&Review { item: "f1".into(), text: "a funny joke".into(), ..Review::default() }).unwrap();
+    embed_reviews(&other, &third, &parts, &run()).unwrap();
+    assert_eq!(third.asked.load(Ordering::Relaxed), 161);
+    assert_eq!(read_embeddings(&parts, 161, &run()).unwrap().rows(), 161);
+}
+
+#[test]
+fn an_empty_review_is_named_with_its_item() {
+    let mut dataset = dataset();
+    dataset.add_review(&Review { item: "f3".into(), text: " ".into(), ..Review::default() }).unwrap();
+    let embedder = open(&config(), &dataset, &run()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let e = embed_reviews(&dataset, embedder.as_ref(), &folder.path().join("e.safetensors"), &run()).unwrap_err();
+    assert!(e.message().contains("review 160 (item f3) is empty"), "{e}");
+    let none = embed_reviews(&Dataset::default(), embedder.as_ref(), &folder.path().join("e.safetensors"), &run());
+    assert_eq!(none.unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn metadata_features_bring_films_of_a_genre_together() {
+    let dataset = dataset();
+    let features = metadata_features(&dataset, &config(), &run()).unwrap();
+    features.check_rows("metadata").unwrap();
+    let mean = |same: bool| {
+        let pairs = (0..18usize).flat_map(|i| (0..i).map(move |j| (i, j))).filter(|(i, j)| (i % 2 == j % 2) == same);
+        let values: Vec<f64> = pairs.map(|(i, j)| dot(features.row(i), features.row(j))).collect();
+        values.iter().sum::<f64>() / values.len() as f64
+    };
+    assert!(mean(true) > mean(false) + 0.2, "{} {}", mean(true), mean(false));
+    let rows = metadata_rows(&dataset, &config(), &run()).unwrap();
+    assert_eq!((rows.rows(), rows.row(9)), (160, features.row(1)));
+    let one = metadata_features(&dataset, &config(), &Run::new(1).unwrap()).unwrap();
+    assert_eq!(features, one);
+}
+
+#[test]
+fn collaborative_features_bring_films_of_the_same_users_together_by_either_method() {
+    let mut dataset = dataset();
+    dataset.add_item(&Item { id: "unseen".into(), ..Item::default() }).unwrap();
+    for method in ["als", "svd"] {
+        let config = EmbedConfig { user_method: method.into(), ..config() };
+        let features = collaborative(&dataset, &config, &run()).unwrap();
+        features.items.check_rows(method).unwrap();
+        let same = dot(features.items.row(0), features.items.row(2));
+        let other = dot(features.items.row(0), features.items.row(1));
+        assert!(same > other + 0.3, "{method}: {same} {other}");
+        let rows = user_rows(&dataset, &config, &run()).unwrap();
+        rows.check_rows(method).unwrap();
+        assert!((0..160).all(|r| (norm(rows.row(r)) - 1.0).abs() < 1e-5), "{method}");
+        // A review without a user has its item's row.
+        assert_eq!(dataset.review_user(1), None);
+        assert_eq!(rows.row(1), features.items.row(0));
+        // The item that nobody chose has the mean direction: nearer to both kinds than they are to each other.
+        let unseen = features.items.row(20);
+        assert!(dot(unseen, features.items.row(0)) > other && dot(unseen, features.items.row(1)) > other, "{method}");
+    }
+    let nobody = collaborative(&Dataset::default(), &config(), &run());
+    assert_eq!(nobody.unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[cfg(feature = "llama")]
+mod lm {
+    use super::*;
+    use crate::testing::shared;
+
+    fn minilm(change: impl Fn(&mut EmbedConfig)) -> Option<LmEmbedder> {
+        let mut config = EmbedConfig { max_tokens: 128, batch_tokens: 512, ..EmbedConfig::default() };
+        change(&mut config);
+        Some(LmEmbedder::open(&shared("models/minilm-l6-q8_0.gguf")?, &config, &run()).unwrap())
+    }
+
+    #[test]
+    fn a_sentence_model_knows_like_from_unlike() {
+        let Some(embedder) = minilm(|_| ()) else { return };
+        let texts = ["The film was scary and dark.", "A frightening, gloomy movie.", "The blender makes good soup."];
+        let rows = embedder.embed(&texts, false, &run()).unwrap();
+        assert_eq!(rows.dim(), 384);
+        assert!((0..3).all(|i| (norm(rows.row(i)) - 1.0).abs() < 1e-6));
+        assert!(dot(rows.row(0), rows.row(1)) > dot(rows.row(0), rows.row(2)) + 0.3);
+    }
+
+    #[test]
+    fn a_text_alone_and_among_others_has_the_same_row_but_for_rounding() {
+        let Some(embedder) = minilm(|_| ()) else { return };
+        let texts: Vec<String> =
+            (0..40).map(|i| format!("Review {i}: {}", "a long and winding plot. ".repeat(i))).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let together = embedder.embed(&texts, false, &run()).unwrap();
+        for i in [0, 7, 39] {
+            let alone = embedder.embed(&texts[i..=i], false, &run()).unwrap();
+            // Q8_0 rounds activations to 8 bits per block: another order of sums may flip such a rounding.
+            assert!(dot(alone.row(0), together.row(i)) > 1.0 - 1e-5, "text {i}");
+        }
+        assert_eq!(together, embedder.embed(&texts, false, &run()).unwrap(), "the same call gives the same bytes");
+    }
+
+    #[test]
+    fn long_texts_are_cut_and_empty_ones_refused() {
+        let Some(embedder) = minilm(|c| c.max_tokens = 16) else { return };
+        let long = format!("{} {}", "good film ".repeat(30), "terrible blender");
+        let longer = format!("{} {}", "good film ".repeat(3000), "awful soup");
+        let rows = embedder.embed(&[&long, &longer], false, &run()).unwrap();
+        assert!(dot(rows.row(0), rows.row(1)) > 1.0 - 1e-6);
+        let e = embedder.embed(&["a", ""], false, &run()).unwrap_err();
+        assert!(e.message().contains("text 1 is empty"), "{e}");
+        let rows = embedder.embed(&["", "a"], true, &run()).unwrap();
+        assert!(norm(rows.row(0)) == 0.0 && norm(rows.row(1)) > 0.99);
+        assert!(embedder.name().starts_with("lm/minilm-l6-q8_0/"), "{}", embedder.name());
+    }
+
+    #[test]
+    fn a_decoder_embeds_by_mean_or_by_last_token() {
+        let Some(path) = shared("models/stories260K.gguf") else { return };
+        let texts = ["Once upon a time there was a dog.", "The dog ran to the park.", "Mom made a big cake."];
+        let mut rows = Vec::new();
+        for pooling in ["auto", "mean", "last"] {
+            let config =
+                EmbedConfig { pooling: pooling.into(), max_tokens: 64, batch_tokens: 16, ..EmbedConfig::default() };
+            let embedder = LmEmbedder::open(&path, &config, &run()).unwrap();
+            rows.push(embedder.embed(&texts, false, &run()).unwrap());
+        }
+        assert_eq!(rows[0], rows[1]);
+        assert!(dot(rows[1].row(0), rows[2].row(0)) < 0.999);
+        rows[2].check_rows("last").unwrap();
+    }
+
+    #[test]
+    fn a_cancelled_embedding_stops() {
+        let Some(embedder) = minilm(|_| ()) else { return };
+        let run = run();
+        run.cancel();
+        assert_eq!(embedder.embed(&["a"], false, &run).unwrap_err().kind(), ErrorKind::Cancelled);
+    }
+}
