@@ -128,8 +128,10 @@ impl<'a> Fisher<'a> {
     /// Lets into the pool the best of the rows outside; with `all`, every row that could be better than the pool's best.
     fn refresh(&mut self, all: bool, field: &Field, run: &Run) -> Result<()> {
         run.check()?;
+        let t0 = std::time::Instant::now();
         let (x, columns) = (self.x, &mut self.columns);
         run.install(|| columns.close(x))?;
+        let t01 = std::time::Instant::now();
         let columns = &self.columns;
         run.install(|| self.pool.par_iter_mut().for_each(|entry| Self::catch_up(entry, x, columns)));
         let best = self.pool.iter().map(|e| e.score).fold(f64::NEG_INFINITY, f64::max);
@@ -139,9 +141,11 @@ impl<'a> Fisher<'a> {
             self.bounds[entry.row as usize] = entry.score + self.tie;
             self.waiting[columns.chunks()].push(entry.row);
         }
+        let mut met = 0;
         for c in 0..columns.chunks() {
             let high: Vec<u32> =
                 self.waiting[c].extract_if(.., |row| self.bounds[*row as usize] >= floor).collect();
+            met += high.len();
             let drops = run.install(|| columns.drops(c, x, &self.squares, &high));
             for (row, drop) in high.iter().zip(drops) {
                 self.bounds[*row as usize] -= drop;
@@ -173,7 +177,9 @@ impl<'a> Fisher<'a> {
             self.reach *= 1.4;
         }
         let count = columns.count();
+        let t1 = std::time::Instant::now();
         let coefficients = run.install(|| columns.coefficients(x, &joining));
+        eprintln!("refresh all={all} t={count} best={best:.4} floor={floor:.4} thr={:.4} pool={} join={} met={met} found={found} reach={:.4} cascade={:?} close={:?} coef={:?}", self.threshold, self.pool.len(), joining.len(), self.reach, t1-t0, t01-t0, t1.elapsed());
         for (i, &row) in joining.iter().enumerate() {
             let coefficients = coefficients[i * count..(i + 1) * count].to_vec();
             let score = self.squares[row as usize] - coefficients.iter().map(|a| a * a).sum::<f64>();
