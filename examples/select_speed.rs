@@ -16,7 +16,8 @@ fn load(path: &str) -> Result<Matrix, Box<dyn std::error::Error>> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let path = arguments.next().ok_or("usage: select_speed x.safetensors [setting=value ...] [centers=c.safetensors]")?;
+    let path =
+        arguments.next().ok_or("usage: select_speed x.safetensors [setting=value ...] [centers=c.safetensors]")?;
     let (mut config, mut centers, mut out) = (Config::default(), None, None);
     for argument in arguments {
         match argument.split_once('=').ok_or("setting=value")? {
