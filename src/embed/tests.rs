@@ -207,7 +207,7 @@ fn collaborative_features_bring_films_of_the_same_users_together_by_either_metho
         let same = dot(features.items.row(0), features.items.row(2));
         let other = dot(features.items.row(0), features.items.row(1));
         assert!(same > other + 0.3, "{method}: {same} {other}");
-        let rows = user_rows(&dataset, &config, &run()).unwrap();
+        let rows = collaborative(&dataset, &config, &run()).unwrap().review_rows(&dataset);
         rows.check_rows(method).unwrap();
         assert!((0..160).all(|r| (norm(rows.row(r)) - 1.0).abs() < 1e-5), "{method}");
         // A review without a user has its item's row.

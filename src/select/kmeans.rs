@@ -1,6 +1,5 @@
 //! K-means: k-means++ seeding, then Lloyd's rounds with the assignment as a blocked product. Deterministic.
 
-use super::lanes::widest;
 use super::soft::squared_distance;
 use crate::config::SelectConfig;
 use crate::error::{Error, Result};
@@ -111,7 +110,7 @@ fn seed_from(x: &Matrix, clusters: usize, random: &mut Random, run: &Run) -> Res
         run.install(|| {
             squares.par_iter_mut().enumerate().with_min_len(BLOCK_ROWS).for_each(|(i, square)| {
                 // Exactly 0 for a row equal to a seed: such a row is never drawn.
-                *square = square.min(widest(|| squared_distance(x.row(i), newest)));
+                *square = square.min(squared_distance(x.row(i), newest));
             });
         });
         if chosen.len() == clusters {

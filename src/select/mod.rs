@@ -7,6 +7,7 @@
 //! strategies · [`twin`] the same two written plainly, the tests' oracle.
 
 pub mod aware;
+mod equals;
 pub mod field;
 pub mod fisher;
 pub mod greedy;

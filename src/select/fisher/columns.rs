@@ -1,7 +1,7 @@
 //! The update vectors w_t = Lambda x_t / sqrt(1 + x_t' Lambda x_t), one a pick, so that Lambda = I - sum w_t w_t' and
 //! x' Lambda x = |x|^2 - sum (x . w_t)^2: exactly in f64, and in f32 chunks for the many rows that only need a bound.
 
-use super::super::lanes::widest;
+use super::super::lanes::{Simd, WithSimd, widest};
 use crate::error::{Error, Result};
 use crate::math::{Matrix, product_nt};
 use faer::{Accum, Par, mat};
@@ -64,7 +64,7 @@ impl Columns {
         w.par_chunks_mut(SLICE).enumerate().for_each(|(s, w)| {
             let first = s * SLICE;
             let x = &x[first..first + w.len()];
-            widest(|| residual(x, coefficients, exact, dim, first, w));
+            widest(Residual { x, coefficients, exact, dim, first, w });
             w.iter_mut().for_each(|w| *w /= length);
         });
         self.exact.extend_from_slice(&w);
@@ -126,10 +126,7 @@ impl Columns {
         let chunk = &self.chunks[c];
         let mut drops = vec![0f64; rows.len()];
         drops.par_chunks_mut(TASK_ROWS).zip(rows.par_chunks(TASK_ROWS)).for_each(|(drops, rows)| {
-            widest(|| match chunk.width {
-                WIDE => task::<WIDE>(&chunk.w, x, rows, drops),
-                _ => task::<NARROW>(&chunk.w, x, rows, drops),
-            });
+            widest(Drops { chunk, x, rows, drops });
         });
         // |computed - true| of one product: rounding of w, of each term and each sum, at most this often, in units of f32's.
         let roundings = (RUN_LENGTH + self.dim.div_ceil(RUN_LENGTH) + 3) as f64;
@@ -144,54 +141,103 @@ impl Columns {
     }
 }
 
-/// w = x - sum coefficient_t w_t over one slice of the vector.
-#[inline(always)]
-fn residual(x: &[f32], coefficients: &[f64], exact: &[f64], dim: usize, first: usize, w: &mut [f64]) {
-    w.iter_mut().zip(x).for_each(|(w, x)| *w = f64::from(*x));
-    // Four columns a pass: the slice is loaded and stored a quarter as often.
-    let mut t = 0;
-    while t + 4 <= coefficients.len() {
-        let c = &coefficients[t..t + 4];
-        let column = |i: usize| &exact[(t + i) * dim + first..(t + i) * dim + first + w.len()];
-        let (a, b, e, f) = (column(0), column(1), column(2), column(3));
-        for (k, w) in w.iter_mut().enumerate() {
-            *w = (-c[3]).mul_add(f[k], (-c[2]).mul_add(e[k], (-c[1]).mul_add(b[k], (-c[0]).mul_add(a[k], *w))));
+/// w = x - sum coefficient_t w_t over one slice of the vector, from value `first` on.
+struct Residual<'a> {
+    x: &'a [f32],
+    coefficients: &'a [f64],
+    exact: &'a [f64],
+    dim: usize,
+    first: usize,
+    w: &'a mut [f64],
+}
+
+impl WithSimd for Residual<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let w = self.w;
+        w.iter_mut().zip(self.x).for_each(|(w, x)| *w = f64::from(*x));
+        let column = |t: usize| &self.exact[t * self.dim + self.first..t * self.dim + self.first + w.len()];
+        // Four columns a pass: the slice is loaded and stored a quarter as often.
+        let fours = self.coefficients.chunks_exact(4);
+        let rest = fours.remainder();
+        let done = self.coefficients.len() - rest.len();
+        let columns = (0..done).step_by(4).map(|t| [column(t), column(t + 1), column(t + 2), column(t + 3)]);
+        for (a, [c0, c1, c2, c3]) in fours.zip(columns.collect::<Vec<_>>()) {
+            let (a0, a1, a2, a3) = (-a[0], -a[1], -a[2], -a[3]);
+            for ((((w, c0), c1), c2), c3) in w.iter_mut().zip(c0).zip(c1).zip(c2).zip(c3) {
+                *w = a3.mul_add(*c3, a2.mul_add(*c2, a1.mul_add(*c1, a0.mul_add(*c0, *w))));
+            }
         }
-        t += 4;
-    }
-    for t in t..coefficients.len() {
-        let column = &exact[t * dim + first..t * dim + first + w.len()];
-        w.iter_mut().zip(column).for_each(|(w, u)| *w = (-coefficients[t]).mul_add(*u, *w));
+        for (i, a) in rest.iter().enumerate() {
+            let first = (done + i) * self.dim + self.first;
+            let column = &self.exact[first..first + w.len()];
+            w.iter_mut().zip(column).for_each(|(w, c)| *w = (-a).mul_add(*c, *w));
+        }
     }
 }
 
-/// x . w in f64, in eight lanes.
+/// x . w in f64, in sixteen lanes.
 pub fn mixed_dot(x: &[f32], w: &[f64]) -> f64 {
+    widest(MixedDot { x, w })
+}
+
+struct MixedDot<'a> {
+    x: &'a [f32],
+    w: &'a [f64],
+}
+
+impl WithSimd for MixedDot<'_> {
+    type Output = f64;
     #[inline(always)]
-    fn lanes(x: &[f32], w: &[f64]) -> f64 {
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
         let mut lanes = [0f64; 16];
-        let (x16, w16) = (x.chunks_exact(16), w.chunks_exact(16));
-        let tail: f64 = x16.remainder().iter().zip(w16.remainder()).map(|(x, w)| f64::from(*x) * w).sum();
-        for (x, w) in x16.zip(w16) {
+        let (x, w) = (self.x.chunks_exact(16), self.w.chunks_exact(16));
+        let mut tail = 0.0;
+        for (x, w) in x.remainder().iter().zip(w.remainder()) {
+            tail += f64::from(*x) * w;
+        }
+        for (x, w) in x.zip(w) {
             for i in 0..16 {
                 lanes[i] = f64::from(x[i]).mul_add(w[i], lanes[i]);
             }
         }
-        lanes.iter().sum::<f64>() + tail
+        let mut sum = tail;
+        for lane in lanes {
+            sum += lane;
+        }
+        sum
     }
-    widest(|| lanes(x, w))
 }
 
 /// Sums of squares of the rows' products with one chunk.
+struct Drops<'a> {
+    chunk: &'a Chunk,
+    x: &'a Matrix,
+    rows: &'a [u32],
+    drops: &'a mut [f64],
+}
+
+impl WithSimd for Drops<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        match self.chunk.width {
+            WIDE => task::<WIDE>(&self.chunk.w, self.x, self.rows, self.drops),
+            _ => task::<NARROW>(&self.chunk.w, self.x, self.rows, self.drops),
+        }
+    }
+}
+
 #[inline(always)]
 fn task<const W: usize>(w: &[f32], x: &Matrix, rows: &[u32], drops: &mut [f64]) {
     let fours = rows.chunks_exact(4);
     let rest = fours.remainder();
+    let done = rows.len() - rest.len();
     for (rows, drops) in fours.zip(drops.chunks_exact_mut(4)) {
-        let x = [0, 1, 2, 3].map(|i| x.row(rows[i] as usize));
+        let x = [x.row(rows[0] as usize), x.row(rows[1] as usize), x.row(rows[2] as usize), x.row(rows[3] as usize)];
         drops.copy_from_slice(&tile::<W>(w, x));
     }
-    let done = rows.len() - rest.len();
     for (row, drop) in rest.iter().zip(&mut drops[done..]) {
         let x = x.row(*row as usize);
         *drop = tile::<W>(w, [x; 4])[0];
@@ -207,7 +253,7 @@ fn tile<const W: usize>(w: &[f32], x: [&[f32]; 4]) -> [f64; 4] {
     while first < dim {
         let last = (first + RUN_LENGTH).min(dim);
         let mut sums = [[0f32; W]; 4];
-        let [a, b, c, d] = x.map(|x| &x[first..last]);
+        let (a, b, c, d) = (&x[0][first..last], &x[1][first..last], &x[2][first..last], &x[3][first..last]);
         let steps = w[first * W..last * W].chunks_exact(W);
         for ((((w, a), b), c), d) in steps.zip(a).zip(b).zip(c).zip(d) {
             for j in 0..W {
@@ -224,7 +270,13 @@ fn tile<const W: usize>(w: &[f32], x: [&[f32]; 4]) -> [f64; 4] {
         }
         first = last;
     }
-    totals.map(|totals| totals.iter().map(|&a| f64::from(a) * f64::from(a)).sum())
+    let mut squares = [0f64; 4];
+    for r in 0..4 {
+        for a in totals[r] {
+            squares[r] += f64::from(a) * f64::from(a);
+        }
+    }
+    squares
 }
 
 /// The block's columns turned so that they stand in falling order of energy on a sample of the rows: `[count, dim]`.

@@ -11,6 +11,7 @@
 mod columns;
 
 use super::Pick;
+use super::equals::Equals;
 use super::field::Field;
 use super::greedy::{Greedy, TIE};
 use crate::error::Result;
@@ -18,7 +19,6 @@ use crate::math::{Matrix, dot};
 use crate::run::Run;
 use columns::{Columns, mixed_dot};
 use rayon::prelude::*;
-use std::collections::HashMap;
 
 /// Rows that a refresh lets into the pool.
 const POOL: usize = 256;
@@ -36,8 +36,7 @@ pub struct Fisher<'a> {
     x: &'a Matrix,
     /// |x_i|^2.
     squares: Vec<f64>,
-    /// Rows equal to a row, itself first, in rising order; only where there are others.
-    equals: HashMap<u32, Vec<u32>>,
+    equals: Equals,
     columns: Columns,
     pool: Vec<Entry>,
     /// Upper bounds on the scores of the rows outside the pool.
@@ -63,28 +62,20 @@ impl<'a> Fisher<'a> {
         let squares: Vec<f64> =
             run.install(|| (0..x.rows()).into_par_iter().map(|i| dot(x.row(i), x.row(i))).collect());
         let greatest = squares.iter().copied().fold(0.0, f64::max);
-        let (first, equals) = equal_rows(x, &squares);
+        let equals = Equals::new(&squares, |row| x.row(row), |v| u64::from(v.to_bits()));
         Ok(Fisher {
             x,
             bounds: squares.clone(),
             squares,
-            equals,
             columns: Columns::new(x.dim()),
             pool: Vec::new(),
-            waiting: vec![first],
+            waiting: vec![equals.first.clone()],
+            equals,
             closed: Vec::new(),
             threshold: f64::INFINITY,
             reach: 0.05 * greatest,
             tie: TIE * greatest,
         })
-    }
-
-    /// The lowest row equal to `row` that may still be picked.
-    fn stands_for(&self, row: u32, field: &Field) -> Option<usize> {
-        match self.equals.get(&row) {
-            None => Some(row as usize).filter(|&row| field.allows(row)),
-            Some(equals) => equals.iter().map(|&row| row as usize).find(|&row| field.allows(row)),
-        }
     }
 
     /// Brings an entry's score up to date.
@@ -102,7 +93,7 @@ impl<'a> Fisher<'a> {
         let best = loop {
             // Stale scores are upper bounds: once the greatest is up to date, it is the greatest of all.
             let at = (0..self.pool.len()).reduce(|a, b| if self.pool[b].score > self.pool[a].score { b } else { a })?;
-            if self.stands_for(self.pool[at].row, field).is_none() {
+            if self.equals.stands_for(self.pool[at].row, field).is_none() {
                 let entry = self.pool.swap_remove(at);
                 self.bounds[entry.row as usize] = entry.score + self.tie;
                 self.closed.push(entry.row);
@@ -117,7 +108,7 @@ impl<'a> Fisher<'a> {
             if self.pool[at].score >= best - self.tie {
                 Self::catch_up(&mut self.pool[at], self.x, &self.columns);
                 if self.pool[at].score >= best - self.tie {
-                    let row = self.stands_for(self.pool[at].row, field);
+                    let row = self.equals.stands_for(self.pool[at].row, field);
                     lowest = lowest.into_iter().chain(row).min();
                 }
             }
@@ -128,8 +119,10 @@ impl<'a> Fisher<'a> {
     /// Lets into the pool the best of the rows outside; with `all`, every row that could be better than the pool's best.
     fn refresh(&mut self, all: bool, field: &Field, run: &Run) -> Result<()> {
         run.check()?;
+        let t0 = std::time::Instant::now();
         let (x, columns) = (self.x, &mut self.columns);
         run.install(|| columns.close(x))?;
+        let t01 = std::time::Instant::now();
         let columns = &self.columns;
         run.install(|| self.pool.par_iter_mut().for_each(|entry| Self::catch_up(entry, x, columns)));
         let best = self.pool.iter().map(|e| e.score).fold(f64::NEG_INFINITY, f64::max);
@@ -139,8 +132,10 @@ impl<'a> Fisher<'a> {
             self.bounds[entry.row as usize] = entry.score + self.tie;
             self.waiting[columns.chunks()].push(entry.row);
         }
+        let mut met = 0;
         for c in 0..columns.chunks() {
             let high: Vec<u32> = self.waiting[c].extract_if(.., |row| self.bounds[*row as usize] >= floor).collect();
+            met += high.len();
             let drops = run.install(|| columns.drops(c, x, &self.squares, &high));
             for (row, drop) in high.iter().zip(drops) {
                 self.bounds[*row as usize] -= drop;
@@ -151,7 +146,7 @@ impl<'a> Fisher<'a> {
         let last = columns.chunks();
         let mut joining: Vec<u32> =
             self.waiting[last].extract_if(.., |row| self.bounds[*row as usize] >= floor).collect();
-        let closed: Vec<u32> = joining.extract_if(.., |row| self.stands_for(*row, field).is_none()).collect();
+        let closed: Vec<u32> = joining.extract_if(.., |row| self.equals.stands_for(*row, field).is_none()).collect();
         self.closed.extend(closed);
         let found = self.pool.len() + joining.len();
         self.threshold = floor;
@@ -172,7 +167,18 @@ impl<'a> Fisher<'a> {
             self.reach *= 1.4;
         }
         let count = columns.count();
+        let t1 = std::time::Instant::now();
         let coefficients = run.install(|| columns.coefficients(x, &joining));
+        eprintln!(
+            "refresh all={all} t={count} best={best:.4} floor={floor:.4} thr={:.4} pool={} join={} met={met} found={found} reach={:.4} cascade={:?} close={:?} coef={:?}",
+            self.threshold,
+            self.pool.len(),
+            joining.len(),
+            self.reach,
+            t1 - t0,
+            t01 - t0,
+            t1.elapsed()
+        );
         for (i, &row) in joining.iter().enumerate() {
             let coefficients = coefficients[i * count..(i + 1) * count].to_vec();
             let score = self.squares[row as usize] - coefficients.iter().map(|a| a * a).sum::<f64>();
@@ -192,12 +198,8 @@ impl<'a> Fisher<'a> {
         let outside = self.waiting.iter().flatten().chain(&self.closed).map(|&row| (row, self.bounds[row as usize]));
         for (row, score) in outside.chain(self.pool.iter().map(|e| (e.row, e.score))) {
             let score = score.max(0.0);
-            match self.equals.get(&row) {
-                None => scores.extend(field.is_open(row as usize).then_some((row, score))),
-                Some(equals) => {
-                    scores.extend(equals.iter().filter(|&&row| field.is_open(row as usize)).map(|&row| (row, score)));
-                }
-            }
+            let open = self.equals.of(&row).iter().filter(|&&row| field.is_open(row as usize));
+            scores.extend(open.map(|&row| (row, score)));
         }
         let gains = scores.iter().map(|&(row, s)| (row, s.ln_1p())).collect();
         let mut bound = objective + field.top_sum(gains, k);
@@ -224,9 +226,8 @@ impl<'a> Fisher<'a> {
 
 impl Greedy for Fisher<'_> {
     fn fold(&mut self, row: usize, run: &Run) -> Result<f64> {
-        let pooled = self.pool.iter_mut().find(|e| {
-            e.row as usize == row || self.equals.get(&e.row).is_some_and(|equals| equals.contains(&(row as u32)))
-        });
+        let first = self.equals.first_of(row as u32);
+        let pooled = self.pool.iter_mut().find(|entry| entry.row == first);
         let (coefficients, score) = match pooled {
             Some(entry) => {
                 Self::catch_up(entry, self.x, &self.columns);
@@ -257,35 +258,4 @@ impl Greedy for Fisher<'_> {
         }
         Ok(None)
     }
-}
-
-/// One row of each set of equal rows, the lowest, in rising order; and the sets of more than one.
-fn equal_rows(x: &Matrix, squares: &[f64]) -> (Vec<u32>, HashMap<u32, Vec<u32>>) {
-    let mut order: Vec<u32> = (0..x.rows() as u32).collect();
-    order.sort_unstable_by(|&a, &b| squares[a as usize].total_cmp(&squares[b as usize]).then(a.cmp(&b)));
-    let mut first: Vec<u32> = Vec::with_capacity(order.len());
-    let mut equals: HashMap<u32, Vec<u32>> = HashMap::new();
-    // Equal rows have equal lengths; rows of one length are few.
-    for rows in order.chunk_by(|a, b| squares[*a as usize] == squares[*b as usize]) {
-        let mut distinct: HashMap<Vec<u32>, u32> = HashMap::new();
-        for &row in rows {
-            if rows.len() == 1 {
-                first.push(row);
-                continue;
-            }
-            // -0 and 0 differ in bits and not in value; such rows merely stay two entries.
-            let bits: Vec<u32> = x.row(row as usize).iter().map(|v| v.to_bits()).collect();
-            match distinct.entry(bits) {
-                std::collections::hash_map::Entry::Vacant(slot) => {
-                    slot.insert(row);
-                    first.push(row);
-                }
-                std::collections::hash_map::Entry::Occupied(slot) => {
-                    equals.entry(*slot.get()).or_insert_with(|| vec![*slot.get()]).push(row);
-                }
-            }
-        }
-    }
-    first.sort_unstable();
-    (first, equals)
 }
