@@ -145,16 +145,10 @@ impl Asking<'_> {
         launch: impl Fn(Request, usize) -> Result<()>,
     ) -> Result<Asked> {
         loop {
-            let blocked = self.send_what_may_go(run, &launch)?;
+            self.send_what_may_go(run, &launch)?;
             self.step(run, false)?;
-            if self.flying.is_empty() {
-                if blocked {
-                    self.asked.capped = true;
-                    break;
-                }
-                if self.ready.is_empty() && self.later.is_empty() {
-                    break;
-                }
+            if self.flying.is_empty() && self.ready.is_empty() && self.later.is_empty() {
+                break;
             }
             // Short, so that a cancel and a due retry are seen.
             match results.recv_timeout(self.nap()) {
@@ -176,8 +170,8 @@ impl Asking<'_> {
         due.unwrap_or(Duration::MAX).clamp(Duration::from_millis(1), Duration::from_millis(50))
     }
 
-    /// Sends until the pace, a cap or the work holds it up. True: a cap does.
-    fn send_what_may_go(&mut self, run: &Run, launch: &impl Fn(Request, usize) -> Result<()>) -> Result<bool> {
+    /// Sends until the pace, a cap or the work holds it up.
+    fn send_what_may_go(&mut self, run: &Run, launch: &impl Fn(Request, usize) -> Result<()>) -> Result<()> {
         loop {
             run.check()?;
             let now = Instant::now();
@@ -204,15 +198,21 @@ impl Asking<'_> {
                 }
                 Waiting { request, places: vec![place], attempt: 0 }
             } else {
-                return Ok(false);
+                return Ok(());
             };
-            if !self.fits(&waiting.request) {
+            if self.asked.capped || !self.fits(&waiting.request) {
+                if self.flying.is_empty() {
+                    // Nothing can make room any more. What follows is only looked up in the journal, so that a later
+                    // run under the same cap ends with the same answers.
+                    self.asked.capped = true;
+                    continue;
+                }
                 self.ready.push(waiting);
-                return Ok(true);
+                return Ok(());
             }
             if self.pace.paused(now) || self.flying.len() >= self.pace.limit() {
                 self.ready.push(waiting);
-                return Ok(false);
+                return Ok(());
             }
             self.journal.sent(&waiting.request, &self.name)?;
             launch(waiting.request.clone(), waiting.attempt)?;

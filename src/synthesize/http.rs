@@ -123,10 +123,10 @@ fn tls(ca_file: &str) -> Result<ureq::tls::TlsConfig> {
     let pem = std::fs::read(path).map_err(|e| Error::io(path, e).context("synthesize.ca_file"))?;
     let mut certificates = Vec::new();
     for item in ureq::tls::parse_pem(&pem) {
-        match item.map_err(|e| Error::format(path, 0, format!("synthesize.ca_file is not PEM: {e}")))? {
-            ureq::tls::PemItem::Certificate(certificate) => certificates.push(certificate),
-            // A key in the file is of no use here, and neither is what later versions of PEM may hold.
-            _ => {}
+        let item = item.map_err(|e| Error::format(path, 0, format!("synthesize.ca_file is not PEM: {e}")))?;
+        // A key in the file is of no use here.
+        if let ureq::tls::PemItem::Certificate(certificate) = item {
+            certificates.push(certificate);
         }
     }
     if certificates.is_empty() {

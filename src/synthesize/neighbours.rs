@@ -207,7 +207,7 @@ fn features(dataset: &Dataset) -> (Weighted, Weighted) {
     let mut names: HashMap<String, u32> = HashMap::new();
     let mut raw: Vec<Vec<(u32, f32)>> = Vec::with_capacity(items.len());
     let reviews = dataset.reviews_by_item();
-    for i in 0..items.len() {
+    for (i, reviews) in reviews.iter().enumerate() {
         let mut own: HashMap<u32, f32> = HashMap::new();
         let mut add = |kind: char, name: &str, weight: f32| {
             let next = names.len() as u32;
@@ -223,16 +223,16 @@ fn features(dataset: &Dataset) -> (Weighted, Weighted) {
         words(items.description(i)).chain(words(items.title(i))).for_each(|w| add('w', &w, 0.5));
         // The words that most reviews of the item use.
         let mut spoken: HashMap<String, u32> = HashMap::new();
-        let mut chosen = Random::new(0, items.id(i).as_bytes()).sample(reviews[i].len(), REVIEWS_MOST);
+        let mut chosen = Random::new(0, items.id(i).as_bytes()).sample(reviews.len(), REVIEWS_MOST);
         chosen.sort_unstable();
         for r in chosen {
-            let mut once: Vec<String> = words(dataset.review_text(reviews[i][r] as usize)).collect();
+            let mut once: Vec<String> = words(dataset.review_text(reviews[r] as usize)).collect();
             once.sort_unstable();
             once.dedup();
             once.into_iter().for_each(|w| *spoken.entry(w).or_default() += 1);
         }
         let mut spoken: Vec<(String, u32)> =
-            spoken.into_iter().filter(|(_, n)| *n > 1 || reviews[i].len() < 3).collect();
+            spoken.into_iter().filter(|(_, n)| *n > 1 || reviews.len() < 3).collect();
         spoken.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         spoken.iter().take(WORDS_MOST).for_each(|(w, n)| add('w', w, 0.2 * (*n as f32).sqrt()));
         let mut own: Vec<(u32, f32)> = own.into_iter().collect();
