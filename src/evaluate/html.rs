@@ -163,7 +163,7 @@ fn head(out: &mut String, title: &str, data: &ReportData) {
         let Some(top) = best(e) else { continue };
         let r = top.seen_removed.get(Metric::Recall, LAST);
         let mut text = format!(
-            "On {}, <b>{}</b> is best: it has the wanted title among its first 20 in <b>{} %</b> <span class=\"soft\">(± {})</span> of {} cases.",
+            "On {}, <b>{}</b> is best: it has the wanted title among its first 20 in <b>{} %</b> <span class=\"soft\">(± {})</span> of {} cases.",
             escape(&e.name),
             escape(&top.label),
             percent(r.mean),
