@@ -401,10 +401,10 @@ mod tests {
         let v = &report.variants;
         // Rank 4 raw, 3 without Ronin, 3 without the unknown film, 2 without both.
         for (metrics, rank) in
-            [(&v.raw, 4.0), (&v.seen_removed, 3.0), (&v.out_of_catalogue_removed, 3.0), (&v.both_removed, 2.0)]
+            [(&v.raw, 4.0f64), (&v.seen_removed, 3.0), (&v.out_of_catalogue_removed, 3.0), (&v.both_removed, 2.0)]
         {
             assert_eq!(metrics.get(Metric::Mrr, 1).mean, 1.0 / rank);
-            assert_eq!(metrics.get(Metric::Ndcg, 1).mean, 1.0 / (1.0 + rank as f64).log2());
+            assert_eq!(metrics.get(Metric::Ndcg, 1).mean, 1.0 / (1.0f64 + rank).log2());
         }
         assert_eq!((report.n, report.titles, report.titles_in_catalogue), (1, 4, 3));
     }

@@ -39,6 +39,9 @@ pub fn lines(title: &str, x_name: &str, lines: &[Line], percent: bool) -> Result
     if x_low > x_high {
         return Ok(String::new());
     }
+    if percent {
+        x_low = x_low.min(0.0);
+    }
     if x_low == x_high {
         (x_low, x_high) = (x_low * 0.5, x_high * 1.5 + 1.0);
     }
@@ -82,8 +85,8 @@ fn draw(
     let mut chart = ChartBuilder::on(&area)
         .margin(6)
         .margin_right(18)
-        .x_label_area_size(40)
-        .y_label_area_size(48)
+        .x_label_area_size(46)
+        .y_label_area_size(56)
         .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
     let percent = scale != 1.0;
     chart
@@ -92,10 +95,10 @@ fn draw(
         .light_line_style(TRANSPARENT)
         .bold_line_style(GRID)
         .axis_style(GRID)
-        .label_style(("sans-serif", 13).into_font().color(&INK))
-        .axis_desc_style(("sans-serif", 13).into_font().color(&INK))
+        .label_style(("sans-serif", 16).into_font().color(&INK))
+        .axis_desc_style(("sans-serif", 16).into_font().color(&INK))
         .x_desc(x_name)
-        .x_labels(6)
+        .x_labels(5)
         .y_labels(6)
         .x_label_formatter(&|v| super::html::grouped(v.round().max(0.0) as u64))
         .y_label_formatter(&|v| if percent { format!("{v:.0} %") } else { format!("{v:.2}") })

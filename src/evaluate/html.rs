@@ -76,7 +76,7 @@ pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -129,27 +129,18 @@ fn by_recall(evaluation: &Evaluation) -> Vec<&SystemReport> {
     systems
 }
 
-/// The difference of `a` minus `b`, whichever way round it was stored: mean, low, high, and the words.
-fn difference<'a>(
-    e: &'a Evaluation,
-    a: &str,
-    b: &str,
-    metric: Metric,
-    cutoff: usize,
-) -> Option<(f64, f64, f64, String, &'a PairedDifference)> {
-    let found = e
-        .differences
-        .iter()
-        .find(|d| d.metric == metric && d.cutoff == cutoff && (d.a == a && d.b == b || d.a == b && d.b == a))?;
+/// The difference of `a` minus `b`, whichever way round it is stored.
+fn difference(e: &Evaluation, a: &str, b: &str, metric: Metric, cutoff: usize) -> Option<PairedDifference> {
+    let of = |d: &&PairedDifference| d.metric == metric && d.cutoff == cutoff;
+    let mut stored = e.differences.iter().filter(of);
+    let found = stored.find(|d| d.a == a && d.b == b || d.a == b && d.b == a)?.clone();
     if found.a == a {
-        return Some((found.difference, found.low, found.high, found.words.clone(), found));
+        return Some(found);
     }
-    let words = if found.words.contains("better") {
-        found.words.replace("better", "worse")
-    } else {
-        found.words.replace("worse", "better")
-    };
-    Some((-found.difference, -found.high, -found.low, words, found))
+    let better = found.words.contains("better");
+    let words = if better { found.words.replace("better", "worse") } else { found.words.replace("worse", "better") };
+    let (difference, low, high) = (-found.difference, -found.high, -found.low);
+    Some(PairedDifference { a: found.b, b: found.a, difference, low, high, words, ..found })
 }
 
 fn head(out: &mut String, title: &str, data: &ReportData) {
@@ -172,29 +163,28 @@ fn head(out: &mut String, title: &str, data: &ReportData) {
         let Some(top) = best(e) else { continue };
         let r = top.seen_removed.get(Metric::Recall, LAST);
         let mut text = format!(
-            "On {}, <b>{}</b> is best: it has the wanted title among its first 20 in <b>{} %</b> <span class=\"soft\">(± {})</span> of {} cases.",
+            "On {}, <b>{}</b> is best: it has the wanted title among its first 20 in <b>{} %</b> <span class=\"soft\">(± {})</span> of {} cases.",
             escape(&e.name),
             escape(&top.label),
             percent(r.mean),
             percent(r.se),
             grouped(e.n)
         );
-        if let Some(second) = by_recall(e).into_iter().find(|s| s.label != top.label) {
-            if let Some((gap, _, _, words, _)) = difference(e, &top.label, &second.label, Metric::Recall, CUTOFFS[LAST])
-            {
-                let _ = write!(
-                    text,
-                    " Its lead of {} points over {} is {}.",
-                    percent(gap),
-                    escape(&second.label),
-                    escape(&lead(&words))
-                );
-            }
+        let second = by_recall(e).into_iter().find(|s| s.label != top.label);
+        let gap = |s: &SystemReport| difference(e, &top.label, &s.label, Metric::Recall, CUTOFFS[LAST]);
+        if let Some((second, gap)) = second.and_then(|s| Some((s, gap(s)?))) {
+            let words = escape(&lead(&gap.words));
+            let _ = write!(
+                text,
+                " Its lead of {} points over {} is {words}.",
+                percent(gap.difference),
+                escape(&second.label)
+            );
         }
         sentences.push(text);
     }
-    if !sentences.is_empty() {
-        let _ = write!(out, "<p class=\"lead\">{}</p>", sentences.join(" "));
+    for sentence in sentences {
+        let _ = write!(out, "<p class=\"lead\">{sentence}</p>");
     }
     numbers(out, data);
     if !data.warnings.is_empty() {
@@ -209,7 +199,10 @@ fn head(out: &mut String, title: &str, data: &ReportData) {
 
 /// `significantly better (p = 0.010)` → `significant (p = 0.010)`.
 fn lead(words: &str) -> String {
-    words.replace("significantly better", "significant").replace("significantly worse", "significant")
+    words
+        .replace("significantly better", "significant")
+        .replace("significantly worse", "significant")
+        .replace("p = ", "p = ")
 }
 
 fn numbers(out: &mut String, data: &ReportData) {
@@ -375,15 +368,15 @@ fn significance(out: &mut String, e: &Evaluation) {
             for metric in [Metric::Recall, Metric::Ndcg] {
                 match difference(e, &top.label, &other.label, metric, CUTOFFS[LAST]) {
                     None => out.push_str("<td>—</td><td class=\"words\"></td>"),
-                    Some((mean, low, high, words, _)) => {
-                        let class = if words.starts_with("not") { "tag no" } else { "tag yes" };
+                    Some(d) => {
+                        let class = if d.words.starts_with("not") { "tag no" } else { "tag yes" };
                         let _ = write!(
                             out,
                             "<td>{:+.1} <span class=\"se\">[{:+.1}, {:+.1}]</span></td><td class=\"words\"><span class=\"{class}\">{}</span></td>",
-                            100.0 * mean,
-                            100.0 * low,
-                            100.0 * high,
-                            escape(&words)
+                            100.0 * d.difference,
+                            100.0 * d.low,
+                            100.0 * d.high,
+                            escape(&d.words)
                         );
                     }
                 }
@@ -507,7 +500,7 @@ fn losses(out: &mut String, data: &ReportData) -> Result<()> {
     if !drawn.is_empty() {
         let _ = write!(
             out,
-            "<h2>Training</h2><p class=\"soft\">Loss on the dialogues it learns from and on held-out ones.</p><div class=\"charts\">{drawn}</div>\n"
+            "<h2>Training</h2><p class=\"soft\">Loss on the dialogues it learns from and on held-out ones.</p><div class=\"charts\">{drawn}</div>"
         );
     }
     Ok(())
@@ -625,7 +618,7 @@ mod tests {
             lists: systems
                 .iter()
                 .enumerate()
-                .map(|(i, s)| list(&s.label, if (i + id) % 3 == 0 { id } else { 30 }))
+                .map(|(i, s)| list(&s.label, if (i + id).is_multiple_of(3) { id } else { 30 }))
                 .collect(),
         };
         Evaluation {
@@ -819,7 +812,7 @@ mod tests {
     fn numbers_are_written_for_people() {
         assert_eq!([grouped(0), grouped(999), grouped(1000), grouped(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(
-            [duration(0.0), duration(0.02), duration(3.14), duration(412.0), duration(7200.0)],
+            [duration(0.0), duration(0.02), duration(3.12), duration(412.0), duration(7200.0)],
             ["—", "20 ms", "3.1 s", "7 min", "2.0 h"]
         );
         assert_eq!([bytes(5 << 20), bytes(3 << 30)], ["5 MiB", "3.0 GiB"]);

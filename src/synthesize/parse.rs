@@ -451,10 +451,9 @@ fn without_year(text: &str) -> (String, Option<u16>) {
         }
         from = at + 1;
     }
-    if let Some((before, after)) = text.rsplit_once(", ").filter(|(b, a)| !b.is_empty() && a.trim().len() == 4) {
-        if let Some(year) = first_year(after) {
-            return (before.trim_end().to_string(), Some(year));
-        }
+    let ending = text.rsplit_once(", ").filter(|(before, after)| !before.is_empty() && after.trim().len() == 4);
+    if let Some((before, year)) = ending.and_then(|(before, after)| Some((before, first_year(after)?))) {
+        return (before.trim_end().to_string(), Some(year));
     }
     (text.to_string(), None)
 }
@@ -519,7 +518,7 @@ fn without_author(text: &str) -> &str {
         let names: Vec<&str> = text[at + 4..].split_whitespace().collect();
         let common = ["The", "A", "An", "My", "Your", "His", "Her", "Our", "Their", "Me", "You"];
         let is_name = |w: &&str| w.starts_with(char::is_uppercase) && !common.contains(w) && !w.contains(':');
-        if (2..=4).contains(&names.len()) && names.iter().all(|w| is_name(&w)) {
+        if (2..=4).contains(&names.len()) && names.iter().all(is_name) {
             return text[..at].trim_end_matches([' ', ',', '-', '–', '—']);
         }
     }
