@@ -7,6 +7,7 @@
 mod adapter;
 mod backend;
 mod context;
+pub mod dequant;
 mod generate;
 mod model;
 mod quantise;

@@ -1,6 +1,7 @@
 //! Leaf: the arithmetic that several rooms share. Every sum has a fixed order, whatever the number of threads.
 
 mod distribution;
+pub mod gemm;
 mod matrix;
 mod random;
 mod svd;

@@ -1,0 +1,337 @@
+//! AdamW with decoupled weight decay, global clipping and warm-up schedules, as PyTorch and transformers define them.
+//!
+//! m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;
+//! w -= lr (decay w + (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)), decay on every trained tensor.
+
+use super::weights::{Grads, Storage, Tensor, TensorId};
+use half::bf16;
+use rayon::prelude::*;
+
+/// Constants of the optimiser.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWSettings {
+    /// b1.
+    pub beta1: f64,
+    /// b2.
+    pub beta2: f64,
+    /// eps.
+    pub epsilon: f64,
+    /// Decay of the weights, times the learning rate.
+    pub decay: f64,
+    /// How the moments are held.
+    pub moments: Moments,
+    /// Seed of the stochastic rounding of bf16 weights.
+    pub seed: u64,
+}
+
+impl Default for AdamWSettings {
+    fn default() -> Self {
+        AdamWSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.01, moments: Moments::F32, seed: 0 }
+    }
+}
+
+/// How the moments are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moments {
+    /// 8 bytes per weight.
+    F32,
+    /// 2 bytes per weight, and 8 per block of 256.
+    Bits8,
+}
+
+/// The learning rate's course, as a factor: `transformers.get_linear_schedule_with_warmup` and its cosine sister.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schedule {
+    /// After the warm-up down to 0 in a line.
+    Linear,
+    /// After the warm-up down to 0 in half a cosine.
+    Cosine,
+    /// After the warm-up as it is.
+    Constant,
+}
+
+impl Schedule {
+    /// Factor of step `step` (from 0) of `total`, of them `warmup` of warm-up. Step 0 of a warm-up has factor 0.
+    pub fn factor(self, step: u64, warmup: u64, total: u64) -> f64 {
+        if step < warmup {
+            return step as f64 / warmup as f64;
+        }
+        let progress = (step - warmup) as f64 / total.saturating_sub(warmup).max(1) as f64;
+        let progress = progress.min(1.0);
+        match self {
+            Schedule::Linear => 1.0 - progress,
+            Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+            Schedule::Constant => 1.0,
+        }
+    }
+}
+
+/// Values per block of 8-bit moments, and the unit of the tasks.
+const BLOCK: usize = 256;
+/// Values per task.
+const CHUNK: usize = BLOCK * 64;
+
+/// The moments of one tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum State {
+    /// m and v.
+    F32(Vec<f32>, Vec<f32>),
+    /// Codes of m and v, and the largest |m| and v of each block.
+    Bits8 { m: Vec<i8>, v: Vec<u8>, largest: Vec<(f32, f32)> },
+}
+
+/// The optimiser's state.
+#[derive(Debug, Clone)]
+pub struct AdamW {
+    /// Its constants.
+    pub settings: AdamWSettings,
+    /// Steps begun.
+    pub(crate) steps: u64,
+    pub(crate) states: Vec<Option<State>>,
+}
+
+/// One tensor's update: everything that does not depend on the element.
+#[derive(Clone, Copy)]
+struct Rule {
+    beta1: f32,
+    beta2: f32,
+    epsilon: f32,
+    shrink: f32,
+    step: f32,
+    root_correction: f32,
+    gradient_factor: f32,
+}
+
+impl Rule {
+    #[inline(always)]
+    fn apply(self, w: &mut f32, g: f32, m: &mut f32, v: &mut f32) {
+        let g = g * self.gradient_factor;
+        *m = self.beta1 * *m + (1.0 - self.beta1) * g;
+        *v = self.beta2 * *v + (1.0 - self.beta2) * g * g;
+        *w = *w * self.shrink - self.step * *m / (v.sqrt() * self.root_correction + self.epsilon);
+    }
+}
+
+impl AdamW {
+    /// An optimiser for a model's tensors; the moments of each are made at its first update.
+    pub fn new(settings: AdamWSettings, tensors: usize) -> AdamW {
+        AdamW { settings, steps: 0, states: vec![None; tensors] }
+    }
+
+    /// Begins a step. Then [`AdamW::update`] once for each tensor.
+    pub fn begin_step(&mut self) {
+        self.steps += 1;
+    }
+
+    /// Steps begun so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The factor that makes the gradients' length at most `limit`: min(1, limit / (norm + 1e-6)); 0: no limit.
+    pub fn clip_factor(norm: f64, limit: f64) -> f64 {
+        if limit > 0.0 { (limit / (norm + 1e-6)).min(1.0) } else { 1.0 }
+    }
+
+    /// Begins a step and moves every tensor that has a gradient.
+    pub fn step(&mut self, tensors: &mut [Tensor], grads: &Grads, learning_rate: f64, factor: f64) {
+        self.begin_step();
+        for (id, tensor) in tensors.iter_mut().enumerate() {
+            if let Some(gradient) = grads.get(id) {
+                self.update(id, tensor, gradient, learning_rate, factor);
+            }
+        }
+    }
+
+    /// Moves one tensor along its gradient, first multiplied by `factor`.
+    pub fn update(&mut self, id: TensorId, tensor: &mut Tensor, gradient: &[f32], learning_rate: f64, factor: f64) {
+        let s = self.settings;
+        let steps = self.steps.max(1) as f64;
+        let rule = Rule {
+            beta1: s.beta1 as f32,
+            beta2: s.beta2 as f32,
+            epsilon: s.epsilon as f32,
+            shrink: (1.0 - learning_rate * s.decay) as f32,
+            step: (learning_rate / (1.0 - s.beta1.powf(steps))) as f32,
+            root_correction: (1.0 / (1.0 - s.beta2.powf(steps)).sqrt()) as f32,
+            gradient_factor: factor as f32,
+        };
+        let len = gradient.len();
+        let state = self.states[id].get_or_insert_with(|| match s.moments {
+            Moments::F32 => State::F32(vec![0.0; len], vec![0.0; len]),
+            Moments::Bits8 => {
+                State::Bits8 { m: vec![0; len], v: vec![0; len], largest: vec![(0.0, 0.0); len.div_ceil(BLOCK)] }
+            }
+        });
+        // What stochastic rounding draws follows from the seed, the step, the tensor and the place.
+        let draw = super::lora::mix(s.seed ^ super::lora::mix(self.steps << 24 ^ id as u64));
+        match (&mut tensor.storage, state) {
+            (Storage::F32(w), State::F32(m, v)) => {
+                let chunks = w.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
+                chunks.zip(gradient.par_chunks(CHUNK)).for_each(|(((w, m), v), g)| {
+                    for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
+                        rule.apply(w, *g, m, v);
+                    }
+                });
+            }
+            (Storage::F32(w), State::Bits8 { m, v, largest }) => {
+                let chunks = w.par_chunks_mut(CHUNK).zip(moment_chunks(m, v, largest));
+                chunks.zip(gradient.par_chunks(CHUNK)).enumerate().for_each(|(chunk, ((w, (m, v, largest)), g))| {
+                    for_each_block(m, v, largest, draw ^ ((chunk * CHUNK) as u64) << 8, |at, m, v| {
+                        for (((w, g), m), v) in w[at..].iter_mut().zip(&g[at..]).zip(m).zip(v) {
+                            rule.apply(w, *g, m, v);
+                        }
+                    });
+                });
+            }
+            (Storage::Bf16(w), State::F32(m, v)) => {
+                let chunks = w.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
+                chunks.zip(gradient.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (((w, m), v), g))| {
+                    for (i, (((w, m), v), g)) in w.iter_mut().zip(m).zip(v).zip(g).enumerate() {
+                        let mut value = w.to_f32();
+                        rule.apply(&mut value, *g, m, v);
+                        *w = round(value, draw, chunk * CHUNK + i);
+                    }
+                });
+            }
+            (Storage::Bf16(w), State::Bits8 { m, v, largest }) => {
+                let chunks = w.par_chunks_mut(CHUNK).zip(moment_chunks(m, v, largest));
+                chunks.zip(gradient.par_chunks(CHUNK)).enumerate().for_each(|(chunk, ((w, (m, v, largest)), g))| {
+                    for_each_block(m, v, largest, draw ^ ((chunk * CHUNK) as u64) << 8, |at, m, v| {
+                        let values = w[at..].iter_mut().zip(&g[at..]).zip(m).zip(v).enumerate();
+                        for (i, (((w, g), m), v)) in values {
+                            let mut value = w.to_f32();
+                            rule.apply(&mut value, *g, m, v);
+                            *w = round(value, draw, chunk * CHUNK + at + i);
+                        }
+                    });
+                });
+            }
+            // A mapped tensor is frozen: it never has a gradient.
+            (Storage::Mapped(_), _) => {}
+        }
+    }
+}
+
+/// Rounds to bf16 up or down at random, so that the mean is the value itself and small updates are not lost.
+#[inline(always)]
+fn round(value: f32, draw: u64, at: usize) -> bf16 {
+    let bits = value.to_bits();
+    if bits & 0x7f80_0000 == 0x7f80_0000 {
+        return bf16::from_f32(value);
+    }
+    let noise = (super::lora::mix(draw ^ at as u64) >> 48) as u32;
+    bf16::from_bits((bits.wrapping_add(noise) >> 16) as u16)
+}
+
+type MomentChunk<'a> = (&'a mut [i8], &'a mut [u8], &'a mut [(f32, f32)]);
+
+fn moment_chunks<'a>(
+    m: &'a mut [i8],
+    v: &'a mut [u8],
+    largest: &'a mut [(f32, f32)],
+) -> impl IndexedParallelIterator<Item = MomentChunk<'a>> {
+    let blocks = largest.par_chunks_mut(CHUNK / BLOCK);
+    m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)).zip(blocks).map(|((m, v), l)| (m, v, l))
+}
+
+/// Decodes a block of moments, lets `work` change them, and encodes them again.
+///
+/// |m| / largest is held as the square of a 7-bit fraction, v / largest as the fourth power of an 8-bit fraction: fine
+/// near zero. Codes are rounded up or down at random: v moves by a thousandth a step, which rounding to the nearest would
+/// undo each time. No v > 0 reads as 0, which would make its weight leap.
+fn for_each_block(
+    m: &mut [i8],
+    v: &mut [u8],
+    largest: &mut [(f32, f32)],
+    draw: u64,
+    mut work: impl FnMut(usize, &mut [f32], &mut [f32]),
+) {
+    let (mut m_values, mut v_values) = ([0f32; BLOCK], [0f32; BLOCK]);
+    let blocks = m.chunks_mut(BLOCK).zip(v.chunks_mut(BLOCK)).zip(largest).enumerate();
+    for (block, ((m, v), largest)) in blocks {
+        let (mv, vv) = (&mut m_values[..m.len()], &mut v_values[..v.len()]);
+        for (value, code) in mv.iter_mut().zip(&*m) {
+            let f = f32::from(*code) / 127.0;
+            *value = f * f.abs() * largest.0;
+        }
+        for (value, code) in vv.iter_mut().zip(&*v) {
+            let f = f32::from(*code) / 255.0;
+            *value = f * f * f * f * largest.1;
+        }
+        work(block * BLOCK, mv, vv);
+        let top = |values: &[f32]| values.iter().fold(0f32, |a, b| a.max(b.abs()));
+        *largest = (top(mv), top(vv));
+        let inverse = |v: f32| if v > 0.0 { 1.0 / v } else { 0.0 };
+        let (im, iv) = (inverse(largest.0), inverse(largest.1));
+        for (i, ((m, v), (mv, vv))) in m.iter_mut().zip(v).zip(mv.iter().zip(&*vv)).enumerate() {
+            let bits = super::lora::mix(draw ^ !((block * BLOCK + i) as u64));
+            let (low, high) = ((bits & 0xff_ffff) as f32 / 16_777_216.0, (bits >> 40) as f32 / 16_777_216.0);
+            *m = ((mv.abs() * im).sqrt() * 127.0 + low).floor().min(127.0).copysign(*mv) as i8;
+            let code = ((vv * iv).sqrt().sqrt() * 255.0 + high).floor().min(255.0) as u8;
+            *v = if *vv > 0.0 { code.max(1) } else { 0 };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::*;
+    use super::super::weights::{Part, Place};
+    use super::*;
+
+    fn tensor(storage: Storage, n: usize) -> Tensor {
+        let place = Place { layer: Some(0), part: Part::Q, lora: None };
+        Tensor { place, rows: 1, cols: n, storage, trained: true }
+    }
+
+    #[test]
+    fn the_schedules_are_those_of_transformers() {
+        // get_linear_schedule_with_warmup(2, 6): 0, 1/2, 1, 3/4, 1/2, 1/4, 0
+        let linear: Vec<f64> = (0..8).map(|s| Schedule::Linear.factor(s, 2, 6)).collect();
+        assert_eq!(linear, [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0]);
+        assert!((Schedule::Cosine.factor(4, 2, 6) - 0.5).abs() < 1e-12);
+        assert_eq!(Schedule::Constant.factor(5, 0, 6), 1.0);
+    }
+
+    /// Minimises a quadratic bowl from noisy gradients: every way of holding weights and moments must get as far.
+    #[test]
+    fn bf16_weights_and_8_bit_moments_follow_the_f32_ones() {
+        let n = 3000;
+        let (start, goal) = (random(n, b"start"), random(n, b"goal"));
+        let scale: Vec<f32> = random(n, b"scale").iter().map(|s| s.abs() + 0.01).collect();
+        let distance = |bf16_weights: bool, moments: Moments| {
+            let mut w = tensor(Storage::F32(start.clone()), n);
+            w.own(bf16_weights);
+            let settings = AdamWSettings { decay: 0.0, moments, ..AdamWSettings::default() };
+            let mut adam = AdamW::new(settings, 1);
+            for step in 0..300 {
+                let noise = random(n, &[step as u8, (step >> 8) as u8]);
+                let g: Vec<f32> = w
+                    .to_floats()
+                    .iter()
+                    .zip(&goal)
+                    .zip(&scale)
+                    .zip(noise)
+                    .map(|(((w, t), s), e)| s * (w - t + 0.1 * e))
+                    .collect();
+                adam.begin_step();
+                adam.update(0, &mut w, &g, 0.02 * (1.0 - step as f64 / 300.0), 1.0);
+            }
+            w.to_floats().iter().zip(&goal).map(|(w, t)| f64::from(w - t).powi(2)).sum::<f64>()
+        };
+        let reference = distance(false, Moments::F32);
+        for (bf16_weights, moments) in [(true, Moments::F32), (false, Moments::Bits8), (true, Moments::Bits8)] {
+            let other = distance(bf16_weights, moments);
+            assert!(other < reference * 1.1 + 0.05, "{bf16_weights} {moments:?}: {other} against {reference}");
+        }
+    }
+
+    #[test]
+    fn stochastic_rounding_keeps_the_mean() {
+        let value = 1.0 + 1.0 / 1024.0; // an eighth of the way between two bf16 numbers
+        let mean: f64 = (0..100_000).map(|i| f64::from(round(value, 7, i).to_f32())).sum::<f64>() / 1e5;
+        // Standard error sqrt(1/8 * 7/8) / 128 / sqrt(1e5) = 8e-6; five of them.
+        assert!((mean - f64::from(value)).abs() < 4e-5, "{mean}");
+    }
+}

@@ -1,0 +1,161 @@
+//! Hugging Face folders: `config.json` beside `model.safetensors` (one file, or shards with an index); and PEFT adapters.
+
+use super::config::ModelConfig;
+use super::lora::LoraSettings;
+use super::map::Map;
+use super::model::Model;
+use super::weights::{Encoding, Mapped, Storage, check_shape, missing};
+use crate::error::{Error, Result};
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One tensor of a safetensors file, not yet read.
+struct Found {
+    shape: Vec<usize>,
+    mapped: Mapped,
+}
+
+/// The tensors of several safetensors files.
+struct Files {
+    tensors: HashMap<String, Found>,
+    path: PathBuf,
+}
+
+impl Files {
+    fn open(paths: &[PathBuf]) -> Result<Files> {
+        let mut tensors = HashMap::new();
+        for path in paths {
+            let map = Arc::new(Map::open(path)?);
+            let file = SafeTensors::deserialize(map.bytes()).map_err(|e| Error::format(path, 0, e))?;
+            for (name, tensor) in file.iter() {
+                let encoding = match tensor.dtype() {
+                    Dtype::F32 => Encoding::F32,
+                    Dtype::F16 => Encoding::F16,
+                    Dtype::BF16 => Encoding::Bf16,
+                    // Not a weight; if one is needed, it will be missing.
+                    _ => continue,
+                };
+                // `tensor.data()` is a part of the mapped bytes: its place in them is its place in the file.
+                let start = tensor.data().as_ptr() as usize - map.bytes().as_ptr() as usize;
+                let mapped = Mapped { map: map.clone(), start, encoding };
+                tensors.insert(name.to_string(), Found { shape: tensor.shape().to_vec(), mapped });
+            }
+        }
+        let path = paths.first().cloned().unwrap_or_default();
+        Ok(Files { tensors, path })
+    }
+
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Mapped> {
+        let found = self.tensors.remove(name).ok_or_else(|| missing(&self.path, name))?;
+        check_shape(&self.path, name, &found.shape, shape)?;
+        Ok(found.mapped)
+    }
+}
+
+impl Model {
+    /// Opens a Hugging Face folder. Matrices stay in the mapped file; nothing is trained yet.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Format`], [`crate::ErrorKind::Unsupported`].
+    pub fn from_hf(folder: &Path) -> Result<Model> {
+        let path = folder.join("config.json");
+        let config = ModelConfig::from_hf(&crate::artifact::read_text(&path)?, &path)?;
+        let mut files = Files::open(&shards(folder)?)?;
+        let family = config.family;
+        Model::assemble(config, |place, rows, cols| {
+            let shape = if rows == 1 { vec![cols] } else { vec![rows, cols] };
+            let mapped = files.take(&place.hf_name(family), &shape)?;
+            Ok(vectors_as_floats(mapped, rows, cols))
+        })
+    }
+
+    /// Reads a PEFT adapter folder over this model.
+    ///
+    /// # Errors
+    /// As [`Model::from_hf`]; adapters other than plain LoRA are [`crate::ErrorKind::Unsupported`].
+    pub fn add_peft(&mut self, folder: &Path) -> Result<()> {
+        let path = folder.join("adapter_config.json");
+        let text = crate::artifact::read_text(&path)?;
+        let json: Value = serde_json::from_str(&text).map_err(|e| Error::format(&path, 0, e))?;
+        self.add_lora(peft_settings(&json, &path, self.config.layers)?)?;
+        let mut files = Files::open(&[folder.join("adapter_model.safetensors")])?;
+        let family = self.config.family;
+        for tensor in self.tensors.iter_mut().filter(|t| t.place.lora.is_some()) {
+            let mapped = files.take(&tensor.place.hf_name(family), &[tensor.rows, tensor.cols])?;
+            tensor.storage = Storage::Mapped(mapped);
+            tensor.own(false);
+        }
+        match files.tensors.keys().min() {
+            None => Ok(()),
+            Some(name) => {
+                Err(Error::format(&path, 0, format!("the adapter holds {name:?}, which its settings do not")))
+            }
+        }
+    }
+}
+
+/// Vectors are read into memory as f32; matrices stay where they are.
+pub(super) fn vectors_as_floats(mapped: Mapped, rows: usize, cols: usize) -> Storage {
+    let storage = Storage::Mapped(mapped);
+    if rows > 1 {
+        return storage;
+    }
+    let place = super::weights::Place { layer: None, part: super::weights::Part::FinalNorm, lora: None };
+    Storage::F32(super::weights::Tensor { place, rows, cols, storage, trained: false }.to_floats())
+}
+
+fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
+    let index = folder.join("model.safetensors.index.json");
+    if !index.exists() {
+        return Ok(vec![folder.join("model.safetensors")]);
+    }
+    let text = crate::artifact::read_text(&index)?;
+    let json: Value = serde_json::from_str(&text).map_err(|e| Error::format(&index, 0, e))?;
+    let map = json["weight_map"].as_object().ok_or_else(|| Error::format(&index, 0, "no \"weight_map\""))?;
+    let names: BTreeSet<&str> = map.values().filter_map(Value::as_str).collect();
+    // A shard is a file of this folder, whatever the index says.
+    if let Some(name) = names.iter().find(|n| Path::new(n).file_name().is_none_or(|f| f != Path::new(n))) {
+        return Err(Error::format(&index, 0, format!("shard {name:?} is not a plain file name")));
+    }
+    Ok(names.into_iter().map(|n| folder.join(n)).collect())
+}
+
+fn peft_settings(json: &Value, path: &Path, layers: usize) -> Result<LoraSettings> {
+    let unsupported = |key: &str| Error::unsupported(format!("{}: {key} is not supported", path.display()));
+    if json["peft_type"] != "LORA" {
+        return Err(unsupported("a peft_type other than LORA"));
+    }
+    for key in ["use_dora", "use_rslora", "fan_in_fan_out", "lora_bias"] {
+        if json[key] == Value::Bool(true) {
+            return Err(unsupported(key));
+        }
+    }
+    for key in ["rank_pattern", "alpha_pattern", "modules_to_save", "layers_to_transform"] {
+        let empty = match &json[key] {
+            Value::Null => true,
+            Value::Object(o) => o.is_empty(),
+            Value::Array(a) => a.is_empty(),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        };
+        if !empty {
+            return Err(unsupported(key));
+        }
+    }
+    let number = |key: &str| {
+        json[key].as_f64().ok_or_else(|| Error::format(path, 0, format!("{key:?} is missing or not a number")))
+    };
+    let modules = json["target_modules"].as_array().ok_or_else(|| unsupported("target_modules that is no list"))?;
+    let targets = modules
+        .iter()
+        .map(|m| LoraSettings::target(m.as_str().and_then(|m| m.strip_suffix("_proj")).unwrap_or_default()))
+        .collect::<Result<_>>()?;
+    let rank = number("r")?;
+    if !(1.0..=65536.0).contains(&rank) {
+        return Err(Error::format(path, 0, "\"r\" is not a usable rank"));
+    }
+    let dropout = json["lora_dropout"].as_f64().unwrap_or(0.0);
+    Ok(LoraSettings { rank: rank as usize, alpha: number("lora_alpha")?, dropout, targets, layers: 0..layers, seed: 0 })
+}

@@ -1,0 +1,257 @@
+//! A projection with its bias and its LoRA adapter.
+//!
+//! y = x W' + b + s (x~ A') B',  s = alpha / rank,  x~ = x under dropout (scaled so that its mean stays).
+//! With t = x~ A' and u = s dy B:  dx = dy W + (u A)~,  dB = s dy' t,  dA = u' x~.
+//! W is frozen and may be quantised; a full fine-tuning has no adapter and moves W and b.
+
+use super::linear;
+use super::weights::{Grads, Part, Tensor, TensorId};
+use crate::error::{Error, Result};
+use crate::math::gemm::{Into, gemm, view, view_mut};
+use rayon::prelude::*;
+use std::borrow::Cow;
+
+/// What LoRA adds, and where.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraSettings {
+    /// Rank of each adapter.
+    pub rank: usize,
+    /// The adapter's scale is alpha / rank.
+    pub alpha: f64,
+    /// Share of each adapter's inputs set to zero in training.
+    pub dropout: f64,
+    /// The projections: any of Q, K, V, O, Gate, Up, Down.
+    pub targets: Vec<Part>,
+    /// The first and the last of the layers that get adapters are those of this range; it is cut to the model's layers.
+    pub layers: std::ops::Range<usize>,
+    /// Seed of A's random values; B starts at zero.
+    pub seed: u64,
+}
+
+impl LoraSettings {
+    /// The projections in their order in a layer.
+    pub const PROJECTIONS: [Part; 7] = [Part::Q, Part::K, Part::V, Part::O, Part::Gate, Part::Up, Part::Down];
+
+    /// The part that users call `q`, `k`, `v`, `o`, `gate`, `up` or `down`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for any other name.
+    pub fn target(name: &str) -> Result<Part> {
+        let names = ["q", "k", "v", "o", "gate", "up", "down"];
+        match names.iter().position(|n| *n == name) {
+            Some(i) => Ok(LoraSettings::PROJECTIONS[i]),
+            None => Err(Error::invalid(format!("LoRA target {name:?}: known are {}", names.join(", ")))),
+        }
+    }
+}
+
+/// Dropout of adapters' inputs: which values are dropped follows from the seed and the place alone, so that the backward
+/// pass (and a recomputed forward pass) drops the same.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dropout {
+    pub share: f32,
+    pub seed: u64,
+}
+
+impl Dropout {
+    /// Drops in place.
+    fn apply(self, x: &mut [f32], tensor: TensorId) {
+        const CHUNK: usize = 1 << 14;
+        let (keep, limit) = (1.0 / (1.0 - self.share), (f64::from(self.share) * 4_294_967_296.0) as u64);
+        x.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, x)| {
+            for (i, x) in x.iter_mut().enumerate() {
+                let at = (chunk * CHUNK + i) as u64;
+                let bits = mix(self.seed ^ mix(at ^ ((tensor as u64) << 40))) >> 32;
+                *x = if bits < limit { 0.0 } else { *x * keep };
+            }
+        });
+    }
+}
+
+/// splitmix64's mixing of 64 bits.
+pub(super) fn mix(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// The two halves of an adapter.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Adapter {
+    pub a: TensorId,
+    pub b: TensorId,
+}
+
+/// Which tensors make one projection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Projection {
+    pub weight: TensorId,
+    pub bias: Option<TensorId>,
+    pub adapter: Option<Adapter>,
+}
+
+/// What the projections share.
+pub(super) struct Adapters<'a> {
+    pub tensors: &'a [Tensor],
+    /// s.
+    pub scale: f32,
+    pub dropout: Option<Dropout>,
+}
+
+impl Adapters<'_> {
+    /// x~.
+    fn dropped<'x>(&self, x: &'x [f32], tensor: TensorId) -> Cow<'x, [f32]> {
+        match self.dropout {
+            None => Cow::Borrowed(x),
+            Some(dropout) => {
+                let mut x = x.to_vec();
+                dropout.apply(&mut x, tensor);
+                Cow::Owned(x)
+            }
+        }
+    }
+}
+
+impl Projection {
+    /// Whether the backward pass needs this projection's input.
+    pub fn trained(&self, tensors: &[Tensor]) -> bool {
+        self.adapter.is_some() || tensors[self.weight].trained
+    }
+
+    /// y, and t when there is an adapter.
+    pub fn forward(&self, on: &Adapters<'_>, x: &[f32]) -> (Vec<f32>, Option<Vec<f32>>) {
+        let w = &on.tensors[self.weight];
+        let tokens = x.len() / w.cols;
+        let mut y = vec![0.0; tokens * w.rows];
+        linear::forward(&mut y, Into::Replace, x, w);
+        if let Some(bias) = self.bias {
+            linear::add_bias(&mut y, on.tensors[bias].vector());
+        }
+        let t = self.adapter.map(|adapter| {
+            let (a, b) = (&on.tensors[adapter.a], &on.tensors[adapter.b]);
+            let mut t = vec![0.0; tokens * a.rows];
+            linear::forward(&mut t, Into::Replace, &on.dropped(x, adapter.a), a);
+            let b = view(b.vector(), b.rows, b.cols);
+            gemm(view_mut(&mut y, tokens, w.rows), Into::Add, view(&t, tokens, a.rows), b.transpose(), on.scale);
+            t
+        });
+        (y, t)
+    }
+
+    /// dx = (or +=) …; returns u when there is an adapter.
+    pub fn backward_input(&self, on: &Adapters<'_>, dx: &mut [f32], into: Into, dy: &[f32]) -> Option<Vec<f32>> {
+        let w = &on.tensors[self.weight];
+        linear::backward_input(dx, into, dy, w);
+        let adapter = self.adapter?;
+        let u = self.inner(on, dy)?;
+        match on.dropout {
+            None => linear::backward_input(dx, Into::Add, &u, &on.tensors[adapter.a]),
+            Some(dropout) => {
+                let mut through = vec![0.0; dx.len()];
+                linear::backward_input(&mut through, Into::Replace, &u, &on.tensors[adapter.a]);
+                dropout.apply(&mut through, adapter.a);
+                linear::add(dx, &through);
+            }
+        }
+        Some(u)
+    }
+
+    /// u = s dy B: what [`Projection::backward_input`] returns, where dx is not wanted.
+    pub fn inner(&self, on: &Adapters<'_>, dy: &[f32]) -> Option<Vec<f32>> {
+        let b = &on.tensors[self.adapter?.b];
+        let tokens = dy.len() / b.rows;
+        let mut u = vec![0.0; tokens * b.cols];
+        let values = view(b.vector(), b.rows, b.cols);
+        gemm(view_mut(&mut u, tokens, b.cols), Into::Replace, view(dy, tokens, b.rows), values, on.scale);
+        Some(u)
+    }
+
+    /// Adds the gradients of what is trained: `x` the input, `t` from the forward pass, `u` from the backward pass.
+    pub fn backward_weights(
+        &self,
+        on: &Adapters<'_>,
+        grads: &mut Grads,
+        x: &[f32],
+        dy: &[f32],
+        t: Option<&Vec<f32>>,
+        u: Option<&Vec<f32>>,
+    ) {
+        let w = &on.tensors[self.weight];
+        if let Some(dw) = grads.slot(self.weight) {
+            linear::backward_weight(dw, dy, x, w.rows, w.cols);
+        }
+        if let Some(dbias) = self.bias.and_then(|bias| grads.slot(bias)) {
+            linear::backward_bias(dbias, dy);
+        }
+        if let (Some(adapter), Some(t), Some(u)) = (self.adapter, t, u) {
+            let rank = on.tensors[adapter.a].rows;
+            let tokens = x.len() / w.cols;
+            if let Some(db) = grads.slot(adapter.b) {
+                let dy = view(dy, tokens, w.rows).transpose();
+                gemm(view_mut(db, w.rows, rank), Into::Add, dy, view(t, tokens, rank), on.scale);
+            }
+            if let Some(da) = grads.slot(adapter.a) {
+                linear::backward_weight(da, u, &on.dropped(x, adapter.a), rank, w.cols);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::*;
+    use super::super::weights::{LoraHalf, Place, Storage};
+    use super::*;
+
+    fn tensors() -> Vec<Tensor> {
+        let make = |rows: usize, cols: usize, lora, trained, stream: &[u8]| Tensor {
+            place: Place { layer: Some(0), part: Part::Q, lora },
+            rows,
+            cols,
+            storage: Storage::F32(random(rows * cols, stream)),
+            trained,
+        };
+        vec![
+            make(9, 12, None, false, b"w"),
+            make(3, 12, Some(LoraHalf::A), true, b"a"),
+            make(9, 3, Some(LoraHalf::B), true, b"b"),
+        ]
+    }
+
+    #[test]
+    fn gradients_agree_with_differences_with_and_without_dropout() {
+        let projection = Projection { weight: 0, bias: None, adapter: Some(Adapter { a: 1, b: 2 }) };
+        let (x, dy) = (random(7 * 12, b"x"), random(7 * 9, b"dy"));
+        for dropout in [None, Some(Dropout { share: 0.3, seed: 5 })] {
+            let tensors = tensors();
+            let on = Adapters { tensors: &tensors, scale: 0.7, dropout };
+            let (_, t) = projection.forward(&on, &x);
+            let mut dx = vec![0.0; x.len()];
+            let u = projection.backward_input(&on, &mut dx, Into::Replace, &dy);
+            assert_eq!(u, projection.inner(&on, &dy));
+            let mut grads = Grads::new(&tensors);
+            projection.backward_weights(&on, &mut grads, &x, &dy, t.as_ref(), u.as_ref());
+            assert!(grads.get(0).is_none(), "the base is frozen");
+            gradient_agrees("x", &x, &dx, |x| weighted(&projection.forward(&on, x).0, &dy));
+            for id in [1, 2] {
+                gradient_agrees("adapter", tensors[id].vector(), grads.get(id).unwrap(), |values| {
+                    let mut moved = tensors.clone();
+                    moved[id].storage = Storage::F32(values.to_vec());
+                    let on = Adapters { tensors: &moved, scale: 0.7, dropout };
+                    weighted(&projection.forward(&on, &x).0, &dy)
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn dropout_drops_its_share_and_keeps_the_mean() {
+        let mut x = vec![1f32; 100_000];
+        Dropout { share: 0.25, seed: 9 }.apply(&mut x, 3);
+        let dropped = x.iter().filter(|v| **v == 0.0).count() as f64 / 1e5;
+        // Standard error sqrt(0.25 * 0.75 / 1e5) = 0.0014; five of them.
+        assert!((dropped - 0.25).abs() < 0.007, "{dropped}");
+        assert!((x.iter().sum::<f32>() / 1e5 - 1.0).abs() < 0.01);
+    }
+}
