@@ -11,7 +11,7 @@
 use super::equals::Equals;
 use super::field::Field;
 use super::greedy::{Greedy, TIE};
-use super::lanes::{Simd, WithSimd, widest};
+use super::lanes::{Simd, WithSimd, m_ln_m, widest};
 use super::soft::Soft;
 use crate::error::Result;
 use crate::math::entropy;
@@ -210,11 +210,11 @@ impl WithSimd for Divergences<'_> {
             let p_rest = p.remainder();
             for (p, q) in p.zip(q.clone()) {
                 for i in 0..8 {
-                    lanes[i] += p_ln_p(0.5 * (p[i] + q[i]));
+                    lanes[i] += m_ln_m(0.5 * (p[i] + q[i]));
                 }
             }
             for (i, (p, q)) in p_rest.iter().zip(q_rest).enumerate() {
-                lanes[i] += p_ln_p(0.5 * (p + q));
+                lanes[i] += m_ln_m(0.5 * (p + q));
             }
             let mut sum = 0.0;
             for lane in lanes {
@@ -223,50 +223,5 @@ impl WithSimd for Divergences<'_> {
             let entropy_p = self.p.entropy()[row as usize];
             *out = (-sum - (entropy_p + self.entropy_q) / 2.0).clamp(0.0, LN_2);
         }
-    }
-}
-
-/// m ln m for 0 <= m <= 1, without a branch: fdlibm's `e_log.c` (2^k (1 + f), then a polynomial in f / (2 + f)).
-#[inline(always)]
-fn p_ln_p(m: f64) -> f64 {
-    const SQRT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
-    // 2^52 with the exponent in its last bits: the way to a float without a conversion instruction.
-    const MAGIC: u64 = 0x4330_0000_0000_0000;
-    let bits = m.to_bits();
-    let above = bits.wrapping_sub(SQRT_HALF).wrapping_add(1023 << 52);
-    let exponent = above >> 52;
-    let k = f64::from_bits(exponent | MAGIC) - (4_503_599_627_370_496.0 + 1023.0);
-    let f = f64::from_bits(bits.wrapping_sub(exponent << 52).wrapping_add(1023 << 52)) - 1.0;
-    let s = f / (2.0 + f);
-    let z = s * s;
-    let r = 1.479_819_860_511_658_6e-1;
-    let r = z.mul_add(r, 1.531_383_769_920_937_3e-1);
-    let r = z.mul_add(r, 1.818_357_216_161_805e-1);
-    let r = z.mul_add(r, 2.222_219_843_214_978_4e-1);
-    let r = z.mul_add(r, 2.857_142_874_366_239e-1);
-    let r = z.mul_add(r, 3.999_999_999_940_942e-1);
-    let r = z.mul_add(r, 6.666_666_666_666_735e-1) * z;
-    let half = 0.5 * f * f;
-    let ln = k.mul_add(LN_2, f - (half - s * (half + r)));
-    // 0 ln 0 is 0: the logarithm above is finite for every bit pattern of 0 <= m <= 1.
-    m * ln
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_vectorised_logarithm_agrees_with_the_library() {
-        let mut m = 1.0f64;
-        while m > 1e-300 {
-            for m in [m, 0.999_999 * m, 0.737 * m, 0.708 * m, 0.706 * m] {
-                let error = (p_ln_p(m) - m * m.ln()).abs();
-                assert!(error <= 4.0 * f64::EPSILON * m * (1.0 + m.ln().abs()), "{m}: {error}");
-            }
-            m *= 0.61;
-        }
-        assert_eq!(p_ln_p(0.0), 0.0);
-        assert_eq!(p_ln_p(1.0), 0.0);
     }
 }

@@ -1,6 +1,6 @@
 //! K-means: k-means++ seeding, then Lloyd's rounds with the assignment as a blocked product. Deterministic.
 
-use super::soft::squared_distance;
+use super::lanes::squared_distance;
 use crate::config::SelectConfig;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Random, dot};

@@ -1,5 +1,6 @@
 //! Soft assignment of rows to centres: p_ij = softmax_j(-||x_i - c_j|| / T) (paper §3.2.1), in f64.
 
+use super::lanes::{Simd, WithSimd, exp, m_ln_m, squared_distance, widest};
 use crate::error::{Error, Result};
 use crate::math::{self, Matrix, dot};
 use crate::run::Run;
@@ -112,10 +113,9 @@ pub fn assign(x: &Matrix, centers: &Matrix, temperature: f64, run: &Run) -> Resu
                         if square < CANCELLED * whole {
                             square = squared_distance(row, centers.row(j));
                         }
-                        *p = -square.max(0.0).sqrt();
+                        *p = square;
                     }
-                    math::softmax(p, temperature);
-                    entropy[i] = math::entropy(p);
+                    entropy[i] = widest(Softmax { p, temperature });
                 }
             },
         );
@@ -123,9 +123,46 @@ pub fn assign(x: &Matrix, centers: &Matrix, temperature: f64, run: &Run) -> Resu
     Ok(Soft { clusters, p, entropy })
 }
 
-/// ||a - b||^2 in f64.
-pub fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
+/// Squared distances of one row in, p out; gives H(p).
+struct Softmax<'a> {
+    p: &'a mut [f64],
+    temperature: f64,
+}
+
+impl WithSimd for Softmax<'_> {
+    type Output = f64;
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        let mut nearest = f64::INFINITY;
+        for p in self.p.iter_mut() {
+            *p = p.max(0.0).sqrt();
+            nearest = nearest.min(*p);
+        }
+        for p in self.p.iter_mut() {
+            *p = exp((nearest - *p) / self.temperature);
+        }
+        let mut sum = 0.0;
+        for p in self.p.iter() {
+            sum += p;
+        }
+        let mut lanes = [0f64; 8];
+        let mut chunks = self.p.chunks_exact_mut(8);
+        for p in &mut chunks {
+            for i in 0..8 {
+                p[i] /= sum;
+                lanes[i] += m_ln_m(p[i]);
+            }
+        }
+        for (i, p) in chunks.into_remainder().iter_mut().enumerate() {
+            *p /= sum;
+            lanes[i] += m_ln_m(*p);
+        }
+        let mut entropy = 0.0;
+        for lane in lanes {
+            entropy -= lane;
+        }
+        entropy.max(0.0)
+    }
 }
 
 #[cfg(test)]
