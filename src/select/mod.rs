@@ -123,6 +123,18 @@ pub fn select_with(
     config: &SelectConfig,
     run: &Run,
 ) -> Result<Selected> {
+    select_after(&[], x, features, terms, config, run)
+}
+
+/// [`select_with`]; the last `earlier.len()` of `terms.already` are the picks that this selection continues.
+fn select_after(
+    earlier: &[Pick],
+    x: &Matrix,
+    features: Option<&Matrix>,
+    terms: &Terms,
+    config: &SelectConfig,
+    run: &Run,
+) -> Result<Selected> {
     check(x, config, run)?;
     let mut field = Field::new(x.rows(), terms, config)?;
     let mut report = Report::new(x, config);
@@ -159,8 +171,8 @@ pub fn select_with(
         Kind::Fisher => {
             let mut engine = fisher::Fisher::new(x, run)?;
             let picks = greedy::run(&mut engine, &mut field, budget, run)?;
-            let objective: f64 = picks.iter().map(|p| p.gain).sum();
-            report.certify(objective, engine.upper_bound(objective, &picks, &field));
+            let (objective, bound) = engine.certificate(earlier, &picks, &field, run);
+            report.certify(objective, bound);
             picks
         }
     };
@@ -169,7 +181,9 @@ pub fn select_with(
 }
 
 /// Continues `earlier` to `config.budget` picks in all: the result is the one of asking for that budget at once, when
-/// matrix, settings and terms are the same. The earlier picks are not checked against the settings that made them.
+/// matrix, settings and terms are the same. In rounds the matrix may be another one (the student has learnt): the earlier
+/// picks keep their recorded gains and are folded in as rows of the new matrix. The certificate is about all picks, as rows
+/// of `x`.
 ///
 /// # Errors
 /// Those of [`select_with`].
@@ -193,10 +207,11 @@ pub fn extend(
     let forced: Vec<u64> = terms.forced.iter().copied().filter(|row| !already.contains(row)).collect();
     let terms = Terms { already: &already, forced: &forced, ..*terms };
     let rest = SelectConfig { budget: config.budget - done, ..config.clone() };
-    let mut more = select_with(x, features, &terms, &rest, run)?;
+    let mut more = select_after(&earlier.picks, x, features, &terms, &rest, run)?;
     let mut picks = earlier.picks.clone();
     picks.extend(more.selection.picks.drain(..).map(|p| Pick { rank: p.rank + done as u64, ..p }));
-    more.report.extended(&picks, config.budget);
+    more.report.budget = config.budget;
+    more.report.finish(&picks);
     Ok(Selected { selection: Selection { picks }, report: more.report })
 }
 

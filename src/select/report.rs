@@ -39,7 +39,7 @@ pub struct Report {
     pub budget: usize,
     /// Picks made.
     pub picked: usize,
-    /// Sum of the gains. Fisher: log det(I + X_S' X_S), less that of the earlier picks; JS: the sum of H + lambda JS.
+    /// Sum of the gains. Fisher: log det(I + X_S' X_S), less that of the picks given as earlier; JS: the sum of H + lambda JS.
     pub objective: f64,
     /// Fisher: no selection of `picked` rows on the same terms has a greater objective than this.
     pub upper_bound: Option<f64>,
@@ -117,12 +117,5 @@ impl Report {
     pub(super) fn finish(&mut self, picks: &[Pick]) {
         self.picked = picks.len();
         self.objective = picks.iter().map(|p| p.gain).sum();
-    }
-    /// The report of a continued selection: of all its picks; the certificate of the last part says nothing of the whole.
-    pub(super) fn extended(&mut self, picks: &[Pick], budget: usize) {
-        self.budget = budget;
-        self.upper_bound = None;
-        self.share_of_best = None;
-        self.finish(picks);
     }
 }

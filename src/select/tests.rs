@@ -170,6 +170,9 @@ fn a_larger_budget_continues_a_smaller_one() {
         assert_eq!(more.selection.rows(), whole.rows(), "{strategy}");
         same(&more.selection.picks, &whole.picks, strategy);
         assert_eq!(more.report.picked, 90);
+        if let Some(bound) = more.report.upper_bound {
+            assert!(more.report.objective <= bound && more.report.share_of_best.unwrap() > 0.5, "{:?}", more.report);
+        }
     }
 }
 

@@ -231,8 +231,7 @@ fn features(dataset: &Dataset) -> (Weighted, Weighted) {
             once.dedup();
             once.into_iter().for_each(|w| *spoken.entry(w).or_default() += 1);
         }
-        let mut spoken: Vec<(String, u32)> =
-            spoken.into_iter().filter(|(_, n)| *n > 1 || reviews.len() < 3).collect();
+        let mut spoken: Vec<(String, u32)> = spoken.into_iter().filter(|(_, n)| *n > 1 || reviews.len() < 3).collect();
         spoken.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         spoken.iter().take(WORDS_MOST).for_each(|(w, n)| add('w', w, 0.2 * (*n as f32).sqrt()));
         let mut own: Vec<(u32, f32)> = own.into_iter().collect();

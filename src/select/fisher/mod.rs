@@ -38,6 +38,8 @@ pub struct Fisher<'a> {
     squares: Vec<f64>,
     equals: Equals,
     columns: Columns,
+    /// The gain of each row folded.
+    gains: Vec<f64>,
     pool: Vec<Entry>,
     /// Upper bounds on the scores of the rows outside the pool.
     bounds: Vec<f64>,
@@ -68,6 +70,7 @@ impl<'a> Fisher<'a> {
             bounds: squares.clone(),
             squares,
             columns: Columns::new(x.dim()),
+            gains: Vec::new(),
             pool: Vec::new(),
             waiting: vec![equals.first.clone()],
             equals,
@@ -119,10 +122,8 @@ impl<'a> Fisher<'a> {
     /// Lets into the pool the best of the rows outside; with `all`, every row that could be better than the pool's best.
     fn refresh(&mut self, all: bool, field: &Field, run: &Run) -> Result<()> {
         run.check()?;
-        let t0 = std::time::Instant::now();
         let (x, columns) = (self.x, &mut self.columns);
         run.install(|| columns.close(x))?;
-        let t01 = std::time::Instant::now();
         let columns = &self.columns;
         run.install(|| self.pool.par_iter_mut().for_each(|entry| Self::catch_up(entry, x, columns)));
         let best = self.pool.iter().map(|e| e.score).fold(f64::NEG_INFINITY, f64::max);
@@ -132,10 +133,8 @@ impl<'a> Fisher<'a> {
             self.bounds[entry.row as usize] = entry.score + self.tie;
             self.waiting[columns.chunks()].push(entry.row);
         }
-        let mut met = 0;
         for c in 0..columns.chunks() {
             let high: Vec<u32> = self.waiting[c].extract_if(.., |row| self.bounds[*row as usize] >= floor).collect();
-            met += high.len();
             let drops = run.install(|| columns.drops(c, x, &self.squares, &high));
             for (row, drop) in high.iter().zip(drops) {
                 self.bounds[*row as usize] -= drop;
@@ -167,18 +166,7 @@ impl<'a> Fisher<'a> {
             self.reach *= 1.4;
         }
         let count = columns.count();
-        let t1 = std::time::Instant::now();
         let coefficients = run.install(|| columns.coefficients(x, &joining));
-        eprintln!(
-            "refresh all={all} t={count} best={best:.4} floor={floor:.4} thr={:.4} pool={} join={} met={met} found={found} reach={:.4} cascade={:?} close={:?} coef={:?}",
-            self.threshold,
-            self.pool.len(),
-            joining.len(),
-            self.reach,
-            t1 - t0,
-            t01 - t0,
-            t1.elapsed()
-        );
         for (i, &row) in joining.iter().enumerate() {
             let coefficients = coefficients[i * count..(i + 1) * count].to_vec();
             let score = self.squares[row as usize] - coefficients.iter().map(|a| a * a).sum::<f64>();
@@ -187,13 +175,15 @@ impl<'a> Fisher<'a> {
         Ok(())
     }
 
-    /// An upper bound on the objective of any selection of as many rows on the same terms.
+    /// The objective f(S) of `earlier` and `picks` together, the last rows folded, and an upper bound on that of any
+    /// selection of as many rows on the same terms.
     ///
     /// The least of: what submodularity says, f(S) plus the greatest remaining gains; what concavity of log det says,
     /// f(S) + d log(1 + (T - U) / d), T the greatest sum of x' Lambda x over as many rows, U its sum over the picks; and
-    /// for plain greedy f(S) / (1 - (1 - 1/k)^k).
-    pub fn upper_bound(&self, objective: f64, picks: &[Pick], field: &Field) -> f64 {
-        let k = picks.len();
+    /// for plain greedy f(S) / (1 - (1 - 1/k)^k) (Nemhauser, Wolsey, Fisher).
+    pub fn certificate(&self, earlier: &[Pick], picks: &[Pick], field: &Field, run: &Run) -> (f64, f64) {
+        let k = earlier.len() + picks.len();
+        let objective: f64 = self.gains[self.gains.len() - k..].iter().sum();
         let mut scores: Vec<(u32, f64)> = Vec::new();
         let outside = self.waiting.iter().flatten().chain(&self.closed).map(|&row| (row, self.bounds[row as usize]));
         for (row, score) in outside.chain(self.pool.iter().map(|e| (e.row, e.score))) {
@@ -203,15 +193,16 @@ impl<'a> Fisher<'a> {
         }
         let gains = scores.iter().map(|&(row, s)| (row, s.ln_1p())).collect();
         let mut bound = objective + field.top_sum(gains, k);
-        if field.is_plain() && k > 0 {
+        // Earlier picks may be those of another matrix, forced rows and caps are not greedy's choice.
+        if field.is_plain() && earlier.is_empty() && k > 0 {
             bound = bound.min(objective / (1.0 - (1.0 - 1.0 / k as f64).powf(k as f64)));
         }
-        let rows: Vec<u32> = picks.iter().map(|p| p.row as u32).collect();
+        let rows: Vec<u32> = earlier.iter().chain(picks).map(|p| p.row as u32).collect();
         let (count, dim) = (self.columns.count(), self.x.dim() as f64);
         let mut own = 0.0;
         // Some rows at a time: the coefficients of all picks would be picks^2 values.
         for rows in rows.chunks(1024) {
-            let coefficients = self.columns.coefficients(self.x, rows);
+            let coefficients = run.install(|| self.columns.coefficients(self.x, rows));
             for (i, &row) in rows.iter().enumerate() {
                 let used: f64 = coefficients[i * count..(i + 1) * count].iter().map(|a| a * a).sum();
                 let score = (self.squares[row as usize] - used).max(0.0);
@@ -220,7 +211,7 @@ impl<'a> Fisher<'a> {
             }
         }
         let top = field.top_sum(scores, k);
-        bound.min(objective + dim * ((top - own).max(0.0) / dim).ln_1p())
+        (objective, bound.min(objective + dim * ((top - own).max(0.0) / dim).ln_1p()))
     }
 }
 
@@ -242,6 +233,7 @@ impl Greedy for Fisher<'_> {
         let score = score.max(0.0);
         let (x, columns) = (self.x.row(row), &mut self.columns);
         run.install(|| columns.push(x, &coefficients, (1.0 + score).sqrt()));
+        self.gains.push(score.ln_1p());
         Ok(score.ln_1p())
     }
 
