@@ -48,10 +48,11 @@ pub fn summary(report: &ReportData, work: &Path) -> String {
         let _ =
             writeln!(out, "{:<44} {:>12} {:>12} {:>12} {:>12}", "", "Recall@1", "Recall@10", "Recall@20", "NDCG@10");
         let mut systems: Vec<_> = set.systems.iter().collect();
-        let at10 = |s: &&causerie::evaluate::SystemReport| s.seen_removed.get(Metric::Recall, 10).mean;
+        let at10 = |s: &&causerie::evaluate::SystemReport| s.seen_removed.get(Metric::Recall, 2).mean;
         systems.sort_by(|a, b| at10(b).total_cmp(&at10(a)));
         for system in systems {
-            let cell = |metric, cutoff| {
+            // By place in CUTOFFS: 1, 5, 10, 20.
+        let cell = |metric, cutoff| {
                 let e = system.seen_removed.get(metric, cutoff);
                 format!("{:.2} ± {:.2}", e.mean * 100.0, e.se * 100.0)
             };
@@ -59,10 +60,10 @@ pub fn summary(report: &ReportData, work: &Path) -> String {
                 out,
                 "{:<44} {:>12} {:>12} {:>12} {:>12}",
                 system.label,
-                cell(Metric::Recall, 1),
-                cell(Metric::Recall, 10),
-                cell(Metric::Recall, 20),
-                cell(Metric::Ndcg, 10)
+                cell(Metric::Recall, 0),
+                cell(Metric::Recall, 2),
+                cell(Metric::Recall, 3),
+                cell(Metric::Ndcg, 2)
             );
         }
     }

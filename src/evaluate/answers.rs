@@ -374,7 +374,7 @@ impl Names<'_> {
 mod tests {
     use super::super::metrics::{CUTOFFS, METRICS, Metric};
     use super::*;
-    use crate::evaluate::testing::shared;
+    use crate::testing::shared;
 
     fn name(title: &str) -> ItemName {
         ItemName { title: title.into(), ..ItemName::default() }

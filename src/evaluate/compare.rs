@@ -496,11 +496,11 @@ mod tests {
     #[test]
     fn the_real_conversations_give_the_numbers_of_pairs_that_are_known() {
         for (file, pairs) in [("inspired_test", 211), ("redial_dev", 1740)] {
-            let Some(path) = crate::evaluate::testing::shared(&format!("data/conversations/{file}.jsonl")) else {
+            let Some(path) = crate::testing::shared(&format!("data/conversations/{file}.jsonl")) else {
                 return;
             };
             let talks: Vec<Conversation> = crate::artifact::read_jsonl(&path).unwrap();
-            let Some(meta) = crate::evaluate::testing::shared("data/movies/meta.jsonl.gz") else { return };
+            let Some(meta) = crate::testing::shared("data/movies/meta.jsonl.gz") else { return };
             let names: Vec<ItemName> = crate::artifact::read_jsonl(&meta).unwrap();
             let catalogue = crate::evaluate::catalogue(&names).unwrap();
             let popular = Fixed(vec![0.0; catalogue.len()]);

@@ -24,6 +24,7 @@ const NEUTRAL: &[&str] = &[
     "synthesize.timeout_ms",
     "synthesize.retries",
     "synthesize.in_flight",
+    "synthesize.backoff_ms",
     "synthesize.max_requests",
     "synthesize.max_tokens",
     "synthesize.price_in",
@@ -207,7 +208,7 @@ fn lock(dir: &Path) -> Result<File> {
 fn settings_of(config: &Config) -> BTreeMap<String, String> {
     table()
         .iter()
-        .filter(|s| !NEUTRAL.contains(&s.key))
+        .filter(|s| !NEUTRAL.contains(&s.key) && !s.key.starts_with("simulate."))
         .map(|s| (s.key.to_string(), config.get(s.key).unwrap_or_default()))
         .collect()
 }
@@ -248,13 +249,16 @@ fn changes(
     inputs: &BTreeMap<String, String>,
 ) -> Vec<(usize, String)> {
     let mut out = Vec::new();
+    let initial = settings_of(&Config::default());
     let mut compare = |before: &BTreeMap<String, String>, now: &BTreeMap<String, String>| {
         let mut keys: Vec<&String> = before.keys().chain(now.keys()).collect();
         keys.sort();
         keys.dedup();
         for key in keys {
             let (old, new) = (before.get(key), now.get(key));
-            if old != new {
+            // A setting that is newer than the directory and stands at its default changes nothing.
+            let is_default = |v: &String| initial.get(key.as_str()) == Some(v);
+            if old != new && !(old.is_none() && new.is_some_and(is_default)) {
                 let section = key.split(['.', ' ']).next().unwrap_or("");
                 let at = SECTIONS.iter().position(|s| *s == section).unwrap_or(0);
                 // The strategies and the budget live in `pipeline` but decide what is selected.
