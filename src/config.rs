@@ -400,6 +400,8 @@ settings! {
     }
     /// Recommending.
     recommend: RecommendConfig {
+        /// Who ranks: the ranking head, NBCRS over the dialogues, both fused, or popularity.
+        system: String = "head".into(), Bounds::Choices(&["head", "nbcrs", "fusion", "popularity"]);
         /// Items in an answer.
         top_k: usize = 20, int(1, 100_000);
         /// Neighbours of NBCRS; 0 chooses on held-out posts by Recall@20.

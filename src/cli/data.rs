@@ -27,3 +27,22 @@ pub fn import(matches: &ArgMatches) -> Result<()> {
     }
     print(report.to_string().trim_end())
 }
+
+/// `causerie simulate`.
+pub fn simulate_command() -> Command {
+    let command = Command::new("simulate")
+        .about("Make a domain of items, reviews, interactions and conversations with known targets");
+    with_settings(command, "simulate", &[])
+        .arg(Arg::new("out").long("out").value_name("DIR").required(true).help("Folder for the four files"))
+}
+
+/// Runs `causerie simulate`.
+pub fn simulate(matches: &ArgMatches) -> Result<()> {
+    let config = config_of(matches)?;
+    let out = matches.get_one::<String>("out").map(String::as_str).unwrap_or_default();
+    let files = dataset::simulate_to(Path::new(out), &config.simulate, &run_of(&config)?)?;
+    for file in [&files.items, &files.reviews, &files.interactions, &files.conversations] {
+        print(&file.display().to_string())?;
+    }
+    Ok(())
+}

@@ -1,8 +1,11 @@
-//! Commands and their flags; each command is one file, and a body is: read flags, call the library, print.
+//! Commands and their flags; each file a few commands, and a body is: read flags, call the library, print.
 
 mod data;
+mod judge;
 mod progress;
 mod settings;
+mod stages;
+mod talk;
 mod whole;
 
 use causerie::{Error, Result};
@@ -15,13 +18,21 @@ pub fn command() -> Command {
         .about("From reviews to a conversational recommender of your own")
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .subcommand(whole::demo_command())
+        .subcommand(whole::run_command())
+        .subcommand(talk::recommend_command())
+        .subcommand(judge::evaluate_command())
+        .subcommand(data::import_command())
+        .subcommand(data::simulate_command())
+        .subcommand(stages::embed_command())
+        .subcommand(stages::select_command())
+        .subcommand(stages::synthesize_command())
+        .subcommand(stages::tune_command())
         .subcommand(
             Command::new("config")
                 .about("Print every setting: key, default, bounds, what it does")
                 .arg(Arg::new("toml").long("toml").action(ArgAction::SetTrue).help("As a TOML file to start from")),
         )
-        .subcommand(data::import_command())
-        .subcommand(whole::run_command())
 }
 
 /// Runs the command that was asked for.
@@ -30,9 +41,17 @@ pub fn command() -> Command {
 /// Those of the command.
 pub fn dispatch(matches: &ArgMatches) -> Result<()> {
     match matches.subcommand() {
-        Some(("config", m)) => progress::print(&settings::table_text(m.get_flag("toml"))),
-        Some(("import", m)) => data::import(m),
+        Some(("demo", m)) => whole::demo(m),
         Some(("run", m)) => whole::run(m),
+        Some(("recommend", m)) => talk::talk(m),
+        Some(("evaluate", m)) => judge::evaluate(m),
+        Some(("import", m)) => data::import(m),
+        Some(("simulate", m)) => data::simulate(m),
+        Some(("embed", m)) => stages::embed(m),
+        Some(("select", m)) => stages::select(m),
+        Some(("synthesize", m)) => stages::synthesize(m),
+        Some(("tune", m)) => stages::tune(m),
+        Some(("config", m)) => progress::print(&settings::table_text(m.get_flag("toml"))),
         _ => Err(Error::invalid("no such command; `causerie --help` lists them")),
     }
 }

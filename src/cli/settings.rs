@@ -42,7 +42,11 @@ pub fn with_settings(mut command: Command, section: &'static str, but: &[&str]) 
 
 /// The settings that a command line asks for: defaults, then `--config`, then `--set`, then flags.
 pub fn config_of(matches: &ArgMatches) -> Result<Config> {
-    let mut config = Config::default();
+    config_over(Config::default(), matches)
+}
+
+/// [`config_of`] with other defaults.
+pub fn config_over(mut config: Config, matches: &ArgMatches) -> Result<Config> {
     if let Some(path) = matches.get_one::<String>("config") {
         let path = Path::new(path);
         config.read_toml(&causerie::artifact::read_text(path)?).map_err(|e| e.context(path.display()))?;

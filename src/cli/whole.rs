@@ -1,7 +1,7 @@
 //! `causerie run`: all stages in rounds, over the user's own data.
 
 use super::progress::{print, run_of};
-use super::settings::{config_of, with_settings};
+use super::settings::{config_of, config_over, with_settings};
 use causerie::evaluate::{Metric, ReportData};
 use causerie::{Result, pipeline};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -52,7 +52,7 @@ pub fn summary(report: &ReportData, work: &Path) -> String {
         systems.sort_by(|a, b| at10(b).total_cmp(&at10(a)));
         for system in systems {
             // By place in CUTOFFS: 1, 5, 10, 20.
-        let cell = |metric, cutoff| {
+            let cell = |metric, cutoff| {
                 let e = system.seen_removed.get(metric, cutoff);
                 format!("{:.2} ± {:.2}", e.mean * 100.0, e.se * 100.0)
             };
@@ -72,4 +72,29 @@ pub fn summary(report: &ReportData, work: &Path) -> String {
     }
     let _ = write!(out, "\nThe report: {}", work.join("report.html").display());
     out
+}
+
+/// `causerie demo`.
+pub fn demo_command() -> Command {
+    let command = Command::new("demo")
+        .about("The whole loop on a simulated domain: no network, no model, no key; ends with a report worth a look");
+    with_settings(command, "pipeline", &[])
+        .arg(Arg::new("work").long("work").value_name("DIR").default_value("demo").help("Work directory"))
+        .arg(
+            Arg::new("restart")
+                .long("restart")
+                .action(ArgAction::SetTrue)
+                .help("Make again what was made with other settings"),
+        )
+}
+
+/// Runs `causerie demo`.
+pub fn demo(matches: &ArgMatches) -> Result<()> {
+    let base = config_over(pipeline::demo_defaults(), matches)?;
+    let work = Path::new(matches.get_one::<String>("work").map(String::as_str).unwrap_or("demo"));
+    let run = run_of(&base)?;
+    let config = pipeline::demo_config(work, &base, &run)?;
+    let report = pipeline::pipeline(&config, work, matches.get_flag("restart"), &run)?;
+    print(&summary(&report, work))?;
+    print(&format!("\nTalk to it:  causerie recommend --work {}", work.display()))
 }

@@ -229,6 +229,19 @@ pub fn read_matrix(path: &Path, name: &str) -> Result<Matrix> {
     TensorFile::open(path)?.read_matrix(name)
 }
 
+/// The matrix of a given file: its tensor `embeddings`, or the only one that it holds.
+///
+/// # Errors
+/// Those of [`read_matrix`]; [`crate::ErrorKind::Format`] for several tensors of which none is called `embeddings`.
+pub fn read_only_matrix(path: &Path) -> Result<Matrix> {
+    let mut file = TensorFile::open(path)?;
+    let name = match file.tensors.keys().next() {
+        Some(only) if file.tensors.len() == 1 => only.clone(),
+        Some(_) | None => EMBEDDINGS.to_string(),
+    };
+    file.read_matrix(&name)
+}
+
 /// Reads rows for `rows` texts and checks them: that many, none NaN or zero.
 ///
 /// # Errors

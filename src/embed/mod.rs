@@ -21,7 +21,9 @@ mod tests;
 
 pub use als::{AlsOptions, implicit_als};
 pub use features::{Collaborative, collaborative, metadata_features, metadata_rows};
-pub use file::{EMBEDDINGS, TensorData, TensorFile, read_embeddings, read_matrix, write_matrix, write_tensors};
+pub use file::{
+    EMBEDDINGS, TensorData, TensorFile, read_embeddings, read_matrix, read_only_matrix, write_matrix, write_tensors,
+};
 #[cfg(feature = "llama")]
 pub use lm::LmEmbedder;
 pub use remember::Remembering;

@@ -3,11 +3,15 @@
 //! [`work`] the directory and what is finished in it · [`stages`] load to tune, each leaving its artifact · [`systems`] the
 //! recommenders that a finished directory holds · [`report`] what came of it.
 
+mod demo;
+mod opened;
 mod report;
 mod stages;
 mod systems;
 pub mod work;
 
+pub use demo::{demo_config, demo_defaults};
+pub use opened::{Opened, open};
 pub use work::{StageRecord, Work};
 
 use crate::config::Config;

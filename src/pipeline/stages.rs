@@ -130,17 +130,30 @@ fn embed_all(work: &mut Work, config: &Config, dataset: &Dataset, run: &Run) -> 
         embed::write_matrix(&file, "items", &items.vectors, &metadata)?;
         Ok((format!("{} items", dataset.items.len()), json!({})))
     })?;
-    let mut items = ItemVectors::from_rows(&dataset.items, embed::read_matrix(&file, "items")?, &*embedder)?
-        .count(dataset)?
-        .blend_reviews(dataset, &reviews, config.tune.review_weight)?;
-
+    let rows = embed::read_matrix(&file, "items")?;
     let collaborative = collaborative(work, config, dataset, run)?;
-    if let Some(collaborative) = &collaborative
-        && config.tune.user_weight > 0.0
-    {
-        items = items.append(&collaborative.items, config.tune.user_weight)?;
-    }
+    let items = item_vectors(config, dataset, rows, &*embedder, &reviews, collaborative.as_ref())?;
     Ok(Embedded { embedder, reviews, given, items, collaborative })
+}
+
+/// Item vectors as the ranking head sees them: the item's text, its reviews, its collaborative factors.
+fn item_vectors(
+    config: &Config,
+    dataset: &Dataset,
+    rows: Matrix,
+    embedder: &dyn Embedder,
+    reviews: &Matrix,
+    collaborative: Option<&Collaborative>,
+) -> Result<ItemVectors> {
+    let items = ItemVectors::from_rows(&dataset.items, rows, embedder)?.count(dataset)?.blend_reviews(
+        dataset,
+        reviews,
+        config.tune.review_weight,
+    )?;
+    match collaborative {
+        Some(factors) if config.tune.user_weight > 0.0 => items.append(&factors.items, config.tune.user_weight),
+        Some(_) | None => Ok(items),
+    }
 }
 
 /// The embedder of the settings; the built-in one is fitted once and kept.
@@ -293,4 +306,41 @@ fn plain_pairs(work: &mut Work, config: &Config, made: &Made, run: &Run) -> Resu
     let dialogues: Vec<Dialogue> = artifact::read_jsonl(&path)?;
     let head = tuned_head(work, config, made, "tune naive", "naive/head.safetensors", &dialogues, run)?;
     Ok((dialogues, head))
+}
+
+/// What a finished run made, without running anything: the last round of the one strategy in `config`.
+pub(super) fn load_finished(dir: &Path, config: &Config, run: &Run) -> Result<Made> {
+    let dataset = Dataset::load(&dir.join("dataset"))?;
+    let embedder: Arc<dyn Embedder> = if config.embed.method == "lm" {
+        Arc::from(embed::open(&config.embed, &dataset, run)?)
+    } else {
+        Arc::new(TextEmbedder::load(&dir.join("embedder.safetensors"))?)
+    };
+    let reviews = embed::read_embeddings(&dir.join("embeddings.safetensors"), dataset.reviews(), run)?;
+    let rows = embed::read_matrix(&dir.join("items.safetensors"), "items")?;
+    let collaborative = match dataset.users() {
+        0 => None,
+        _ => Some(Collaborative::load(&dir.join("collaborative.safetensors"))?),
+    };
+    let items = item_vectors(config, &dataset, rows, &*embedder, &reviews, collaborative.as_ref())?;
+    let mentions = Arc::new(Mentions::new(&dataset.items, &items.counts));
+    let context = Context::from_config(&config.recommend)?;
+    let mut rounds = Vec::new();
+    for strategy in &config.pipeline.strategies {
+        let number = config.pipeline.rounds;
+        let mut dialogues = Vec::new();
+        for earlier in 1..=number {
+            dialogues.extend(artifact::read_jsonl::<Dialogue>(&dir.join(round_file(
+                strategy,
+                earlier,
+                "dialogues.jsonl",
+            )))?);
+        }
+        let seeds = Selection::load(&dir.join(round_file(strategy, number, "selection.jsonl")))?.rows();
+        let head = Head::load(&dir.join(round_file(strategy, number, "head.safetensors")))?;
+        rounds.push(Round { strategy: strategy.clone(), number, budget: seeds.len(), seeds, dialogues, head });
+    }
+    let summary = dataset.summary();
+    let (given, naive) = (None, None);
+    Ok(Made { dataset, summary, embedder, reviews, given, items, collaborative, mentions, context, rounds, naive })
 }

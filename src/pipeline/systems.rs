@@ -4,7 +4,7 @@ use super::stages::{Made, Round};
 use crate::config::Config;
 use crate::dataset::{load_conversations, load_posts};
 use crate::embed::{Embedder, Remembering};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::recommend::{Datastore, Fusion, HeadRecommender, Nbcrs, Popularity, Posts, Recommender};
 use crate::run::Run;
 use crate::synthesize::Dialogue;
@@ -104,17 +104,39 @@ impl<'a> Builder<'a> {
         let rows = made.reviews.gather(&seeds);
         let store = Datastore::new(&rows, mentions, groups, made.dataset.items.len(), &self.embedder.name())?;
         let seed_reviews = self.nbcrs(&format!("NBCRS (seed reviews, {strategy})"), store, run)?;
-        let synthetic = self.nbcrs_of(&format!("NBCRS (synthetic, {strategy})"), &round.dialogues, run)?;
-        let head = self.head(&format!("head ({strategy})"), round.head.clone())?;
-        let parts = vec![(head.recommender.clone(), 1.0), (synthetic.recommender.clone(), 1.0)];
-        let label = format!("fusion ({strategy})");
-        let fusion = Fusion::new(label.clone(), parts)?;
+        let (head, synthetic, fusion) = self.fusion(&format!("fusion ({strategy})"), round, run)?;
         Ok(vec![
             system(format!("popularity (synthetic, {strategy})"), popularity),
             seed_reviews,
             synthetic,
             head,
-            system(label, fusion),
+            fusion,
         ])
+    }
+
+    /// One recommender of a round, for serving.
+    pub fn one(&self, name: &str, round: &Round, run: &Run) -> Result<Arc<dyn Recommender>> {
+        let systems = match name {
+            "popularity" => return Ok(Arc::new(Popularity::from_dataset(&self.made.dataset)?)),
+            "head" => vec![self.head("head", round.head.clone())?],
+            "nbcrs" => vec![self.nbcrs_of("nbcrs", &round.dialogues, run)?],
+            "fusion" => vec![self.fusion("fusion", round, run)?.2],
+            other => {
+                return Err(Error::invalid(format!(
+                    "recommend.system = {other:?}: allowed is head | nbcrs | fusion | popularity"
+                )));
+            }
+        };
+        systems.into_iter().next().map(|s| s.recommender).ok_or_else(|| Error::bug("no recommender was made"))
+    }
+
+    /// Head, NBCRS over the dialogues, and the two as one.
+    fn fusion(&self, label: &str, round: &Round, run: &Run) -> Result<(System, System, System)> {
+        let strategy = &round.strategy;
+        let synthetic = self.nbcrs_of(&format!("NBCRS (synthetic, {strategy})"), &round.dialogues, run)?;
+        let head = self.head(&format!("head ({strategy})"), round.head.clone())?;
+        let parts = vec![(head.recommender.clone(), 1.0), (synthetic.recommender.clone(), 1.0)];
+        let both = system(label, Fusion::new(label, parts)?);
+        Ok((head, synthetic, both))
     }
 }

@@ -30,6 +30,7 @@ const NEUTRAL: &[&str] = &[
     "synthesize.price_in",
     "synthesize.price_out",
     "recommend.top_k",
+    "recommend.system",
 ];
 
 /// Sections in the order in which a change of theirs makes stages stale.

@@ -1,0 +1,62 @@
+//! The demonstration: the whole loop on the simulated domain, with nothing but this machine.
+
+use crate::artifact;
+use crate::config::Config;
+use crate::dataset::{SimulatedFiles, simulate_to};
+use crate::error::{Error, ErrorKind, Result};
+use crate::run::Run;
+use std::path::Path;
+
+/// The settings of the demonstration: two rounds of three strategies, the built-in embedder, the offline teacher.
+pub fn demo_defaults() -> Config {
+    let mut config = Config::default();
+    config.pipeline.strategies = ["random", "js", "fisher"].map(String::from).to_vec();
+    config.pipeline.rounds = 2;
+    config.pipeline.budget = 250;
+    config.pipeline.naive = true;
+    config
+}
+
+/// `base` pointed at the simulated domain in `dir/data`, which is made unless it is there.
+///
+/// # Errors
+/// Those of the simulator and of the disk.
+pub fn demo_config(dir: &Path, base: &Config, run: &Run) -> Result<Config> {
+    let data = dir.join("data");
+    let stamp = data.join("made-with.json");
+    let made_with = serde_json::json!({
+        "format": artifact::FORMAT, "made_by": artifact::made_by(),
+        "settings": (base.simulate.items, base.simulate.users, base.simulate.reviews, base.simulate.conversations, base.simulate.seed),
+        "compress": base.simulate.compress,
+    })
+    .to_string();
+    let there = match artifact::read_text(&stamp) {
+        Ok(text) => text == made_with,
+        Err(e) if e.kind() == ErrorKind::NotFound => false,
+        Err(e) => return Err(e),
+    };
+    let files = if there {
+        let extension = match base.simulate.compress.as_str() {
+            "gz" => ".gz",
+            "zst" => ".zst",
+            _ => "",
+        };
+        SimulatedFiles {
+            items: data.join("items.jsonl"),
+            reviews: data.join(format!("reviews.jsonl{extension}")),
+            interactions: data.join("interactions.csv"),
+            conversations: data.join("conversations.jsonl"),
+        }
+    } else {
+        let files = simulate_to(&data, &base.simulate, run)?;
+        artifact::write_atomic(&stamp, |out| out.write_all(made_with.as_bytes()).map_err(|e| Error::io(&stamp, e)))?;
+        files
+    };
+    let text = |path: &Path| path.display().to_string();
+    let mut config = base.clone();
+    config.dataset.items = text(&files.items);
+    config.dataset.reviews = text(&files.reviews);
+    config.dataset.interactions = text(&files.interactions);
+    config.evaluate.conversations = vec![text(&files.conversations)];
+    Ok(config)
+}

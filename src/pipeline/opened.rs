@@ -1,0 +1,72 @@
+//! A finished work directory, opened to recommend from.
+
+use super::stages;
+use super::systems::Builder;
+use crate::artifact;
+use crate::config::Config;
+use crate::dataset::Dataset;
+use crate::embed::Embedder;
+use crate::error::{Error, ErrorKind, Result};
+use crate::math::Matrix;
+use crate::recommend::{Mentions, Recommender};
+use crate::run::Run;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What serves: the recommender, and what its answers are explained with.
+pub struct Opened {
+    /// The seed data.
+    pub dataset: Dataset,
+    /// Finds titles in what is said.
+    pub mentions: Arc<Mentions>,
+    /// Embeds conversations.
+    pub embedder: Arc<dyn Embedder>,
+    /// Review rows, `[reviews, dim]`, the evidence.
+    pub reviews: Matrix,
+    /// Scores the catalogue.
+    pub recommender: Arc<dyn Recommender>,
+    /// The settings that the directory was made with.
+    pub config: Config,
+}
+
+/// Opens `dir` for the recommender `system` (`head`, `nbcrs`, `fusion`, `popularity`) of `strategy` (empty: the first one
+/// of the run), tuned on all its rounds.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] when the run did not get so far; [`ErrorKind::Invalid`] for an unknown system or strategy.
+pub fn open(dir: &Path, system: &str, strategy: &str, run: &Run) -> Result<Opened> {
+    let mut config = Config::default();
+    let settings = dir.join("settings.toml");
+    let unfinished = |e: Error| match e.kind() {
+        ErrorKind::NotFound => Error::not_found(format!(
+            "{}: no finished run here ({}); `causerie run --config … --work {}` makes or resumes one",
+            dir.display(),
+            e.message(),
+            dir.display()
+        )),
+        _ => e,
+    };
+    config
+        .read_toml(&artifact::read_text(&settings).map_err(unfinished)?)
+        .map_err(|e| e.context(settings.display()))?;
+    let strategies = &config.pipeline.strategies;
+    let strategy = match strategy {
+        "" => strategies.first().cloned().unwrap_or_default(),
+        named if strategies.iter().any(|s| s == named) => named.to_string(),
+        other => {
+            return Err(Error::invalid(format!(
+                "{}: was not run with strategy {other}; it has {}",
+                dir.display(),
+                strategies.join(", ")
+            )));
+        }
+    };
+    config.pipeline.strategies = vec![strategy];
+    let made = stages::load_finished(dir, &config, run).map_err(unfinished)?;
+    let builder = Builder::new(&made, &config);
+    let last =
+        made.rounds.last().ok_or_else(|| Error::not_found(format!("{}: no round is finished", dir.display())))?;
+    let recommender = builder.one(system, last, run)?;
+    let stages::Made { dataset, mentions, embedder, reviews, .. } = made;
+    Ok(Opened { dataset, mentions, embedder, reviews, recommender, config })
+}
