@@ -45,6 +45,7 @@ fn cases() -> Vec<(Matrix, usize)> {
     let mut basis = Matrix::zeros(16, 8);
     (0..16).for_each(|i| basis.row_mut(i)[i % 8] = 1.0);
     cases.push((basis, 16));
+    cases.push((signs(), 25));
     // Rows that are not of unit length, over six orders of magnitude.
     let mut uneven = clustered(200, 12, 5);
     for i in 0..200 {
@@ -53,6 +54,17 @@ fn cases() -> Vec<(Matrix, usize)> {
     }
     cases.push((uneven, 60));
     cases
+}
+
+/// 700 different rows that tie exactly, more than a pool holds, and 300 lower ones.
+fn signs() -> Matrix {
+    let mut random = Random::new(3, b"signs");
+    let mut x = Matrix::zeros(1000, 64);
+    for i in 0..1000 {
+        let size = if i < 700 { 0.125 } else { 0.0625 };
+        x.row_mut(i).iter_mut().for_each(|v| *v = if random.bits() >> 63 == 0 { size } else { -size });
+    }
+    x
 }
 
 fn same(fast: &[Pick], slow: &[Pick], what: &str) {

@@ -127,7 +127,8 @@ impl<'a> Fisher<'a> {
         let columns = &self.columns;
         run.install(|| self.pool.par_iter_mut().for_each(|entry| Self::catch_up(entry, x, columns)));
         let best = self.pool.iter().map(|e| e.score).fold(f64::NEG_INFINITY, f64::max);
-        let floor = best - if all { self.tie } else { self.reach };
+        // Two ties below: what stays outside is then more than a tie below the best, and the next look ends.
+        let floor = best - if all { 2.0 * self.tie } else { self.reach };
         self.waiting.resize(columns.chunks() + 1, Vec::new());
         for entry in self.pool.extract_if(.., |entry| entry.score < floor) {
             self.bounds[entry.row as usize] = entry.score + self.tie;
