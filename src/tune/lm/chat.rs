@@ -5,6 +5,7 @@
 use crate::error::{Error, Result};
 use crate::llama::Model;
 use crate::run::{Level, log};
+use crate::synthesize::Dialogue;
 use std::path::Path;
 
 /// What the recommender is asked, before every conversation (paper §3.3 asks its teacher in the same manner).
@@ -14,6 +15,20 @@ pub const INSTRUCTION: &str = "You are a recommender. Read the conversation and 
 /// The messages of a request: the instruction with the conversation (its text or its last query).
 pub fn recommend_messages(conversation: &str) -> Vec<(String, String)> {
     vec![("user".to_string(), format!("{INSTRUCTION}\n\n{}", conversation.trim()))]
+}
+
+/// A synthetic dialogue as it is trained: the request for its query, then its list of titles.
+///
+/// # Errors
+/// [`crate::ErrorKind::Invalid`] when it has no query or no answer.
+pub fn messages_of(dialogue: &Dialogue) -> Result<Vec<(String, String)>> {
+    let answer = dialogue.messages.iter().rev().find(|m| m.role == "assistant").map_or("", |m| m.content.trim());
+    if dialogue.query().trim().is_empty() || answer.is_empty() {
+        return Err(Error::invalid(format!("dialogue {} has no query or no answer", dialogue.id)));
+    }
+    let mut messages = recommend_messages(dialogue.query());
+    messages.push(("assistant".to_string(), answer.to_string()));
+    Ok(messages)
 }
 
 /// A dialogue in tokens.

@@ -15,7 +15,7 @@ mod store;
 mod tests;
 mod train;
 
-pub use chat::{Chat, Example, INSTRUCTION, recommend_messages};
+pub use chat::{Chat, Example, INSTRUCTION, messages_of, recommend_messages};
 pub use export::{Exported, llama_loss};
 pub use memory::{Estimate, available_bytes};
 pub use new_model::{new_model, pretrain, shape_of};

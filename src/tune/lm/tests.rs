@@ -180,6 +180,25 @@ fn what_cannot_be_trained_is_refused_before_it_starts() {
 }
 
 #[test]
+fn a_dialogue_is_trained_as_it_will_be_asked() {
+    let message = |role: &str, content: &str| crate::synthesize::Message { role: role.into(), content: content.into() };
+    let mut dialogue = crate::synthesize::Dialogue {
+        id: "d".into(),
+        messages: vec![message("user", "Something slow?"), message("assistant", "1. Solaris (1972)\n")],
+        items: Vec::new(),
+        out_of_catalogue: Vec::new(),
+        seed: None,
+        teacher: "offline".into(),
+        round: 0,
+    };
+    let messages = messages_of(&dialogue).unwrap();
+    assert_eq!(messages[..1], recommend_messages("Something slow?"));
+    assert_eq!(messages[1], ("assistant".to_string(), "1. Solaris (1972)".to_string()));
+    dialogue.messages.pop();
+    assert!(messages_of(&dialogue).is_err());
+}
+
+#[test]
 fn a_dialogue_without_a_trainable_token_is_refused_not_trained_at_loss_0() {
     let Some(path) = shared("models/stories260K.gguf") else { return };
     let chat = Chat::open(&path).unwrap();
