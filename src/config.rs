@@ -375,10 +375,53 @@ settings! {
         method: String = "head".into(), Bounds::Choices(&["head", "lora", "full"]);
         /// Passes over the dialogues.
         epochs: usize = 3, int(1, 10_000);
-        /// Learning rate.
-        learning_rate: f64 = 0.002, num(0.0, 10.0);
-        /// Dialogues per optimiser step.
-        batch: usize = 64, int(1, 1 << 20);
+        /// Language model: learning rate at its highest; 0: 0.0002 for LoRA, 0.00001 (the paper's) for all weights.
+        learning_rate: f64 = 0.0, num(0.0, 10.0);
+        /// Language model: dialogues per optimiser step (over all its forward passes, token-weighted).
+        batch: usize = 32, int(1, 1 << 20);
+        /// Language model: tokens of one forward pass; more of them go faster and take more memory.
+        micro_batch_tokens: usize = 1024, int(16, 1 << 20);
+        /// Language model: a dialogue is cut at its end to this many tokens.
+        max_tokens: usize = 512, int(16, 1 << 20);
+        /// Language model: which tokens are trained.
+        loss_on: String = "answer".into(), Bounds::Choices(&["answer", "all"]);
+        /// Language model: an instruction that all dialogues of a forward pass begin with is computed once; exact.
+        share_prefix: bool = true, ANY;
+        /// Language model: share of the steps in which the learning rate grows.
+        warmup: f64 = 0.05, num(0.0, 1.0);
+        /// Language model: the learning rate's course after the warm-up.
+        schedule: String = "linear".into(), Bounds::Choices(&["linear", "cosine", "constant"]);
+        /// Language model: gradients longer than this are shortened to it; 0: never. With `fused`, each tensor's own.
+        clip: f64 = 1.0, num(0.0, INF);
+        /// LoRA: rank.
+        rank: usize = 16, int(1, 4096);
+        /// LoRA: the adapter's scale is alpha / rank.
+        alpha: f64 = 32.0, num(0.0, INF);
+        /// LoRA: share of an adapter's inputs set to zero in training.
+        dropout: f64 = 0.0, num(0.0, 0.99);
+        /// LoRA: the projections that get adapters.
+        targets: Vec<String> = ["q", "k", "v", "o", "gate", "up", "down"].map(String::from).to_vec(), Bounds::Choices(&["q", "k", "v", "o", "gate", "up", "down"]);
+        /// LoRA: only the last so many layers get adapters; 0: all.
+        lora_layers: usize = 0, int(0, 1 << 20);
+        /// All weights: how they are held in training; bf16 (rounded stochastically) halves their memory.
+        weights: String = "f32".into(), Bounds::Choices(&["f32", "bf16"]);
+        /// AdamW's moments: 8 bytes a weight, or 2.
+        moments: String = "f32".into(), Bounds::Choices(&["f32", "8bit"]);
+        /// Each layer is updated within the backward pass, so that only its own gradients exist. Clipping is then per
+        /// tensor, and a step must fit one forward pass.
+        fused: bool = false, ANY;
+        /// Layers are computed again in the backward pass: a third more time, far less memory.
+        checkpointing: bool = false, ANY;
+        /// Language model: steps between looks at the held-out loss; 0: after each epoch.
+        eval_every: u64 = 0, ANY;
+        /// Language model: looks without a lower held-out loss before training stops; 0: never.
+        patience: u64 = 0, ANY;
+        /// Language model: steps between checkpoints; 0: after each epoch. A cancelled training saves one too.
+        save_every: u64 = 0, ANY;
+        /// A fine-tuning that would take more is refused before it starts; 0: what the machine has available.
+        max_memory_bytes: u64 = 0, ANY;
+        /// All weights: the file's precision.
+        export: String = "f16".into(), Bounds::Choices(&["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"]);
         /// Weight decay (AdamW).
         weight_decay: f64 = 0.01, num(0.0, 10.0);
         /// Share of the dialogues held out to stop early and to choose settings.

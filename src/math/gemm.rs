@@ -30,10 +30,10 @@ pub enum Into {
     Add,
 }
 
-/// Length of a block along the longer side of the output: large enough that packing the other operand again for each
-/// block costs little, small enough that a few threads share the work evenly.
+/// Length of a block along the longer side of the output: small enough that a few threads share the work evenly. faer's
+/// kernel takes 24 columns at a time, so long sides go by multiples of that; short ones are better cut into equal parts.
 pub fn block_length(length: usize) -> usize {
-    length.div_ceil(8).next_multiple_of(64).clamp(128, 512)
+    if length >= 1024 { (length / 32).next_multiple_of(96).min(384) } else { 128 }
 }
 
 /// `out` `[m, n]` = (or +=) `scale` `a` `[m, k]` `b` `[k, n]` on the current pool's threads.

@@ -71,9 +71,25 @@ const BLOCK: usize = 256;
 /// Values per task.
 const CHUNK: usize = BLOCK * 64;
 
+/// The moments of one tensor, to look at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MomentData<'a> {
+    /// m and v.
+    F32(&'a [f32], &'a [f32]),
+    /// Codes of m and v, and the largest |m| and v of each block.
+    Bits8 {
+        /// Codes of m.
+        m: &'a [i8],
+        /// Codes of v.
+        v: &'a [u8],
+        /// The largest |m| and v of each block.
+        largest: &'a [(f32, f32)],
+    },
+}
+
 /// The moments of one tensor.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum State {
+enum State {
     /// m and v.
     F32(Vec<f32>, Vec<f32>),
     /// Codes of m and v, and the largest |m| and v of each block.
@@ -86,8 +102,8 @@ pub struct AdamW {
     /// Its constants.
     pub settings: AdamWSettings,
     /// Steps begun.
-    pub(crate) steps: u64,
-    pub(crate) states: Vec<Option<State>>,
+    steps: u64,
+    states: Vec<Option<State>>,
 }
 
 /// One tensor's update: everything that does not depend on the element.
@@ -121,6 +137,30 @@ impl AdamW {
     /// Begins a step. Then [`AdamW::update`] once for each tensor.
     pub fn begin_step(&mut self) {
         self.steps += 1;
+    }
+
+    /// The moments of a tensor; none before its first update.
+    pub fn moments(&self, id: TensorId) -> Option<MomentData<'_>> {
+        self.states.get(id)?.as_ref().map(|state| match state {
+            State::F32(m, v) => MomentData::F32(m, v),
+            State::Bits8 { m, v, largest } => MomentData::Bits8 { m, v, largest },
+        })
+    }
+    /// Blocks of the 8-bit moments of `len` values.
+    pub fn blocks(len: usize) -> usize {
+        len.div_ceil(BLOCK)
+    }
+    /// Restores moments.
+    pub fn set_moments_f32(&mut self, id: TensorId, m: Vec<f32>, v: Vec<f32>) {
+        self.states[id] = Some(State::F32(m, v));
+    }
+    /// Restores moments.
+    pub fn set_moments_8bit(&mut self, id: TensorId, m: Vec<i8>, v: Vec<u8>, largest: Vec<(f32, f32)>) {
+        self.states[id] = Some(State::Bits8 { m, v, largest });
+    }
+    /// Restores the number of steps begun.
+    pub fn set_steps(&mut self, steps: u64) {
+        self.steps = steps;
     }
 
     /// Steps begun so far.

@@ -1,10 +1,11 @@
 //! Hugging Face folders: `config.json` beside `model.safetensors` (one file, or shards with an index); and PEFT adapters.
 
 use super::config::ModelConfig;
+use super::gguf_out::{Order, reorder_rows};
 use super::lora::LoraSettings;
 use super::map::Map;
 use super::model::Model;
-use super::weights::{Encoding, Mapped, Storage, check_shape, missing};
+use super::weights::{Encoding, LoraHalf, Mapped, Part, Place, Storage, check_shape, missing};
 use crate::error::{Error, Result};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -86,7 +87,11 @@ impl Model {
         for tensor in self.tensors.iter_mut().filter(|t| t.place.lora.is_some()) {
             let mapped = files.take(&tensor.place.hf_name(family), &[tensor.rows, tensor.cols])?;
             tensor.storage = Storage::Mapped(mapped);
-            tensor.own(false);
+            let values = tensor.to_floats();
+            tensor.storage = Storage::F32(match tensor.place.lora {
+                Some(LoraHalf::B) => reorder_rows(&self.config, tensor.place.part, values, tensor.cols, Order::FromHf),
+                _ => values,
+            });
         }
         match files.tensors.keys().min() {
             None => Ok(()),
@@ -103,7 +108,7 @@ pub(super) fn vectors_as_floats(mapped: Mapped, rows: usize, cols: usize) -> Sto
     if rows > 1 {
         return storage;
     }
-    let place = super::weights::Place { layer: None, part: super::weights::Part::FinalNorm, lora: None };
+    let place = Place { layer: None, part: Part::FinalNorm, lora: None };
     Storage::F32(super::weights::Tensor { place, rows, cols, storage, trained: false }.to_floats())
 }
 
@@ -158,4 +163,65 @@ fn peft_settings(json: &Value, path: &Path, layers: usize) -> Result<LoraSetting
     }
     let dropout = json["lora_dropout"].as_f64().unwrap_or(0.0);
     Ok(LoraSettings { rank: rank as usize, alpha: number("lora_alpha")?, dropout, targets, layers: 0..layers, seed: 0 })
+}
+
+impl Model {
+    /// Writes the adapters as a PEFT folder: `adapter_config.json` and `adapter_model.safetensors`. Rows of q and k go
+    /// back to Hugging Face's order when the model came from a GGUF.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] without adapters or with adapters that change nothing; [`crate::ErrorKind::Io`].
+    pub fn write_peft(&self, folder: &Path, base: &str) -> Result<()> {
+        let lora = self.lora().ok_or_else(|| Error::invalid("no adapters to write"))?;
+        self.check_adapter()?;
+        let targets: Vec<String> = lora.targets.iter().map(|p| module_of(*p)).collect();
+        let layers: Vec<usize> = (lora.layers.start..lora.layers.end.min(self.config.layers)).collect();
+        let all = layers.len() == self.config.layers;
+        let settings = serde_json::json!({
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": base,
+            "r": lora.rank,
+            "lora_alpha": lora.alpha,
+            "lora_dropout": lora.dropout,
+            "target_modules": targets,
+            "layers_to_transform": if all { Value::Null } else { Value::from(layers) },
+            "bias": "none",
+            "fan_in_fan_out": false,
+            "inference_mode": true,
+        });
+        let mut tensors = Vec::new();
+        for tensor in self.tensors.iter().filter(|t| t.place.lora.is_some()) {
+            let values = match tensor.place.lora {
+                Some(LoraHalf::B) => {
+                    reorder_rows(&self.config, tensor.place.part, tensor.to_floats(), tensor.cols, Order::ToHf)
+                }
+                _ => tensor.to_floats(),
+            };
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            tensors.push((tensor.place.hf_name(self.config.family), vec![tensor.rows, tensor.cols], bytes));
+        }
+        let views: Vec<(&str, safetensors::tensor::TensorView<'_>)> = tensors
+            .iter()
+            .map(|(name, shape, bytes)| {
+                let view = safetensors::tensor::TensorView::new(Dtype::F32, shape.clone(), bytes);
+                view.map(|view| (name.as_str(), view)).map_err(|e| Error::bug(format!("{name}: {e}")))
+            })
+            .collect::<Result<_>>()?;
+        let path = folder.join("adapter_model.safetensors");
+        let bytes = safetensors::serialize(views, None).map_err(|e| Error::bug(e.to_string()))?;
+        let put = |path: &Path, bytes: &[u8]| {
+            crate::artifact::write_atomic(path, |out| out.write_all(bytes).map_err(|e| Error::io(path, e)))
+        };
+        put(&path, &bytes)?;
+        let text = serde_json::to_string_pretty(&settings).map_err(|e| Error::bug(e.to_string()))?;
+        put(&folder.join("adapter_config.json"), text.as_bytes())
+    }
+}
+
+/// PEFT's name of a projection.
+fn module_of(part: Part) -> String {
+    let place = Place { layer: None, part, lora: None };
+    let name = place.hf_name(super::Family::Llama);
+    name.trim_end_matches(".weight").rsplit('.').next().unwrap_or_default().to_string()
 }

@@ -18,8 +18,6 @@ thread_local! {
 /// Longest side of a tile along the inner dimension: 128 x 2048 or 512 x 256 values are 1 MiB or less.
 const FORWARD_INNER: usize = 2048;
 const BACKWARD_INNER: usize = 512;
-/// Tiles begin at multiples of this: the longest block of ggml's formats.
-const ALIGN: usize = 256;
 
 /// y `[tokens, out]` = (or +=) x `[tokens, in]` W'.
 pub fn forward(y: &mut [f32], into: Into, x: &[f32], w: &Tensor) {
@@ -29,7 +27,7 @@ pub fn forward(y: &mut [f32], into: Into, x: &[f32], w: &Tensor) {
     if let Some(values) = w.floats() {
         return gemm(y, into, x, view(values, w.rows, w.cols).transpose(), 1.0);
     }
-    let width = block_length(w.rows).min(128);
+    let width = block_length(w.rows).min(96);
     y.par_col_chunks_mut(width).enumerate().for_each(|(i, mut y)| {
         TILE.with_borrow_mut(|scratch| {
             let rows = i * width..i * width + y.ncols();
@@ -52,7 +50,8 @@ pub fn backward_input(dx: &mut [f32], into: Into, dy: &[f32], w: &Tensor) {
     if let Some(values) = w.floats() {
         return gemm(dx, into, dy, view(values, w.rows, w.cols), 1.0);
     }
-    let width = block_length(w.cols).next_multiple_of(ALIGN);
+    // Tiles begin and end at blocks: of 32 values (Q8_0, Q4_0; three of them are four widths of faer's kernel) or 256.
+    let width = if 96 % w.block_values() == 0 { block_length(w.cols) } else { 256 };
     dx.par_col_chunks_mut(width).enumerate().for_each(|(i, mut dx)| {
         TILE.with_borrow_mut(|scratch| {
             let cols = i * width..i * width + dx.ncols();

@@ -13,6 +13,8 @@ mod attention;
 mod batch;
 mod config;
 mod elementary;
+mod gguf_in;
+mod gguf_out;
 mod head;
 mod hf;
 mod layer;
@@ -26,12 +28,19 @@ mod weights;
 
 #[cfg(test)]
 mod check;
+#[cfg(all(test, feature = "llama"))]
+mod llama_tests;
 
 pub use activation::Activation;
-pub use adamw::{AdamW, AdamWSettings, Moments, Schedule};
+pub use adamw::{AdamW, AdamWSettings, MomentData, Moments, Schedule};
 pub use batch::{Batch, Segment, Target};
 pub use config::{Family, ModelConfig, RopeLayout};
+pub use gguf_out::{Metadata, Precision};
 pub use head::Loss;
 pub use lora::LoraSettings;
+pub use map::Map;
 pub use model::{Backward, Forward, Keep, Model};
 pub use weights::{Grads, LoraHalf, Part, Place, Storage, Tensor, TensorId};
+
+#[cfg(all(test, feature = "llama"))]
+pub(crate) use llama_tests::write_test_model;

@@ -4,6 +4,8 @@ mod head;
 mod head_loss;
 mod head_store;
 mod head_train;
+#[cfg(feature = "llama")]
+pub mod lm;
 #[cfg(test)]
 mod head_tests;
 mod vectors;

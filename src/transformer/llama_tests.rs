@@ -1,0 +1,224 @@
+//! The student beside llama.cpp on the same files: logits and mean loss, base, quantised, adapted, exported.
+//!
+//! Two sources of difference: llama.cpp rounds activations to 8 bits before it multiplies them with a quantised weight
+//! (f16 weights: to f16), we do not; and it sums in another order. Hence a tolerance for each kind of weight: the first is
+//! for f32 weights (sums only), the others follow from rounding activations to 1 part in 254 of their block's largest,
+//! which measured here moves a logit by up to the figure given, and the mean loss by a tenth of it.
+
+use super::*;
+use crate::Run;
+use crate::llama::{self, Quantisation};
+use crate::math::Random;
+use crate::testing::shared;
+use std::path::Path;
+
+/// Logits of every position of `tokens`, by llama.cpp with exact attention.
+fn llama_logits(path: &Path, adapter: Option<&Path>, tokens: &[u32]) -> Vec<f32> {
+    let model = llama::Model::load(path).unwrap();
+    let options = llama::ContextOptions {
+        tokens: tokens.len(),
+        batch_tokens: tokens.len(),
+        sequences: 1,
+        pooling: llama::Pooling::Logits,
+        exact: true,
+    };
+    let run = Run::new(2).unwrap();
+    let mut context = llama::Context::new(&model, options, &run).unwrap();
+    if let Some(path) = adapter {
+        context.set_adapters(&[(llama::Adapter::load(&model, path).unwrap(), 1.0)]).unwrap();
+    }
+    let mut batch = llama::Batch::default();
+    tokens.iter().enumerate().for_each(|(i, t)| batch.push(*t as i32, i, 0, true));
+    context.run_batch(&batch, &run).unwrap();
+    (0..tokens.len()).flat_map(|i| context.logits(i).unwrap().to_vec()).collect()
+}
+
+fn our_logits(model: &Model, tokens: &[u32]) -> Vec<f32> {
+    Run::new(2).unwrap().install(|| {
+        let mut batch = Batch::default();
+        batch.push(tokens, &vec![true; tokens.len()]);
+        let forward = model.forward(&batch, Keep::Nothing, None).unwrap();
+        model.logits(&model.final_norm(&forward.state))
+    })
+}
+
+fn mean_loss(logits: &[f32], tokens: &[u32]) -> f64 {
+    let width = logits.len() / tokens.len();
+    let losses = logits.chunks_exact(width).zip(&tokens[1..]).map(|(row, next)| {
+        let mut p: Vec<f64> = row.iter().map(|v| f64::from(*v)).collect();
+        crate::math::softmax(&mut p, 1.0);
+        -p[*next as usize].ln()
+    });
+    losses.sum::<f64>() / (tokens.len() - 1) as f64
+}
+
+fn agree(what: &str, ours: &[f32], theirs: &[f32], tokens: &[u32], tolerance: f32) {
+    assert_eq!(ours.len(), theirs.len(), "{what}");
+    let worst = ours.iter().zip(theirs).fold(0f32, |a, (x, y)| a.max((x - y).abs()));
+    let (a, b) = (mean_loss(ours, tokens), mean_loss(theirs, tokens));
+    eprintln!("{what}: logits within {worst:.2e}, mean loss {a:.6} ours, {b:.6} llama.cpp");
+    assert!(worst <= tolerance, "{what}: a logit differs by {worst}");
+    assert!((a - b).abs() <= f64::from(tolerance) / 10.0, "{what}: mean loss {a}, llama.cpp has {b}");
+}
+
+/// For f32 weights. ggml takes GELU from a table of half floats, good to 1 part in 2048.
+fn float_tolerance(family: Family) -> f32 {
+    if family == Family::Gemma2 { 4e-3 } else { 2e-4 }
+}
+
+fn tokens(count: usize, vocabulary: usize) -> Vec<u32> {
+    let mut random = Random::new(3, b"tokens");
+    (0..count).map(|_| random.below(vocabulary) as u32).collect()
+}
+
+/// A small Llama for the tests of other rooms.
+pub(crate) fn write_test_model(path: &Path) {
+    write_random(path, Family::Llama);
+}
+
+/// A model of random weights, large enough that every part shows, as a GGUF with a vocabulary of bytes.
+fn write_random(path: &Path, family: Family) -> Model {
+    let mut config = ModelConfig::tiny();
+    (config.family, config.vocabulary, config.dim, config.ffn) = (family, 300, 256, 512);
+    (config.heads, config.kv_heads, config.head_dim) = (4, 2, 64);
+    config.attention_scale = 0.125;
+    config.rope_layout = if family == Family::Llama { RopeLayout::Pairs } else { RopeLayout::Half };
+    config.tied = family != Family::Qwen2;
+    if family == Family::Gemma2 {
+        config.embedding_scale = 16.0;
+        (config.attention_cap, config.logit_cap, config.window) = (Some(3.0), Some(4.0), Some(8));
+    }
+    if family == Family::Llama {
+        config.rope_factors = Some((0..32).map(|i| 1.0 + i as f32 * 0.2).collect());
+    }
+    let mut model = Model::random(config, 4).unwrap();
+    let mut random = Random::new(9, b"noise");
+    for tensor in &mut model.tensors {
+        let Storage::F32(values) = &mut tensor.storage else { unreachable!() };
+        let scale = if tensor.rows == 1 { 0.2 } else { 0.07 };
+        values.iter_mut().for_each(|v| *v += (random.normal() * scale) as f32);
+    }
+    let mut metadata = Metadata::default();
+    metadata.llama(&model.config);
+    let arch = family.name();
+    if let (Some(a), Some(l), Some(w)) = (model.config.attention_cap, model.config.logit_cap, model.config.window) {
+        metadata.float(&format!("{arch}.attn_logit_softcapping"), a);
+        metadata.float(&format!("{arch}.final_logit_softcapping"), l);
+        metadata.integer(&format!("{arch}.attention.sliding_window"), w as u32);
+    }
+    metadata.text("tokenizer.ggml.model", "gpt2");
+    metadata.text("tokenizer.ggml.pre", "llama-bpe");
+    let names: Vec<String> = (0..300).map(|i| format!("t{i}")).collect();
+    metadata.texts("tokenizer.ggml.tokens", names.iter().map(String::as_str));
+    metadata.integers("tokenizer.ggml.token_type", &[1; 300]);
+    metadata.texts("tokenizer.ggml.merges", ["t1 t2"].into_iter());
+    metadata.integer("tokenizer.ggml.bos_token_id", 0);
+    metadata.integer("tokenizer.ggml.eos_token_id", 1);
+    model.write_gguf(path, &metadata, Precision::F32).unwrap();
+    model
+}
+
+#[test]
+fn every_architecture_and_kind_of_weight_agrees_with_llama_cpp() {
+    let folder = tempfile::tempdir().unwrap();
+    for family in [Family::Llama, Family::Qwen2, Family::Qwen3, Family::Gemma2] {
+        let base = folder.path().join("base.gguf");
+        let written = write_random(&base, family);
+        let tokens = tokens(40, 300);
+        assert_eq!(our_logits(&written, &tokens), our_logits(&Model::from_gguf(&base).unwrap(), &tokens));
+        for (kind, tolerance) in [
+            (None, float_tolerance(family)),
+            (Some(Quantisation::F16), 2e-2),
+            (Some(Quantisation::Q8_0), 0.3),
+            (Some(Quantisation::Q4KM), 0.4),
+            (Some(Quantisation::Q6K), 0.4),
+        ] {
+            let path = match kind {
+                None => base.clone(),
+                Some(kind) => {
+                    let path = folder.path().join("quantised.gguf");
+                    llama::quantise(&base, &path, kind, 2).unwrap();
+                    path
+                }
+            };
+            let ours = our_logits(&Model::from_gguf(&path).unwrap(), &tokens);
+            agree(&format!("{family:?} {kind:?}"), &ours, &llama_logits(&path, None, &tokens), &tokens, tolerance);
+        }
+    }
+}
+
+#[test]
+fn a_trained_small_model_agrees_with_llama_cpp() {
+    let Some(path) = shared("models/stories260K.gguf") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        "Once upon a time, there was a little girl named Lily. She loved to play outside in the park with her dog.";
+    let tokens = llama::Model::load(&path).unwrap().tokenise(text, true, false).unwrap();
+    let tokens: Vec<u32> = tokens.into_iter().map(|t| t as u32).collect();
+    let ours = our_logits(&Model::from_gguf(&path).unwrap(), &tokens);
+    agree("stories260K", &ours, &llama_logits(&path, None, &tokens), &tokens, 1e-3);
+    assert!(mean_loss(&ours, &tokens) < 2.5, "a trained model predicts its own kind of text");
+    let quantised = folder.path().join("q8.gguf");
+    llama::quantise(&path, &quantised, Quantisation::Q8_0, 2).unwrap();
+    let ours = our_logits(&Model::from_gguf(&quantised).unwrap(), &tokens);
+    agree("stories260K Q8_0", &ours, &llama_logits(&quantised, None, &tokens), &tokens, 0.4);
+}
+
+#[test]
+fn adapters_and_merged_models_are_the_same_model_in_llama_cpp_and_in_peft() {
+    let folder = tempfile::tempdir().unwrap();
+    for family in [Family::Llama, Family::Gemma2] {
+        let (base, adapter) = (folder.path().join("base.gguf"), folder.path().join("adapter.gguf"));
+        write_random(&base, family);
+        let mut model = Model::from_gguf(&base).unwrap();
+        let settings = LoraSettings {
+            rank: 4,
+            alpha: 8.0,
+            dropout: 0.0,
+            targets: LoraSettings::PROJECTIONS.to_vec(),
+            layers: 0..99,
+            seed: 1,
+        };
+        model.add_lora(settings).unwrap();
+        assert!(model.write_adapter(&adapter).unwrap_err().message().contains("changes nothing"));
+        let mut random = Random::new(2, b"b");
+        for tensor in model.tensors.iter_mut().filter(|t| t.place.lora == Some(LoraHalf::B)) {
+            let Storage::F32(values) = &mut tensor.storage else { unreachable!() };
+            values.iter_mut().for_each(|v| *v = (random.normal() * 0.1) as f32);
+        }
+        let tokens = tokens(40, 300);
+        let ours = our_logits(&model, &tokens);
+        let plain = our_logits(&Model::from_gguf(&base).unwrap(), &tokens);
+        assert!(ours.iter().zip(&plain).any(|(a, b)| (a - b).abs() > 0.05), "the adapter shows");
+        model.write_adapter(&adapter).unwrap();
+        agree("adapter", &ours, &llama_logits(&base, Some(&adapter), &tokens), &tokens, float_tolerance(family));
+        let merged = folder.path().join("merged.gguf");
+        let metadata = Metadata::of(&Map::open(&base).unwrap()).unwrap();
+        model.write_gguf(&merged, &metadata, Precision::F32).unwrap();
+        agree("merged", &ours, &llama_logits(&merged, None, &tokens), &tokens, float_tolerance(family));
+        model.write_peft(&folder.path().join("peft"), "base").unwrap();
+        let mut again = Model::from_gguf(&base).unwrap();
+        again.add_peft(&folder.path().join("peft")).unwrap();
+        assert_eq!(again.lora().unwrap().rank, 4);
+        assert_eq!(our_logits(&again, &tokens), ours, "PEFT's order of rows is undone when it is read");
+    }
+}
+
+#[test]
+fn truncated_and_foreign_files_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("base.gguf");
+    write_random(&path, Family::Llama);
+    let bytes = std::fs::read(&path).unwrap();
+    for length in [0, 3, 20, 500, bytes.len() / 2, bytes.len() - 1] {
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        assert!(Model::from_gguf(&path).is_err(), "{length} bytes");
+    }
+    std::fs::write(&path, &bytes).unwrap();
+    // A tensor under a name that the network does not have: it would silently not be computed.
+    let at = bytes.windows(15).position(|w| w == b"blk.1.ffn_gate.").unwrap();
+    let mut renamed = bytes.clone();
+    renamed[at + 6..at + 14].copy_from_slice(b"ffn_gatx");
+    std::fs::write(&path, &renamed).unwrap();
+    assert!(Model::from_gguf(&path).is_err());
+}

@@ -1,0 +1,182 @@
+//! Dialogues as tokens: the prompt in the model's own chat format, the answer with the token that ends it.
+//!
+//! Training and serving share this file, so that the tuned model sees at work what it saw in training.
+
+use crate::error::{Error, Result};
+use crate::llama::Model;
+use crate::run::{Level, log};
+use crate::synthesize::Dialogue;
+use std::path::Path;
+
+/// What the recommender is asked, before every conversation (paper §3.3 asks its teacher in the same manner).
+pub const INSTRUCTION: &str = "You are a recommender. Read the conversation and reply with 20 titles that suit the user, \
+                               numbered, one per line, without further sentences.";
+
+/// The messages of a request: the instruction with the conversation (its text or its last query).
+pub fn recommend_messages(conversation: &str) -> Vec<(String, String)> {
+    vec![("user".to_string(), format!("{INSTRUCTION}\n\n{}", conversation.trim()))]
+}
+
+/// A synthetic dialogue as it is trained: the request for its query, then its list of titles.
+///
+/// # Errors
+/// [`crate::ErrorKind::Invalid`] when it has no query or no answer.
+pub fn messages_of(dialogue: &Dialogue) -> Result<Vec<(String, String)>> {
+    let answer = dialogue.messages.iter().rev().find(|m| m.role == "assistant").map_or("", |m| m.content.trim());
+    if dialogue.query().trim().is_empty() || answer.is_empty() {
+        return Err(Error::invalid(format!("dialogue {} has no query or no answer", dialogue.id)));
+    }
+    let mut messages = recommend_messages(dialogue.query());
+    messages.push(("assistant".to_string(), answer.to_string()));
+    Ok(messages)
+}
+
+/// A dialogue in tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// Prompt, then answer, then the end of the turn.
+    pub tokens: Vec<u32>,
+    /// First token that is trained: the answer's first.
+    pub trained_from: usize,
+}
+
+/// A model's vocabulary and chat format.
+pub struct Chat {
+    model: Model,
+    /// The model has a chat template that llama.cpp knows.
+    templated: bool,
+    /// Ends the assistant's turn.
+    end: u32,
+}
+
+impl Chat {
+    /// The chat format of the GGUF at `path`. A model without one (or with one that llama.cpp does not know) gets a plain
+    /// format: `User: …`, `Assistant: …`.
+    ///
+    /// # Errors
+    /// Those of [`Model::load_vocabulary`]; [`crate::ErrorKind::Unsupported`] for a vocabulary without a token that ends
+    /// a text.
+    pub fn open(path: &Path) -> Result<Chat> {
+        Chat::of(Model::load_vocabulary(path)?)
+    }
+
+    /// The chat format of a loaded model.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Unsupported`] for a vocabulary without a token that ends a text.
+    pub fn of(model: Model) -> Result<Chat> {
+        let templated = model.chat_prompt(&[("user", "a")]).is_ok();
+        if !templated && model.chat_template().is_some() {
+            let path = model.header().path().display();
+            log(
+                Level::Warn,
+                &format!("{path}: its chat template is none that llama.cpp knows; a plain format is used"),
+            );
+        }
+        let end = match templated {
+            true => end_of_turn(&model)?,
+            false => None,
+        };
+        let end = end.or_else(|| model.end().and_then(|t| u32::try_from(t).ok())).ok_or_else(|| {
+            Error::unsupported(format!("{}: no token that ends a text", model.header().path().display()))
+        })?;
+        Ok(Chat { model, templated, end })
+    }
+
+    /// The token that ends the assistant's turn.
+    pub fn end(&self) -> u32 {
+        self.end
+    }
+
+    /// `messages` (role, content) as the text that the assistant answers.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for text with a zero byte.
+    pub fn prompt_text(&self, messages: &[(String, String)]) -> Result<String> {
+        let clean: Vec<(&str, String)> =
+            messages.iter().map(|(role, content)| Ok((role.as_str(), self.clean(content)?))).collect::<Result<_>>()?;
+        if self.templated {
+            let borrowed: Vec<(&str, &str)> = clean.iter().map(|(role, content)| (*role, content.as_str())).collect();
+            return self.model.chat_prompt(&borrowed);
+        }
+        let mut text = String::new();
+        for (role, content) in &clean {
+            let name = if *role == "assistant" { "Assistant" } else { "User" };
+            text.push_str(&format!("{name}: {}\n", content.trim()));
+        }
+        text.push_str("Assistant:");
+        Ok(text)
+    }
+
+    /// The prompt in tokens.
+    ///
+    /// # Errors
+    /// As [`Chat::prompt_text`].
+    pub fn prompt(&self, messages: &[(String, String)]) -> Result<Vec<u32>> {
+        as_u32(self.model.tokenise(&self.prompt_text(messages)?, true, true)?)
+    }
+
+    /// A dialogue in tokens: all messages but the last are the prompt, the last is the assistant's answer. Cut at its end
+    /// to `max_tokens`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] when there is no answer, or none of it is left after the cut: training would see
+    /// nothing and report a loss of 0.
+    pub fn example(&self, messages: &[(String, String)], max_tokens: usize) -> Result<Example> {
+        let (answer, before) = match messages.split_last() {
+            Some(((role, answer), before))
+                if role == "assistant" && !before.is_empty() && !answer.trim().is_empty() =>
+            {
+                (answer, before)
+            }
+            _ => return Err(Error::invalid("a dialogue must end with an answer of the assistant that is not empty")),
+        };
+        let mut tokens = self.prompt(before)?;
+        let trained_from = tokens.len();
+        // Serving tokenises the prompt alone and lets the model go on: so does this. A template ends in a new line or a
+        // special token; the plain format wants a space.
+        let answer = if self.templated { answer.trim().to_string() } else { format!(" {}", answer.trim()) };
+        tokens.extend(as_u32(self.model.tokenise(&answer, false, false)?)?);
+        tokens.push(self.end);
+        if trained_from >= max_tokens {
+            return Err(Error::invalid(format!(
+                "the prompt alone has {trained_from} tokens, so that nothing of the answer is left to be trained; raise \
+                 tune.max_tokens (now {max_tokens})"
+            )));
+        }
+        tokens.truncate(max_tokens);
+        Ok(Example { tokens, trained_from })
+    }
+
+    /// Content in which nothing reads as a special token: a review could otherwise close the turn it stands in.
+    fn clean(&self, content: &str) -> Result<String> {
+        if self.model.tokenise(content, false, true)? == self.model.tokenise(content, false, false)? {
+            return Ok(content.to_string());
+        }
+        let mut clean = String::with_capacity(content.len() + 16);
+        for c in content.chars() {
+            clean.push(c);
+            if matches!(c, '<' | '[' | '|') {
+                clean.push(' ');
+            }
+        }
+        if self.model.tokenise(&clean, false, true)? != self.model.tokenise(&clean, false, false)? {
+            return Err(Error::invalid("a message holds the text of one of the model's special tokens"));
+        }
+        Ok(clean)
+    }
+}
+
+/// The first token after an assistant's message in the model's template that ends a turn.
+fn end_of_turn(model: &Model) -> Result<Option<u32>> {
+    const MARK: &str = "zqzqzq";
+    let text = model.chat_prompt(&[("user", "a"), ("assistant", MARK), ("user", "b")])?;
+    let after = text.rsplit_once(MARK).map_or("", |(_, after)| after);
+    let tokens = model.tokenise(after, false, true)?;
+    Ok(tokens.into_iter().find(|t| model.is_end(*t)).and_then(|t| u32::try_from(t).ok()))
+}
+
+fn as_u32(tokens: Vec<crate::llama::Token>) -> Result<Vec<u32>> {
+    let convert = |t| u32::try_from(t).map_err(|_| Error::bug(format!("token {t}")));
+    tokens.into_iter().map(convert).collect()
+}

@@ -1,0 +1,94 @@
+//! How much memory a fine-tuning will take, told before it starts.
+
+use crate::config::TuneConfig;
+use crate::transformer::{Model, Storage};
+
+/// Bytes by what they hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Estimate {
+    /// Weights: mapped ones count with their size in the file.
+    pub weights: u64,
+    /// Gradients.
+    pub gradients: u64,
+    /// The optimiser's moments.
+    pub moments: u64,
+    /// What the forward pass keeps, and the largest layer's own needs.
+    pub activations: u64,
+    /// Logits of a chunk of tokens.
+    pub logits: u64,
+}
+
+impl Estimate {
+    /// Of `model`, prepared for training, under `config`.
+    pub fn of(model: &Model, config: &TuneConfig) -> Estimate {
+        let c = &model.config;
+        let (mut weights, mut gradients, mut moments) = (0u64, 0u64, 0u64);
+        let mut largest_layer = 0u64;
+        let mut layer_gradients = vec![0u64; c.layers];
+        for tensor in &model.tensors {
+            let values = tensor.len() as u64;
+            weights += match &tensor.storage {
+                Storage::F32(_) => 4 * values,
+                Storage::Bf16(_) => 2 * values,
+                Storage::Mapped(m) => m.encoding.bytes(tensor.len()).unwrap_or(0) as u64,
+            };
+            if tensor.trained {
+                match tensor.place.layer.filter(|_| config.fused) {
+                    Some(layer) => {
+                        layer_gradients[layer] += 4 * values;
+                        largest_layer = largest_layer.max(layer_gradients[layer]);
+                    }
+                    None => gradients += 4 * values,
+                }
+                moments += if config.moments == "8bit" { 2 * values + values / 32 } else { 8 * values };
+            }
+        }
+        gradients += largest_layer;
+        let tokens = config.micro_batch_tokens as u64;
+        let (dim, wide, ffn) = (c.dim as u64, (c.heads * c.head_dim) as u64, c.ffn as u64);
+        let narrow = (c.kv_heads * c.head_dim) as u64;
+        let kept = 4 * tokens * (2 * dim + 2 * wide + 2 * narrow + 2 * ffn);
+        let working = 4 * tokens * (6 * dim + 4 * wide + 2 * ffn);
+        let layers = c.layers as u64;
+        let activations = working + if config.checkpointing { kept + 4 * tokens * dim * layers } else { kept * layers };
+        let rows = (tokens).min(((128u64 << 20) / 4 / c.vocabulary as u64).clamp(1, 1024));
+        Estimate { weights, gradients, moments, activations, logits: 4 * rows * c.vocabulary as u64 }
+    }
+
+    /// All together.
+    pub fn total(&self) -> u64 {
+        self.weights + self.gradients + self.moments + self.activations + self.logits
+    }
+
+    /// `2.31 GiB: weights 1.22, gradients 0.04, …`
+    pub fn words(&self) -> String {
+        let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+        format!(
+            "{:.2} GiB: weights {:.2}, gradients {:.2}, moments {:.2}, activations {:.2}, logits {:.2}",
+            gib(self.total()),
+            gib(self.weights),
+            gib(self.gradients),
+            gib(self.moments),
+            gib(self.activations),
+            gib(self.logits)
+        )
+    }
+}
+
+/// Bytes that this process may still take: what the machine has available, within its cgroup's limit; none where the
+/// system does not say.
+pub fn available_bytes() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let machine = read("/proc/meminfo").and_then(|text| {
+        let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+    });
+    let cgroup = read("/sys/fs/cgroup/memory.max").and_then(|limit| {
+        let used = read("/sys/fs/cgroup/memory.current")?.trim().parse::<u64>().ok()?;
+        Some(limit.trim().parse::<u64>().ok()?.saturating_sub(used))
+    });
+    match (machine, cgroup) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    }
+}
