@@ -105,7 +105,7 @@ impl GgmlType {
     }
     /// Bytes of `values` values; `None` when they fill no whole number of blocks, or overflow.
     pub fn bytes(&self, values: u64) -> Option<u64> {
-        if values % self.block_values != 0 {
+        if !values.is_multiple_of(self.block_values) {
             return None;
         }
         (values / self.block_values).checked_mul(self.block_bytes)
@@ -271,7 +271,7 @@ impl Gguf {
         }
         let data_offset = reader.at.next_multiple_of(alignment);
         for tensor in &mut tensors {
-            tensor.offset = tensor.offset.checked_add(data_offset).unwrap_or(u64::MAX);
+            tensor.offset = tensor.offset.saturating_add(data_offset);
             if tensor.offset.checked_add(tensor.bytes).is_none_or(|end| end > file_bytes) {
                 return Err(Error::format(
                     path,
@@ -497,7 +497,7 @@ impl<R: Read> Reader<'_, R> {
         key: &str,
         mut each: impl FnMut(&mut Self) -> Result<T>,
     ) -> Result<Vec<T>> {
-        let bytes = count.checked_mul(least).unwrap_or(u64::MAX);
+        let bytes = count.saturating_mul(least);
         self.need(bytes, &format!("the list {key} of {count} entries"))?;
         let mut out = Vec::with_capacity(count as usize);
         for _ in 0..count {
@@ -591,7 +591,7 @@ impl<R: Read> Reader<'_, R> {
 }
 
 /// A set of what was seen, to find the first thing that comes twice.
-fn first_duplicate<'a>(texts: &'a [String]) -> Option<(usize, &'a str)> {
+fn first_duplicate(texts: &[String]) -> Option<(usize, &str)> {
     let mut seen = HashSet::with_capacity(texts.len());
     texts.iter().enumerate().find(|(_, text)| !seen.insert(text.as_str())).map(|(i, text)| (i, text.as_str()))
 }

@@ -186,7 +186,7 @@ mod tests {
         for u in 0..users {
             let share = if u % 7 == 0 { 0.6 } else { 0.08 };
             let row: Vec<(u32, f32)> = (0..items as u32)
-                .filter_map(|i| (random.uniform() < share).then(|| (i, 0.1 + random.uniform() as f32)))
+                .filter_map(|i| if random.uniform() < share { Some((i, 0.1 + random.uniform() as f32)) } else { None })
                 .collect();
             sparse.push_row(&row).unwrap();
         }

@@ -1,6 +1,5 @@
 //! A small HTTP server for tests: it counts what it is asked, and misbehaves to order.
 
-use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -67,14 +66,6 @@ impl Mock {
     }
     pub fn count(&self) -> usize {
         self.seen.lock().unwrap().len()
-    }
-    /// How often each body was asked.
-    pub fn bodies(&self) -> HashMap<String, usize> {
-        let mut counts = HashMap::new();
-        for seen in self.seen.lock().unwrap().iter() {
-            *counts.entry(seen.body.clone()).or_default() += 1;
-        }
-        counts
     }
 }
 

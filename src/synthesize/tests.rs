@@ -185,7 +185,8 @@ fn once(reply: fn() -> Reply) -> (crate::Result<Dialogues>, usize, String) {
 
 #[test]
 fn passing_failures_are_asked_again_and_never_kept_as_answers() {
-    let cases: Vec<(&str, fn() -> Reply)> = vec![
+    type Case = (&'static str, fn() -> Reply);
+    let cases: Vec<Case> = vec![
         ("500", || Reply::Status(500, "", "oops".into())),
         ("502", || Reply::Status(502, "content-type: text/html\r\n", "<html>bad gateway</html>".into())),
         ("503", || Reply::Status(503, "", String::new())),
