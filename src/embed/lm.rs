@@ -14,6 +14,9 @@ use std::sync::{Mutex, PoisonError};
 const WINDOW: usize = 1024;
 /// A text is cut to this many bytes per wanted token before it is tokenised: the longest words have fewer.
 const BYTES_PER_TOKEN: usize = 48;
+/// Tokens per batch of an encoder. It has no cache of keys: every token of a batch is compared with every other one, of
+/// other texts too, and only then masked; its weights are small enough to stay in the processor's cache meanwhile.
+const ENCODER_TOKENS: usize = 128;
 /// Tokens times vocabulary at most in a batch: llama.cpp holds room for that many logits, 256 MiB.
 const MAX_LOGITS: usize = 64 << 20;
 
@@ -32,6 +35,8 @@ pub struct LmEmbedder {
     max_tokens: usize,
     /// Texts that end with a special token (`[SEP]`) keep it when they are cut.
     keeps_last: bool,
+    /// Texts share a batch up to this many tokens.
+    fill: usize,
 }
 
 impl LmEmbedder {
@@ -60,6 +65,8 @@ impl LmEmbedder {
             );
         }
         let batch_tokens = config.batch_tokens.min(MAX_LOGITS / model.vocabulary().max(1)).clamp(max_tokens, 1 << 20);
+        let fill = if model.is_encoder() { batch_tokens.min(ENCODER_TOKENS) } else { batch_tokens };
+        let batch_tokens = fill.max(max_tokens);
         let sequences = MAX_SEQUENCES.min(batch_tokens);
         let options = ContextOptions { tokens: batch_tokens, batch_tokens, sequences, pooling, exact: true };
         // The first one is made here, so that a model that cannot embed is refused now.
@@ -68,7 +75,7 @@ impl LmEmbedder {
         let name = format!("lm/{stem}/{}/{pooling_name}/{max_tokens}", model.header().header_hash());
         let probe = model.tokenise("a", true, false)?;
         let keeps_last = probe.len() > 1 && probe.last().is_some_and(|t| model.piece(*t, false).is_empty());
-        Ok(LmEmbedder { model, options, idle, name, max_tokens, keeps_last })
+        Ok(LmEmbedder { model, options, idle, name, max_tokens, keeps_last, fill })
     }
 
     /// Tokens of `text`, cut to the limit.
@@ -143,7 +150,7 @@ impl Embedder for LmEmbedder {
                     return Err(super::empty_text(first + i));
                 }
                 let full = |group: &Vec<_>| {
-                    filled + tokens.len() > self.options.batch_tokens || group.len() == self.options.sequences
+                    filled > 0 && filled + tokens.len() > self.fill || group.len() == self.options.sequences
                 };
                 if groups.last().is_none_or(full) {
                     groups.push(Vec::new());
