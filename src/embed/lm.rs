@@ -14,24 +14,29 @@ use std::sync::{Mutex, PoisonError};
 const WINDOW: usize = 1024;
 /// A text is cut to this many bytes per wanted token before it is tokenised: the longest words have fewer.
 const BYTES_PER_TOKEN: usize = 48;
+/// Tokens per batch of an encoder. It has no cache of keys: every token of a batch is compared with every other one, of
+/// other texts too, and only then masked; its weights are small enough to stay in the processor's cache meanwhile.
+const ENCODER_TOKENS: usize = 128;
 /// Tokens times vocabulary at most in a batch: llama.cpp holds room for that many logits, 256 MiB.
 const MAX_LOGITS: usize = 64 << 20;
 
 /// A small LM as embedder: its hidden states of the last layer (after the output norm), pooled over the tokens that its
 /// tokeniser gives (the special ones included, as in the paper's Python), scaled to unit length.
 ///
-/// Many texts share a batch. llama.cpp's arithmetic is not bit-stable across batch shapes and thread counts: the same
-/// text may come out different by 5e-6 when its neighbours are others. The same call on the same machine with the same
-/// number of threads gives the same bytes.
+/// Many texts share a batch, and every batch is computed by one thread in a context of its own: nobody waits for anybody,
+/// and the same call gives the same bytes for any number of threads. llama.cpp's arithmetic is not bit-stable across
+/// batch shapes, though: a text may come out different by 5e-6 when its neighbours are others.
 pub struct LmEmbedder {
     model: Model,
-    context: Mutex<Context>,
+    options: ContextOptions,
+    /// Contexts that wait for work; as many are made as threads ever worked at once.
+    idle: Mutex<Vec<Context>>,
     name: String,
     max_tokens: usize,
     /// Texts that end with a special token (`[SEP]`) keep it when they are cut.
     keeps_last: bool,
-    /// The model takes part of the context for itself: sequences per batch.
-    sequences: usize,
+    /// Texts share a batch up to this many tokens.
+    fill: usize,
 }
 
 impl LmEmbedder {
@@ -40,6 +45,7 @@ impl LmEmbedder {
     /// # Errors
     /// Those of [`Model::load`]; [`crate::ErrorKind::Invalid`] for a reranker.
     pub fn open(path: &Path, config: &EmbedConfig, run: &Run) -> Result<LmEmbedder> {
+        run.check()?;
         let model = Model::load(path)?;
         let arch = model.header().architecture()?;
         let own = model.header().integer(&format!("{arch}.pooling_type"))?.unwrap_or(0);
@@ -59,14 +65,17 @@ impl LmEmbedder {
             );
         }
         let batch_tokens = config.batch_tokens.min(MAX_LOGITS / model.vocabulary().max(1)).clamp(max_tokens, 1 << 20);
+        let fill = if model.is_encoder() { batch_tokens.min(ENCODER_TOKENS) } else { batch_tokens };
+        let batch_tokens = fill.max(max_tokens);
         let sequences = MAX_SEQUENCES.min(batch_tokens);
         let options = ContextOptions { tokens: batch_tokens, batch_tokens, sequences, pooling, exact: true };
-        let context = Context::new(&model, options, run)?;
+        // The first one is made here, so that a model that cannot embed is refused now.
+        let idle = Mutex::new(vec![Context::new(&model, options, &Run::new(1)?)?]);
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let name = format!("lm/{stem}/{}/{pooling_name}/{max_tokens}", model.header().header_hash());
         let probe = model.tokenise("a", true, false)?;
         let keeps_last = probe.len() > 1 && probe.last().is_some_and(|t| model.piece(*t, false).is_empty());
-        Ok(LmEmbedder { model, context: Mutex::new(context), name, max_tokens, keeps_last, sequences })
+        Ok(LmEmbedder { model, options, idle, name, max_tokens, keeps_last, fill })
     }
 
     /// Tokens of `text`, cut to the limit.
@@ -86,28 +95,34 @@ impl LmEmbedder {
         Ok(tokens)
     }
 
-    /// Computes the rows of one batch: (row, tokens) each.
-    fn compute(&self, context: &mut Context, group: &[(usize, &[Token])], out: &mut Matrix, run: &Run) -> Result<()> {
+    /// Rows of one batch, `[texts, dim]` one after the other.
+    fn compute(&self, group: &[(usize, &[Token])], run: &Run) -> Result<Vec<f32>> {
+        run.check()?;
+        let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut context = match waiting {
+            Some(context) => context,
+            None => Context::new(&self.model, self.options, run)?,
+        };
         let mut batch = Batch::default();
         for (sequence, (_, tokens)) in group.iter().enumerate() {
             tokens.iter().enumerate().for_each(|(position, token)| batch.push(*token, position, sequence, true));
         }
         context.clear();
         context.run_batch(&batch, run)?;
-        for (sequence, (row, _)) in group.iter().enumerate() {
+        let mut rows = Vec::with_capacity(group.len() * self.dim());
+        for (sequence, (text, _)) in group.iter().enumerate() {
             let pooled = context.pooled(sequence)?;
             let length = norm(pooled);
             if !length.is_finite() || length == 0.0 {
                 return Err(Error::invalid(format!(
-                    "embed: the model gives {} for text {row}: its weights are broken, or too coarse for this text",
+                    "embed: the model gives {} for text {text}: its weights are broken, or too coarse for this text",
                     if length == 0.0 { "zeros" } else { "NaN" }
                 )));
             }
-            for (o, p) in out.row_mut(*row).iter_mut().zip(pooled) {
-                *o = (f64::from(*p) / length) as f32;
-            }
+            rows.extend(pooled.iter().map(|p| (f64::from(*p) / length) as f32));
         }
-        Ok(())
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(context);
+        Ok(rows)
     }
 }
 
@@ -120,31 +135,42 @@ impl Embedder for LmEmbedder {
     }
     fn embed(&self, texts: &[&str], lenient: bool, run: &Run) -> Result<Matrix> {
         let mut out = Matrix::zeros(texts.len(), self.dim());
-        let mut context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
         for (window, chunk) in texts.chunks(WINDOW).enumerate() {
             let first = window * WINDOW;
             let tokens: Vec<Result<Vec<Token>>> = run.install(|| chunk.par_iter().map(|t| self.tokens(t)).collect());
             let tokens: Vec<Vec<Token>> = tokens.into_iter().collect::<Result<_>>()?;
             // Texts stay in order and share a batch while they fit: sequences are ragged, nothing is padded.
-            let mut group: Vec<(usize, &[Token])> = Vec::new();
+            let mut groups: Vec<Vec<(usize, &[Token])>> = vec![Vec::new()];
             let mut filled = 0;
-            for (i, tokens) in tokens.iter().enumerate() {
-                if tokens.is_empty() || chunk.get(i).is_none_or(|t| t.trim().is_empty()) {
+            for (i, (tokens, text)) in tokens.iter().zip(chunk).enumerate() {
+                if tokens.is_empty() || text.trim().is_empty() {
                     if lenient {
                         continue;
                     }
                     return Err(super::empty_text(first + i));
                 }
-                if filled + tokens.len() > context.batch_tokens() || group.len() == self.sequences {
-                    self.compute(&mut context, &group, &mut out, run)?;
-                    group.clear();
+                let full = |group: &Vec<_>| {
+                    filled > 0 && filled + tokens.len() > self.fill || group.len() == self.options.sequences
+                };
+                if groups.last().is_none_or(full) {
+                    groups.push(Vec::new());
                     filled = 0;
                 }
                 filled += tokens.len();
-                group.push((first + i, tokens));
+                if let Some(group) = groups.last_mut() {
+                    group.push((first + i, tokens));
+                }
             }
-            if !group.is_empty() {
-                self.compute(&mut context, &group, &mut out, run)?;
+            groups.retain(|group| !group.is_empty());
+            // A context on one thread, and one task per batch: batches are long.
+            let one = Run::new(1)?.cancelled_by(run.cancel_flag());
+            let rows: Vec<Result<Vec<f32>>> =
+                run.install(|| groups.par_iter().with_max_len(1).map(|group| self.compute(group, &one)).collect());
+            for (group, rows) in groups.iter().zip(rows) {
+                let rows = rows?;
+                for ((text, _), row) in group.iter().zip(rows.chunks_exact(self.dim())) {
+                    out.row_mut(*text).copy_from_slice(row);
+                }
             }
         }
         Ok(out)

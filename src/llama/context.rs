@@ -265,7 +265,8 @@ impl Context {
         Ok(())
     }
 
-    /// Computes a batch; what it gives is then read with [`Context::logits`], [`Context::hidden`] or
+    /// Computes a batch on the run's threads. They wait for each other by spinning, after every operation: where the
+    /// machine is busy with other work, a run of one thread can be many times faster than one of two. What it gives is then read with [`Context::logits`], [`Context::hidden`] or
     /// [`Context::pooled`].
     ///
     /// # Errors
