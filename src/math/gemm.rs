@@ -44,7 +44,8 @@ pub fn gemm(out: ViewMut<'_>, into: Into, a: View<'_>, b: View<'_>, scale: f32) 
     }
     if m * n * a.ncols() < 1 << 16 {
         gemm_here(out, into, a, b, scale);
-    } else if n >= m {
+    } else if n >= m.min(384) {
+        // By columns no block packs what another one has packed.
         let width = block_length(n);
         out.par_col_chunks_mut(width).enumerate().for_each(|(i, out)| {
             let cols = out.ncols();

@@ -42,7 +42,7 @@ fn rows_per_chunk(vocabulary: usize) -> usize {
 /// Logits of the states `h` `[rows, dim]`, capped: `[rows, vocabulary]`. For inspection: the loss never needs them all.
 pub fn logits(h: &[f32], w: &Tensor, cap: Option<f32>) -> Vec<f32> {
     let mut z = vec![0.0; h.len() / w.cols * w.rows];
-    linear::forward(&mut z, Into::Replace, h, w);
+    linear::forward(&mut z, Into::Replace, h, w, None);
     if let Some(cap) = cap {
         z.par_iter_mut().for_each(|z| *z = cap * tanh(*z / cap));
     }
@@ -77,13 +77,13 @@ pub fn backward(
     let chunks = h.chunks(rows * w.cols).zip(dh.chunks_mut(rows * w.cols)).zip(tokens.chunks(rows));
     for ((h, dh), tokens) in chunks {
         let mut z = vec![0.0; tokens.len() * w.rows];
-        linear::forward(&mut z, Into::Replace, h, w);
+        linear::forward(&mut z, Into::Replace, h, w, None);
         let losses: Vec<f64> =
             z.par_chunks_mut(w.rows).zip(tokens).map(|(z, token)| f64::from(gradient(z, cap, *token, scale))).collect();
         total.add(Loss { sum: losses.iter().sum(), tokens: losses.len() });
-        linear::backward_input(dh, Into::Replace, &z, w);
+        linear::backward_input(dh, Into::Replace, &z, w, None);
         if let Some(dw) = dw.as_deref_mut() {
-            linear::backward_weight(dw, &z, h, w.rows, w.cols);
+            linear::backward_weight(dw, &z, h, w.rows, w.cols, 1.0);
         }
     }
     (total, dh)

@@ -4,7 +4,7 @@
 //! With t = x~ A' and u = s dy B:  dx = dy W + (u A)~,  dB = s dy' t,  dA = u' x~.
 //! W is frozen and may be quantised; a full fine-tuning has no adapter and moves W and b.
 
-use super::linear;
+use super::linear::{self, LowRank};
 use super::weights::{Grads, Part, Tensor, TensorId};
 use crate::error::{Error, Result};
 use crate::math::gemm::{Into, gemm, view, view_mut};
@@ -124,37 +124,39 @@ impl Projection {
         let w = &on.tensors[self.weight];
         let tokens = x.len() / w.cols;
         let mut y = vec![0.0; tokens * w.rows];
-        linear::forward(&mut y, Into::Replace, x, w);
+        let t = self.adapter.map(|adapter| {
+            let a = &on.tensors[adapter.a];
+            let mut t = vec![0.0; tokens * a.rows];
+            linear::forward(&mut t, Into::Replace, &on.dropped(x, adapter.a), a, None);
+            t
+        });
+        let low_rank = self.adapter.zip(t.as_ref()).map(|(adapter, t)| {
+            let b = &on.tensors[adapter.b];
+            LowRank { inner: t, factor: view(b.vector(), b.rows, b.cols).transpose(), scale: on.scale }
+        });
+        linear::forward(&mut y, Into::Replace, x, w, low_rank);
         if let Some(bias) = self.bias {
             linear::add_bias(&mut y, on.tensors[bias].vector());
         }
-        let t = self.adapter.map(|adapter| {
-            let (a, b) = (&on.tensors[adapter.a], &on.tensors[adapter.b]);
-            let mut t = vec![0.0; tokens * a.rows];
-            linear::forward(&mut t, Into::Replace, &on.dropped(x, adapter.a), a);
-            let b = view(b.vector(), b.rows, b.cols);
-            gemm(view_mut(&mut y, tokens, w.rows), Into::Add, view(&t, tokens, a.rows), b.transpose(), on.scale);
-            t
-        });
         (y, t)
     }
 
     /// dx = (or +=) …; returns u when there is an adapter.
     pub fn backward_input(&self, on: &Adapters<'_>, dx: &mut [f32], into: Into, dy: &[f32]) -> Option<Vec<f32>> {
         let w = &on.tensors[self.weight];
-        linear::backward_input(dx, into, dy, w);
-        let adapter = self.adapter?;
-        let u = self.inner(on, dy)?;
-        match on.dropout {
-            None => linear::backward_input(dx, Into::Add, &u, &on.tensors[adapter.a]),
-            Some(dropout) => {
-                let mut through = vec![0.0; dx.len()];
-                linear::backward_input(&mut through, Into::Replace, &u, &on.tensors[adapter.a]);
-                dropout.apply(&mut through, adapter.a);
-                linear::add(dx, &through);
-            }
+        let u = self.inner(on, dy);
+        let low_rank = self.adapter.zip(u.as_ref()).filter(|_| on.dropout.is_none()).map(|(adapter, u)| {
+            let a = &on.tensors[adapter.a];
+            LowRank { inner: u, factor: view(a.vector(), a.rows, a.cols), scale: 1.0 }
+        });
+        linear::backward_input(dx, into, dy, w, low_rank);
+        if let (Some(dropout), Some(adapter), Some(u)) = (on.dropout, self.adapter, &u) {
+            let mut through = vec![0.0; dx.len()];
+            linear::backward_input(&mut through, Into::Replace, u, &on.tensors[adapter.a], None);
+            dropout.apply(&mut through, adapter.a);
+            linear::add(dx, &through);
         }
-        Some(u)
+        u
     }
 
     /// u = s dy B: what [`Projection::backward_input`] returns, where dx is not wanted.
@@ -179,20 +181,23 @@ impl Projection {
     ) {
         let w = &on.tensors[self.weight];
         if let Some(dw) = grads.slot(self.weight) {
-            linear::backward_weight(dw, dy, x, w.rows, w.cols);
+            linear::backward_weight(dw, dy, x, w.rows, w.cols, 1.0);
         }
         if let Some(dbias) = self.bias.and_then(|bias| grads.slot(bias)) {
             linear::backward_bias(dbias, dy);
         }
         if let (Some(adapter), Some(t), Some(u)) = (self.adapter, t, u) {
             let rank = on.tensors[adapter.a].rows;
-            let tokens = x.len() / w.cols;
             if let Some(db) = grads.slot(adapter.b) {
-                let dy = view(dy, tokens, w.rows).transpose();
-                gemm(view_mut(db, w.rows, rank), Into::Add, dy, view(t, tokens, rank), on.scale);
+                // dB' = s t' dy, the long side along the kernel's width; then turned.
+                let mut turned = vec![0.0; db.len()];
+                linear::backward_weight(&mut turned, t, dy, rank, w.rows, on.scale);
+                for (i, db) in db.chunks_exact_mut(rank).enumerate() {
+                    db.iter_mut().enumerate().for_each(|(j, db)| *db += turned[j * w.rows + i]);
+                }
             }
             if let Some(da) = grads.slot(adapter.a) {
-                linear::backward_weight(da, u, &on.dropped(x, adapter.a), rank, w.cols);
+                linear::backward_weight(da, u, &on.dropped(x, adapter.a), rank, w.cols, 1.0);
             }
         }
     }
