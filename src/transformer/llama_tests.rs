@@ -56,7 +56,6 @@ fn agree(what: &str, ours: &[f32], theirs: &[f32], tokens: &[u32], tolerance: f3
     assert_eq!(ours.len(), theirs.len(), "{what}");
     let worst = ours.iter().zip(theirs).fold(0f32, |a, (x, y)| a.max((x - y).abs()));
     let (a, b) = (mean_loss(ours, tokens), mean_loss(theirs, tokens));
-    eprintln!("{what}: logits within {worst:.2e}, mean loss {a:.6} ours, {b:.6} llama.cpp");
     assert!(worst <= tolerance, "{what}: a logit differs by {worst}");
     assert!((a - b).abs() <= f64::from(tolerance) / 10.0, "{what}: mean loss {a}, llama.cpp has {b}");
 }

@@ -10,6 +10,8 @@ mod export;
 mod memory;
 mod new_model;
 mod pack;
+mod prepare;
+mod report;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -20,4 +22,5 @@ pub use export::{Exported, llama_loss};
 pub use memory::{Estimate, available_bytes};
 pub use new_model::{new_model, pretrain, shape_of};
 pub use pack::micro_batches;
-pub use train::{LmPoint, LmReport, tune_lm};
+pub use report::{LmPoint, LmReport};
+pub use train::tune_lm;

@@ -3,7 +3,8 @@
 
 use super::bpe::{Bpe, printable};
 use super::chat::Example;
-use super::train::{LmReport, tune_examples};
+use super::report::LmReport;
+use super::train::tune_examples;
 use crate::config::TuneConfig;
 use crate::error::{Error, Result};
 use crate::llama;

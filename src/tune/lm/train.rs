@@ -2,75 +2,20 @@
 //! weights kept, checkpoints from which a training goes on to the same bytes.
 
 use super::chat::{Chat, Example};
-use super::export::{Exported, export};
+use super::export::export;
 use super::memory::{Estimate, available_bytes};
 use super::pack::micro_batches;
+use super::prepare::{inputs_hash, prepare, split};
+use super::report::{LmPoint, LmReport, Progress};
 use super::store;
 use crate::artifact;
 use crate::config::TuneConfig;
 use crate::error::{Error, Result};
 use crate::math::Random;
 use crate::run::{Level, Run, log};
-use crate::transformer::{AdamW, AdamWSettings, Batch, Grads, Keep, LoraSettings, Loss, Model, Moments, Schedule};
-use serde::{Deserialize, Serialize};
+use crate::transformer::{AdamW, AdamWSettings, Batch, Grads, Keep, Loss, Model, Moments, Schedule};
 use std::path::Path;
 use std::time::Instant;
-
-/// One point of the loss curve.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct LmPoint {
-    /// Optimiser steps done.
-    pub step: u64,
-    /// Mean loss over the step's tokens, before the step; none at the looks at the held-out loss.
-    pub loss: Option<f64>,
-    /// Mean loss over the held-out dialogues.
-    pub held_out: Option<f64>,
-    /// Learning rate of the step.
-    pub learning_rate: f64,
-}
-
-/// How a fine-tuning went.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LmReport {
-    /// `lora` or `full`.
-    pub method: String,
-    /// Dialogues trained on and held out.
-    pub dialogues: (usize, usize),
-    /// Optimiser steps done, and planned.
-    pub steps: (u64, u64),
-    /// The curve.
-    pub curve: Vec<LmPoint>,
-    /// Held-out loss of the base model; none when nothing is held out.
-    pub base_held_out: Option<f64>,
-    /// The lowest held-out loss, and its step: the weights that were kept. None: the last weights were kept.
-    pub best: Option<(f64, u64)>,
-    /// Tokens that went through the model, of them trained, and per second in this call.
-    pub tokens: (u64, u64),
-    /// Tokens per second in this call, loading and export aside.
-    pub tokens_per_second: f64,
-    /// The memory that was foreseen, in words.
-    pub memory: String,
-    /// The files, proven through llama.cpp.
-    pub exported: Exported,
-}
-
-/// What a checkpoint holds beside weights and moments.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Progress {
-    /// Hash of settings, data and base model: a checkpoint of anything else is not resumed.
-    inputs: String,
-    step: u64,
-    adam_steps: u64,
-    curve: Vec<LmPoint>,
-    base_held_out: Option<f64>,
-    best: Option<(f64, u64)>,
-    /// The step of the last look at the held-out loss.
-    looked: u64,
-    looks_without_gain: u64,
-    tokens: (u64, u64),
-    /// Early stopping has ended the training.
-    stopped: bool,
-}
 
 /// Dialogues that the export is held against llama.cpp with.
 const PROBE: usize = 8;
@@ -132,40 +77,6 @@ pub(super) fn tune_examples(
     let seconds = started.0.elapsed().as_secs_f64();
     let tokens_per_second = (training.progress.tokens.0 - started.1) as f64 / seconds.max(1e-9);
     training.finish(&estimate, tokens_per_second)
-}
-
-/// The base model, ready to be trained.
-fn prepare(base: &Path, config: &TuneConfig) -> Result<Model> {
-    let mut model = Model::from_gguf(base)?;
-    match config.method.as_str() {
-        "lora" => {
-            let targets = config.targets.iter().map(|t| LoraSettings::target(t)).collect::<Result<_>>()?;
-            let layers = model.config.layers;
-            let first = if config.lora_layers == 0 { 0 } else { layers.saturating_sub(config.lora_layers) };
-            model.add_lora(LoraSettings {
-                rank: config.rank,
-                alpha: config.alpha,
-                dropout: config.dropout,
-                targets,
-                layers: first..layers,
-                seed: config.seed,
-            })?;
-        }
-        "full" => model.train_all(config.weights == "bf16"),
-        other => return Err(Error::invalid(format!("tune.method = {other:?} does not tune a language model"))),
-    }
-    Ok(model)
-}
-
-/// Training and held-out dialogues: a seeded draw, at least one of each where there are two and a share is held out.
-fn split<'a>(examples: &'a [Example], config: &TuneConfig) -> (Vec<&'a Example>, Vec<&'a Example>) {
-    let mut order: Vec<usize> = (0..examples.len()).collect();
-    Random::new(config.seed, b"lm holdout").shuffle(&mut order);
-    let wanted = (examples.len() as f64 * config.holdout).round() as usize;
-    let least = usize::from(config.holdout > 0.0);
-    let count = wanted.max(least).min(examples.len().saturating_sub(1));
-    let held_out = order[..count].iter().map(|i| &examples[*i]).collect();
-    (order[count..].iter().map(|i| &examples[*i]).collect(), held_out)
 }
 
 struct Training<'a> {
@@ -507,23 +418,4 @@ fn not_a_number(step: u64, rate: f64) -> Error {
          tune.learning_rate",
         step + 1
     ))
-}
-
-/// What a checkpoint must agree with: settings, dialogues, the base file's header.
-fn inputs_hash(base: &Path, config: &TuneConfig, train: &[&Example], held_out: &[&Example]) -> Result<String> {
-    let header = crate::gguf::Gguf::open(base)?.header_hash().to_string();
-    // What does not change the result may change.
-    let settings = TuneConfig { save_every: 0, max_memory_bytes: 0, ..config.clone() };
-    let settings = format!("{settings:?}");
-    let tokens: Vec<Vec<u8>> = train
-        .iter()
-        .chain(held_out)
-        .map(|e| {
-            let mut bytes = (e.trained_from as u64).to_le_bytes().to_vec();
-            e.tokens.iter().for_each(|t| bytes.extend(t.to_le_bytes()));
-            bytes
-        })
-        .collect();
-    let parts = [header.as_bytes(), settings.as_bytes()];
-    Ok(artifact::content_hash(parts.into_iter().chain(tokens.iter().map(Vec::as_slice))))
 }
