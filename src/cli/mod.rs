@@ -13,7 +13,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 /// The command line.
 pub fn command() -> Command {
-    Command::new("causerie")
+    let command = Command::new("causerie")
         .version(env!("CARGO_PKG_VERSION"))
         .about("From reviews to a conversational recommender of your own")
         .subcommand_required(true)
@@ -32,7 +32,10 @@ pub fn command() -> Command {
             Command::new("config")
                 .about("Print every setting: key, default, bounds, what it does")
                 .arg(Arg::new("toml").long("toml").action(ArgAction::SetTrue).help("As a TOML file to start from")),
-        )
+        );
+    #[cfg(feature = "llama")]
+    let command = command.subcommand(stages::new_model_command());
+    command
 }
 
 /// Runs the command that was asked for.
@@ -51,6 +54,8 @@ pub fn dispatch(matches: &ArgMatches) -> Result<()> {
         Some(("select", m)) => stages::select(m),
         Some(("synthesize", m)) => stages::synthesize(m),
         Some(("tune", m)) => stages::tune(m),
+        #[cfg(feature = "llama")]
+        Some(("new-model", m)) => stages::new_model(m),
         Some(("config", m)) => progress::print(&settings::table_text(m.get_flag("toml"))),
         _ => Err(Error::invalid("no such command; `causerie --help` lists them")),
     }

@@ -138,27 +138,147 @@ pub fn synthesize(matches: &ArgMatches) -> Result<()> {
 
 /// `causerie tune`.
 pub fn tune_command() -> Command {
-    let command = Command::new("tune").about("Dialogues to a tuned ranking head (§3.4)");
+    let command =
+        Command::new("tune").about("Dialogues to a ranking head, a LoRA adapter or a tuned language model (§3.4)");
     with_settings(command, "tune", &[])
-        .arg(dataset_arg())
         .arg(file("dialogues", "Dialogues of `causerie synthesize`").required(true))
-        .arg(file("embedder", "The fitted built-in embedder of `causerie embed --embedder`; none: fit it again"))
-        .arg(file("out", "head.safetensors").required(true))
+        .arg(Arg::new("out").long("out").value_name("PATH").required(true).help("head: a file; lora, full: a folder"))
+        .arg(Arg::new("dataset").long("dataset").value_name("DIR").help("head: folder that `causerie import` made"))
+        .arg(file("embedder", "head: the fitted embedder of `causerie embed --embedder`; none: fit it again"))
+        .arg(file("model", "lora, full: the base model, a GGUF"))
 }
 
 /// Runs `causerie tune`.
 pub fn tune(matches: &ArgMatches) -> Result<()> {
     let config = config_of(matches)?;
     let run = run_of(&config)?;
-    let data = Dataset::load(&path(matches, "dataset"))?;
     let dialogues: Vec<Dialogue> = artifact::read_jsonl(&path(matches, "dialogues"))?;
+    match config.tune.method.as_str() {
+        "head" => tune_head(matches, &config, &dialogues, &run),
+        _ => tune_model(matches, &config, &dialogues, &run),
+    }
+}
+
+fn tune_head(matches: &ArgMatches, config: &Config, dialogues: &[Dialogue], run: &Run) -> Result<()> {
+    if matches.get_one::<String>("dataset").is_none() {
+        return Err(Error::invalid("tune: the ranking head needs --dataset DIR (of `causerie import --out DIR`)"));
+    }
+    let data = Dataset::load(&path(matches, "dataset"))?;
     let fitted = matches.get_one::<String>("embedder").map(PathBuf::from);
-    let embedder = embedder(&config, &data, fitted.as_deref(), &run)?;
-    let items = ItemVectors::from_items(&data.items, &*embedder, &run)?.count(&data)?;
+    let embedder = embedder(config, &data, fitted.as_deref(), run)?;
+    let items = ItemVectors::from_items(&data.items, &*embedder, run)?.count(&data)?;
     let mentions = Mentions::new(&data.items, &items.counts);
     let find = |text: &str| mentions.rows(text);
-    let (head, report) = tune::tune_head(&dialogues, items, &*embedder, &find, &config.tune, &run)?;
+    let (head, report) = tune::tune_head(dialogues, items, &*embedder, &find, &config.tune, run)?;
     let out = path(matches, "out");
     head.save(&out)?;
     print(&format!("{report}\n{}", out.display()))
+}
+
+#[cfg(feature = "llama")]
+fn tune_model(matches: &ArgMatches, config: &Config, dialogues: &[Dialogue], run: &Run) -> Result<()> {
+    if matches.get_one::<String>("model").is_none() {
+        return Err(Error::invalid(
+            "tune: lora and full need --model BASE.gguf (`causerie new-model` makes a small one)",
+        ));
+    }
+    let messages = dialogues.iter().map(tune::lm::messages_of).collect::<Result<Vec<_>>>()?;
+    let report = tune::lm::tune_lm(&path(matches, "model"), &messages, &config.tune, &path(matches, "out"), run)?;
+    print(&lm_summary(&report))
+}
+
+#[cfg(not(feature = "llama"))]
+fn tune_model(_: &ArgMatches, _: &Config, _: &[Dialogue], _: &Run) -> Result<()> {
+    Err(Error::unsupported("tune: lora and full need a build with the feature llama"))
+}
+
+/// What a tuning of a language model ends with.
+#[cfg(feature = "llama")]
+fn lm_summary(report: &tune::lm::LmReport) -> String {
+    let exported = &report.exported;
+    format!(
+        "{}: {} dialogues, {} held out, {} of {} steps, {:.1} tokens/s\nheld-out loss {:.4} (the base model {:.4}; llama.cpp on the exported file {:.4})\n{}",
+        report.method,
+        report.dialogues.0,
+        report.dialogues.1,
+        report.steps.0,
+        report.steps.1,
+        report.tokens_per_second,
+        exported.trainer_loss,
+        exported.base_loss,
+        exported.llama_loss,
+        exported.file.display()
+    )
+}
+
+/// `causerie new-model`.
+#[cfg(feature = "llama")]
+pub fn new_model_command() -> Command {
+    let command = Command::new("new-model")
+        .about("A small language model from nothing: vocabulary and weights from your own text");
+    with_settings(command, "tune", &[])
+        .arg(
+            Arg::new("params")
+                .long("params")
+                .default_value("5M")
+                .value_name("N")
+                .help("About so many parameters: 500k, 5M, 30M"),
+        )
+        .arg(
+            Arg::new("text")
+                .long("text")
+                .value_name("FILE")
+                .action(clap::ArgAction::Append)
+                .help("Plain text, one text a line"),
+        )
+        .arg(
+            Arg::new("dataset")
+                .long("dataset")
+                .value_name("DIR")
+                .help("Or the reviews of a dataset that `causerie import` made"),
+        )
+        .arg(file("out", "The new GGUF").required(true))
+        .arg(
+            Arg::new("pretrain")
+                .long("pretrain")
+                .value_name("DIR")
+                .help("Then train it on the same text by the settings of [tune], into this folder"),
+        )
+}
+
+/// Runs `causerie new-model`.
+#[cfg(feature = "llama")]
+pub fn new_model(matches: &ArgMatches) -> Result<()> {
+    let config = config_of(matches)?;
+    let run = run_of(&config)?;
+    let asked = matches.get_one::<String>("params").map(String::as_str).unwrap_or_default();
+    let (digits, scale) = match asked.to_ascii_lowercase().as_str() {
+        m if m.ends_with('m') => (asked[..asked.len() - 1].to_string(), 1e6),
+        k if k.ends_with('k') => (asked[..asked.len() - 1].to_string(), 1e3),
+        _ => (asked.to_string(), 1.0),
+    };
+    let params: f64 =
+        digits.parse().map_err(|_| Error::invalid(format!("--params {asked}: write 500k, 5M or a number")))?;
+    let mut texts: Vec<String> = Vec::new();
+    for file in matches.get_many::<String>("text").into_iter().flatten() {
+        artifact::for_each_line(Path::new(file), |_, line| {
+            texts.push(line.to_string());
+            Ok(())
+        })?;
+    }
+    if matches.get_one::<String>("dataset").is_some() {
+        let data = Dataset::load(&path(matches, "dataset"))?;
+        texts.extend((0..data.reviews()).map(|r| embed::review_text(&data, r)));
+    }
+    if texts.is_empty() {
+        return Err(Error::invalid("new-model: it learns from text; name --text FILE or --dataset DIR"));
+    }
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let out = path(matches, "out");
+    let shape = tune::lm::new_model((params * scale) as u64, &texts, config.tune.seed, &out, &run)?;
+    print(&format!("{} parameters in {} layers: {}", shape.parameters(), shape.layers, out.display()))?;
+    match matches.get_one::<String>("pretrain") {
+        Some(folder) => print(&lm_summary(&tune::lm::pretrain(&out, &texts, &config.tune, Path::new(folder), &run)?)),
+        None => Ok(()),
+    }
 }

@@ -83,7 +83,8 @@ unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _: 
             text.clone_into(&mut COMPLAINT.lock().unwrap_or_else(PoisonError::into_inner));
             Level::Warn
         }
-        sys::GGML_LOG_LEVEL_WARN => Level::Warn,
+        // What llama.cpp warns of is seldom of use to a user; what it refuses is told in our own errors.
+        sys::GGML_LOG_LEVEL_WARN => Level::Info,
         _ => Level::Debug,
     };
     // A user's log callback that panics must not unwind through C++.

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The candidates for k.
-pub const CANDIDATES: [usize; 12] = [10, 20, 30, 40, 50, 60, 70, 80, 90, 120, 150, 200];
+pub const CANDIDATES: [usize; 14] = [10, 20, 30, 40, 50, 60, 70, 80, 90, 120, 200, 300, 500, 1000];
 /// Posts held out to choose k, at most.
 const HELD_OUT: usize = 500;
 
