@@ -1,0 +1,128 @@
+//! The whole loop on the simulated domain: it learns, it resumes, it repeats itself to the byte.
+
+mod common;
+
+use causerie::pipeline::{demo_config, demo_defaults, open, pipeline};
+use causerie::recommend::{Request, recommend};
+use causerie::{Config, Run};
+use common::recall;
+use std::fs;
+use std::path::Path;
+
+/// A small demo; `threads` must not change a byte.
+fn settings(dir: &Path, run: &Run) -> Config {
+    let mut config = demo_defaults();
+    for (key, value) in [
+        ("simulate.items", "150"),
+        ("simulate.users", "600"),
+        ("simulate.reviews", "3000"),
+        ("simulate.conversations", "200"),
+        ("embed.dim", "48"),
+        ("embed.user_dim", "16"),
+        ("pipeline.strategies", "random,fisher"),
+        ("pipeline.budget", "80"),
+        ("pipeline.naive", "false"),
+        ("evaluate.bootstrap", "200"),
+    ] {
+        config.set(key, value).unwrap();
+    }
+    demo_config(dir, &config, run).unwrap()
+}
+
+#[test]
+fn the_loop_learns_resumes_and_repeats_itself_whatever_the_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    let run = Run::new(2).unwrap();
+    let config = settings(&one, &run);
+    let report = pipeline(&config, &one, false, &run).unwrap();
+
+    // It learns: what was tuned on the dialogues beats popularity, and beats itself untrained.
+    let set = &report.evaluations[0];
+    let popularity = recall(set, "popularity (seed data)", 10);
+    for label in ["head (fisher)", "head (random)"] {
+        assert!(recall(set, label, 10) > popularity, "{label}: {} against {popularity}", recall(set, label, 10));
+        assert!(recall(set, label, 10) > recall(set, "head, untrained", 10));
+    }
+    assert!(report.curves.iter().any(|p| p.strategy == "fisher" && p.budget == 160));
+    let page = fs::read_to_string(one.join("report.html")).unwrap();
+    assert!(page.contains("<svg") && !page.contains("http://") && !page.contains("<script"));
+
+    // It resumes: with all stages finished nothing is done again; with one artifact lost, that one comes back the same.
+    let head = "fisher/round-2/head.safetensors";
+    let before = fs::read(one.join(head)).unwrap();
+    let journal = fs::read(one.join("journal.jsonl")).unwrap();
+    fs::remove_file(one.join(head)).unwrap();
+    pipeline(&config, &one, false, &run).unwrap();
+    assert_eq!(fs::read(one.join(head)).unwrap(), before);
+    assert_eq!(fs::read(one.join("journal.jsonl")).unwrap(), journal);
+
+    // It repeats itself: one thread, another folder, the same bytes.
+    let single = Run::new(1).unwrap();
+    pipeline(&settings(&two, &single), &two, false, &single).unwrap();
+    for file in [
+        "embeddings.safetensors",
+        "collaborative.safetensors",
+        "fisher/round-1/selection.jsonl",
+        "fisher/round-2/selection.jsonl",
+        "random/round-2/dialogues.jsonl",
+        head,
+        "evaluation.json",
+    ] {
+        assert!(fs::read(one.join(file)).unwrap() == fs::read(two.join(file)).unwrap(), "{file} differs");
+    }
+
+    // It recommends: what was said and what is excluded never comes back.
+    let opened = open(&one, "head", "fisher", &run).unwrap();
+    let conversations = causerie::dataset::load_conversations(&one.join("data/conversations.jsonl")).unwrap();
+    let conversation = conversations.iter().find(|c| !c.seen.is_empty()).unwrap();
+    let exclude = [opened.dataset.items.id(3).to_string()];
+    let request = Request { conversation, exclude: &exclude, allow: &[], top_k: 1000 };
+    let items = &opened.dataset.items;
+    let answer = recommend(&*opened.recommender, &[request], items, &opened.mentions, &run).unwrap();
+    assert!(answer[0].len() > 100);
+    assert!(answer[0].iter().all(|r| r.item != 3));
+    for seen in &conversation.seen {
+        let row = items.find(seen.item.as_deref().unwrap()).unwrap();
+        assert!(answer[0].iter().all(|r| r.item != row));
+    }
+}
+
+#[test]
+fn a_budget_above_the_reviews_selects_them_all_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Run::new(2).unwrap();
+    let mut config = settings(folder.path(), &run);
+    for (key, value) in [
+        ("pipeline.strategies", "js"),
+        ("pipeline.rounds", "1"),
+        ("pipeline.budget", "100000"),
+        ("synthesize.queries", "1"),
+        ("tune.head_epochs", "1"),
+    ] {
+        config.set(key, value).unwrap();
+    }
+    let report = pipeline(&config, folder.path(), false, &run).unwrap();
+    assert!(report.warnings.iter().any(|w| w.contains("all were selected")), "{:?}", report.warnings);
+}
+
+#[test]
+fn a_cancelled_run_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Run::new(2).unwrap();
+    let config = settings(folder.path(), &run);
+    let cancelled = Run::new(2).unwrap();
+    let flag = cancelled.cancel_flag();
+    let cancelled = cancelled.on_progress(move |p| {
+        if p.stage == "tune" {
+            flag.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    });
+    let stopped = pipeline(&config, folder.path(), false, &cancelled).unwrap_err();
+    assert_eq!(stopped.kind(), causerie::ErrorKind::Cancelled);
+    let dialogues = folder.path().join("random/round-1/dialogues.jsonl");
+    let made = fs::metadata(&dialogues).unwrap().modified().unwrap();
+    pipeline(&config, folder.path(), false, &run).unwrap();
+    assert_eq!(fs::metadata(&dialogues).unwrap().modified().unwrap(), made, "dialogues were made twice");
+    assert!(folder.path().join("report.html").exists());
+}
