@@ -473,6 +473,8 @@ settings! {
     }
     /// The rounds (paper §3.1, Algorithm 1).
     pipeline: PipelineConfig {
+        /// What the report calls the data; empty: the folder of the reviews file.
+        title: String = String::new(), ANY;
         /// Strategies compared in one run.
         strategies: Vec<String> = vec!["fisher".into()], Bounds::Choices(STRATEGIES);
         /// Rounds.

@@ -10,6 +10,7 @@ use std::path::Path;
 /// The settings of the demonstration: two rounds of three strategies, the built-in embedder, the offline teacher.
 pub fn demo_defaults() -> Config {
     let mut config = Config::default();
+    config.pipeline.title = "Simulated domain".to_string();
     config.pipeline.strategies = ["random", "js", "fisher"].map(String::from).to_vec();
     config.pipeline.rounds = 2;
     config.pipeline.budget = 250;

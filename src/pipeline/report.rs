@@ -30,7 +30,7 @@ pub(super) fn evaluate_and_write(work: &mut Work, config: &Config, made: &Made, 
     let data = ReportData {
         title: title(config, made),
         dataset: Some(DatasetFacts::of(&dataset_name(config), &made.summary)),
-        stages: stages(work),
+        stages: stages(work, config, made),
         curves,
         evaluations,
         losses: losses(work),
@@ -103,20 +103,55 @@ fn title(config: &Config, made: &Made) -> String {
 }
 
 fn dataset_name(config: &Config) -> String {
+    if !config.pipeline.title.is_empty() {
+        return config.pipeline.title.clone();
+    }
     let file = [&config.dataset.reviews, &config.dataset.items].into_iter().find(|f| !f.is_empty());
     let folder = file.and_then(|f| Path::new(f).parent()).and_then(Path::file_name);
     folder.map_or_else(|| "seed data".to_string(), |n| n.to_string_lossy().into_owned())
 }
 
-fn stages(work: &Work) -> Vec<Stage> {
-    let stage = |(name, record): (String, super::StageRecord)| Stage {
-        name,
-        output: record.note.lines().next().unwrap_or("").to_string(),
-        seconds: record.seconds,
-        peak_rss_bytes: record.peak_rss_bytes,
-        note: String::new(),
-    };
-    work.stages().into_iter().map(stage).collect()
+/// One entry per kind of stage, in pipeline order: its strategies and rounds together.
+fn stages(work: &Work, config: &Config, made: &Made) -> Vec<Stage> {
+    let seeds: usize = made.rounds.iter().filter(|r| r.number == config.pipeline.rounds).map(|r| r.seeds.len()).sum();
+    let dialogues: usize =
+        made.rounds.iter().filter(|r| r.number == config.pipeline.rounds).map(|r| r.dialogues.len()).sum();
+    let naive = made.naive.as_ref().map_or(0, |n| n.0.len());
+    let strategies = config.pipeline.strategies.len();
+    let plural = if strategies == 1 { "strategy" } else { "strategies" };
+    let outputs = [
+        ("import", format!("{} reviews, {} items", made.summary.reviews, made.summary.items)),
+        ("embed", format!("{} dimensions", made.reviews.dim())),
+        ("select", format!("{seeds} seeds, {strategies} {plural}")),
+        ("synthesize", format!("{} dialogues", dialogues + naive)),
+        ("tune", format!("{} ranking heads", made.rounds.len() + usize::from(naive > 0))),
+        ("evaluate", String::new()),
+    ];
+    let finished = work.stages();
+    let mut stages = Vec::new();
+    for (kind, output) in outputs {
+        let of_kind: Vec<_> = finished.iter().filter(|(name, _)| kind_of_stage(name) == kind).collect();
+        if of_kind.is_empty() {
+            continue;
+        }
+        let output = if kind == "evaluate" { of_kind[0].1.note.clone() } else { output };
+        stages.push(Stage {
+            name: kind.to_string(),
+            output,
+            seconds: of_kind.iter().map(|(_, r)| r.seconds).sum(),
+            peak_rss_bytes: of_kind.iter().map(|(_, r)| r.peak_rss_bytes).max().unwrap_or(0),
+            note: if of_kind.len() > 1 { format!("{} steps", of_kind.len()) } else { String::new() },
+        });
+    }
+    stages
+}
+
+/// `select fisher 2` → `select`; what prepares rows is part of `embed`.
+fn kind_of_stage(name: &str) -> &str {
+    match name.split(' ').next().unwrap_or(name) {
+        "fit" | "collaborative" | "metadata" => "embed",
+        other => other,
+    }
 }
 
 fn losses(work: &Work) -> Vec<LossPoint> {

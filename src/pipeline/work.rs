@@ -31,6 +31,7 @@ const NEUTRAL: &[&str] = &[
     "synthesize.price_out",
     "recommend.top_k",
     "recommend.system",
+    "pipeline.title",
 ];
 
 /// Sections in the order in which a change of theirs makes stages stale.
@@ -326,6 +327,23 @@ mod tests {
         stage(&mut work, "embed", "embed", &mut made);
         stage(&mut work, "tune", "tune", &mut made);
         assert_eq!(made, ["embed", "tune", "tune"]);
+    }
+
+    #[test]
+    fn a_setting_newer_than_the_directory_and_at_its_default_is_no_other_setting() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut made = Vec::new();
+        stage(&mut Work::open(dir.path(), &Config::default(), false).unwrap(), "embed", "embed", &mut made);
+        let path = dir.path().join("work.json");
+        let mut state: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        state["settings"].as_object_mut().unwrap().remove("select.lambda").unwrap();
+        std::fs::write(&path, state.to_string()).unwrap();
+        drop(Work::open(dir.path(), &Config::default(), false).unwrap());
+        state["settings"].as_object_mut().unwrap().remove("select.lambda");
+        std::fs::write(&path, state.to_string()).unwrap();
+        let mut other = Config::default();
+        other.set("select.lambda", "2.0").unwrap();
+        assert!(Work::open(dir.path(), &other, false).is_err());
     }
 
     #[test]
