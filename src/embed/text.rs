@@ -93,7 +93,7 @@ impl TextEmbedder {
                 .row_mut(i)
                 .iter_mut()
                 .zip(&svd.values)
-                .for_each(|(v, s)| *v /= s.powf(std::env::var("PW").map_or(0.5, |p| p.parse().unwrap())));
+                .for_each(|(v, s)| *v /= s.sqrt());
         }
         Ok(TextEmbedder::assemble(idf, known, projection))
     }
