@@ -265,8 +265,8 @@ settings! {
         file: String = String::new(), ANY;
         /// Texts are cut to this many tokens.
         max_tokens: usize = 256, int(1, 1 << 20);
-        /// Tokens per llama.cpp batch (many sequences share one).
-        batch_tokens: usize = 2048, int(16, 1 << 20);
+        /// Tokens per llama.cpp batch (many texts share one; an encoder takes them one by one).
+        batch_tokens: usize = 512, int(16, 1 << 20);
         /// Pooling of `lm`: the model's own where it has one, mean over the text's tokens, or the last token.
         pooling: String = "auto".into(), Bounds::Choices(&["auto", "mean", "last"]);
         /// Dimensions of `text`.

@@ -14,18 +14,15 @@ use std::sync::{Mutex, PoisonError};
 const WINDOW: usize = 1024;
 /// A text is cut to this many bytes per wanted token before it is tokenised: the longest words have fewer.
 const BYTES_PER_TOKEN: usize = 48;
-/// Tokens per batch of an encoder. It has no cache of keys: every token of a batch is compared with every other one, of
-/// other texts too, and only then masked; its weights are small enough to stay in the processor's cache meanwhile.
-const ENCODER_TOKENS: usize = 128;
 /// Tokens times vocabulary at most in a batch: llama.cpp holds room for that many logits, 256 MiB.
 const MAX_LOGITS: usize = 64 << 20;
 
 /// A small LM as embedder: its hidden states of the last layer (after the output norm), pooled over the tokens that its
 /// tokeniser gives (the special ones included, as in the paper's Python), scaled to unit length.
 ///
-/// Many texts share a batch, and every batch is computed by one thread in a context of its own: nobody waits for anybody,
-/// and the same call gives the same bytes for any number of threads. llama.cpp's arithmetic is not bit-stable across
-/// batch shapes, though: a text may come out different by 5e-6 when its neighbours are others.
+/// Texts share a batch (in an encoder each has its own), and every batch is computed by one thread in a context of its
+/// own: nobody waits for anybody, and the same call gives the same bytes for any number of threads. llama.cpp's arithmetic
+/// is not bit-stable across batch shapes, though: a text may come out different by 5e-6 when its neighbours are others.
 pub struct LmEmbedder {
     model: Model,
     options: ContextOptions,
@@ -35,8 +32,6 @@ pub struct LmEmbedder {
     max_tokens: usize,
     /// Texts that end with a special token (`[SEP]`) keep it when they are cut.
     keeps_last: bool,
-    /// Texts share a batch up to this many tokens.
-    fill: usize,
 }
 
 impl LmEmbedder {
@@ -65,9 +60,10 @@ impl LmEmbedder {
             );
         }
         let batch_tokens = config.batch_tokens.min(MAX_LOGITS / model.vocabulary().max(1)).clamp(max_tokens, 1 << 20);
-        let fill = if model.is_encoder() { batch_tokens.min(ENCODER_TOKENS) } else { batch_tokens };
-        let batch_tokens = fill.max(max_tokens);
-        let sequences = MAX_SEQUENCES.min(batch_tokens);
+        // An encoder has no cache of keys: every token of a batch is compared with every other one, of other texts too, and
+        // only then masked. One text a batch was about twice as fast as 512 tokens, and its row then depends on nothing else.
+        let (batch_tokens, sequences) =
+            if model.is_encoder() { (max_tokens, 1) } else { (batch_tokens, MAX_SEQUENCES.min(batch_tokens)) };
         let options = ContextOptions { tokens: batch_tokens, batch_tokens, sequences, pooling, exact: true };
         // The first one is made here, so that a model that cannot embed is refused now.
         let idle = Mutex::new(vec![Context::new(&model, options, &Run::new(1)?)?]);
@@ -75,7 +71,7 @@ impl LmEmbedder {
         let name = format!("lm/{stem}/{}/{pooling_name}/{max_tokens}", model.header().header_hash());
         let probe = model.tokenise("a", true, false)?;
         let keeps_last = probe.len() > 1 && probe.last().is_some_and(|t| model.piece(*t, false).is_empty());
-        Ok(LmEmbedder { model, options, idle, name, max_tokens, keeps_last, fill })
+        Ok(LmEmbedder { model, options, idle, name, max_tokens, keeps_last })
     }
 
     /// Tokens of `text`, cut to the limit.
@@ -150,7 +146,7 @@ impl Embedder for LmEmbedder {
                     return Err(super::empty_text(first + i));
                 }
                 let full = |group: &Vec<_>| {
-                    filled > 0 && filled + tokens.len() > self.fill || group.len() == self.options.sequences
+                    filled + tokens.len() > self.options.batch_tokens || group.len() == self.options.sequences
                 };
                 if groups.last().is_none_or(full) {
                     groups.push(Vec::new());

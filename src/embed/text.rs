@@ -89,11 +89,7 @@ impl TextEmbedder {
         }
         let mut projection = svd.right;
         for i in 0..projection.rows() {
-            projection
-                .row_mut(i)
-                .iter_mut()
-                .zip(&svd.values)
-                .for_each(|(v, s)| *v /= s.powf(std::env::var("PW").map_or(0.5, |p| p.parse().unwrap())));
+            projection.row_mut(i).iter_mut().zip(&svd.values).for_each(|(v, s)| *v /= s.sqrt());
         }
         Ok(TextEmbedder::assemble(idf, known, projection))
     }

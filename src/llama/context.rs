@@ -265,9 +265,9 @@ impl Context {
         Ok(())
     }
 
-    /// Computes a batch on the run's threads. They wait for each other by spinning, after every operation: where the
-    /// machine is busy with other work, a run of one thread can be many times faster than one of two. What it gives is then read with [`Context::logits`], [`Context::hidden`] or
-    /// [`Context::pooled`].
+    /// Computes a batch on the run's threads; what it gives is then read with [`Context::logits`], [`Context::hidden`]
+    /// or [`Context::pooled`]. The threads wait for each other by spinning, after every operation: on a machine that is
+    /// busy with other work a run of one thread can be many times faster than one of two.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for an empty batch, more tokens than fit, unknown tokens or sequences;
