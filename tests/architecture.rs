@@ -20,6 +20,11 @@ fn sources() -> Vec<(String, String)> {
     walk(&root, &mut paths);
     paths.sort();
     assert!(paths.len() > 20, "the source folder was not found");
+    // Files that only the unit tests are built with may do what tests do.
+    paths.retain(|p| {
+        let name = p.file_name().unwrap_or_default().to_string_lossy();
+        !(name == "tests.rs" || name == "mock.rs" || name.ends_with("_tests.rs"))
+    });
     paths
         .into_iter()
         .map(|p| {
@@ -93,7 +98,7 @@ fn unsafe_code_lives_in_llama_ffi_and_the_memory_map_alone() {
             continue;
         }
         for (number, line) in code(&text) {
-            if line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe") {
+            if line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '-').any(|word| word == "unsafe") {
                 wrong.push(format!("src/{name}:{number}: {line}"));
             }
         }
@@ -128,7 +133,7 @@ fn only_the_llama_room_names_the_bindings() {
 #[test]
 fn the_library_prints_nothing() {
     for (name, text) in sources() {
-        if name == "main.rs" || name == "testing.rs" || name.starts_with("cli/") {
+        if name == "main.rs" || name.starts_with("cli/") {
             continue;
         }
         for (number, line) in code(without_tests(&text)) {

@@ -13,14 +13,14 @@ use std::path::Path;
 fn settings(dir: &Path, run: &Run) -> Config {
     let mut config = demo_defaults();
     for (key, value) in [
-        ("simulate.items", "150"),
-        ("simulate.users", "600"),
-        ("simulate.reviews", "3000"),
-        ("simulate.conversations", "200"),
+        ("simulate.items", "300"),
+        ("simulate.users", "1500"),
+        ("simulate.reviews", "8000"),
+        ("simulate.conversations", "300"),
         ("embed.dim", "48"),
         ("embed.user_dim", "16"),
         ("pipeline.strategies", "random,fisher"),
-        ("pipeline.budget", "80"),
+        ("pipeline.budget", "200"),
         ("pipeline.naive", "false"),
         ("evaluate.bootstrap", "200"),
     ] {
@@ -44,7 +44,7 @@ fn the_loop_learns_resumes_and_repeats_itself_whatever_the_threads() {
         assert!(recall(set, label, 10) > popularity, "{label}: {} against {popularity}", recall(set, label, 10));
         assert!(recall(set, label, 10) > recall(set, "head, untrained", 10));
     }
-    assert!(report.curves.iter().any(|p| p.strategy == "fisher" && p.budget == 160));
+    assert!(report.curves.iter().any(|p| p.strategy == "fisher" && p.budget == 400));
     let page = fs::read_to_string(one.join("report.html")).unwrap();
     assert!(page.contains("<svg") && !page.contains("http://") && !page.contains("<script"));
 
