@@ -27,17 +27,5 @@ pub use simulate::{Simulated, SimulatedFiles, simulate, simulate_to};
 pub use table::{Dataset, Interaction, Item, Items, NONE, Review, Summary};
 pub use text::TextColumn;
 
-/// A file of the shared real data, or none where it is absent: then the test says so and is skipped, but for CI, where that
-/// is a failure.
 #[cfg(test)]
-pub(crate) fn shared_file(name: &str) -> Option<std::path::PathBuf> {
-    let root = std::env::var_os("CAUSERIE_SHARED")
-        .map_or_else(|| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), std::path::PathBuf::from);
-    let path = root.join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    assert!(std::env::var_os("CI").is_none(), "{} is missing", path.display());
-    eprintln!("skipped: {} is missing", path.display());
-    None
-}
+pub(crate) use crate::testing::shared as shared_file;
