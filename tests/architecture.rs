@@ -23,7 +23,7 @@ fn sources() -> Vec<(String, String)> {
     // Files that only the unit tests are built with may do what tests do.
     paths.retain(|p| {
         let name = p.file_name().unwrap_or_default().to_string_lossy();
-        !(name == "tests.rs" || name == "mock.rs" || name.ends_with("_tests.rs"))
+        !(["tests.rs", "testing.rs"].contains(&&*name) || name == "mock.rs" || name.ends_with("_tests.rs"))
     });
     paths
         .into_iter()
