@@ -1,12 +1,14 @@
 //! The last stage: every recommender on the same pairs, curves against the budget, the report.
 
-use super::stages::Made;
+use super::stages::{Made, Round};
 use super::systems::{Builder, System};
 use super::work::Work;
-use crate::config::Config;
+use crate::config::{Config, EvaluateConfig};
 use crate::dataset::{Conversation, load_conversations};
 use crate::error::{Error, Result};
-use crate::evaluate::{CurvePoint, DatasetFacts, Evaluation, LossPoint, ReportData, Stage, evaluate, write_report};
+use crate::evaluate::{
+    CurvePoint, DatasetFacts, Evaluation, LossPoint, ReportData, Stage, SystemReport, evaluate, write_report,
+};
 use crate::recommend::Recommender;
 use crate::run::Run;
 use serde_json::json;
@@ -49,41 +51,56 @@ fn evaluate_all(config: &Config, made: &Made, run: &Run) -> Result<(Vec<Evaluati
         let name = name.split('.').next().unwrap_or(&name).to_string();
         sets.push((name, load_conversations(Path::new(path))?));
     }
-    let builder = Builder::new(made, config);
-    let mut systems = if sets.is_empty() { Vec::new() } else { builder.baselines(run)? };
-    let mut curves = Vec::new();
+    if sets.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
     let items = &made.dataset.items;
+    let score = |set: &str, systems: &[System], conversations: &[Conversation], settings: &EvaluateConfig| {
+        let pairs: Vec<(&str, &dyn Recommender)> =
+            systems.iter().map(|s| (s.label.as_str(), &*s.recommender)).collect();
+        evaluate(set, &pairs, conversations, items, settings, run)
+    };
+    let builder = Builder::new(made, config);
+    let mut systems = builder.baselines(run)?;
+    let mut curves = Vec::new();
+    // The last round's systems stand in the main table; their points on the curves are taken from there.
+    let mut last = Vec::new();
     for round in &made.rounds {
-        if sets.is_empty() {
-            break;
-        }
         let of_round = builder.of_round(round, run)?;
-        for (set, conversations) in &sets {
-            let pairs: Vec<(&str, &dyn Recommender)> =
-                of_round.iter().map(|s| (s.label.as_str(), &*s.recommender)).collect();
-            let settings = crate::config::EvaluateConfig { bootstrap: 100, ..config.evaluate.clone() };
-            let points = evaluate(set, &pairs, conversations, items, &settings, run)?;
-            for system in points.systems {
-                curves.push(CurvePoint {
-                    set: set.clone(),
-                    strategy: round.strategy.clone(),
-                    system: kind_of(&system.label),
-                    budget: round.budget as u64,
-                    metrics: system.seen_removed,
-                });
-            }
-        }
         if round.number == config.pipeline.rounds {
+            last.push((round, systems.len()..systems.len() + of_round.len()));
             systems.extend(of_round);
+            continue;
+        }
+        // Nobody reads the differences between these.
+        let settings = EvaluateConfig { bootstrap: 100, ..config.evaluate.clone() };
+        for (set, conversations) in &sets {
+            let points = score(set, &of_round, conversations, &settings)?;
+            curves.extend(points.systems.iter().map(|system| point(set, round, system)));
         }
     }
     let mut evaluations = Vec::new();
     for (set, conversations) in &sets {
-        let pairs: Vec<(&str, &dyn Recommender)> =
-            systems.iter().map(|System { label, recommender }| (label.as_str(), &**recommender)).collect();
-        evaluations.push(evaluate(set, &pairs, conversations, items, &config.evaluate, run)?);
+        evaluations.push(score(set, &systems, conversations, &config.evaluate)?);
+    }
+    for (round, range) in last {
+        for evaluation in &evaluations {
+            let of_round = evaluation.systems.get(range.clone()).unwrap_or_default();
+            curves.extend(of_round.iter().map(|system| point(&evaluation.name, round, system)));
+        }
     }
     Ok((evaluations, curves))
+}
+
+/// A system of one round as a point on its curve.
+fn point(set: &str, round: &Round, system: &SystemReport) -> CurvePoint {
+    CurvePoint {
+        set: set.to_string(),
+        strategy: round.strategy.clone(),
+        system: kind_of(&system.label),
+        budget: round.budget as u64,
+        metrics: system.seen_removed.clone(),
+    }
 }
 
 /// `NBCRS (synthetic, fisher), k = 60` → `NBCRS (synthetic)`: what the curves of several strategies share.
