@@ -2,6 +2,7 @@
 
 mod distribution;
 pub mod gemm;
+pub mod packed;
 mod matrix;
 mod random;
 mod svd;

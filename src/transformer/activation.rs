@@ -6,6 +6,7 @@
 //! act'(g) = (1 + t)/2 + g/2 (1 - t^2) a (1 + 3 b g^2).
 
 use super::elementary::{sigmoid, tanh};
+use crate::math::packed::vectorised;
 use rayon::prelude::*;
 
 /// Which activation stands in the gate.
@@ -38,11 +39,13 @@ fn gelu(g: f32) -> (f32, f32) {
 pub fn forward(activation: Activation, gate: &[f32], up: &[f32]) -> Vec<f32> {
     let mut out = vec![0.0; gate.len()];
     out.par_chunks_mut(CHUNK).zip(gate.par_chunks(CHUNK)).zip(up.par_chunks(CHUNK)).for_each(|((out, gate), up)| {
-        let values = out.iter_mut().zip(gate).zip(up);
-        match activation {
-            Activation::SwiGlu => values.for_each(|((o, g), u)| *o = swish(*g).0 * u),
-            Activation::GeGluTanh => values.for_each(|((o, g), u)| *o = gelu(*g).0 * u),
-        }
+        vectorised(|| {
+            let values = out.iter_mut().zip(gate).zip(up);
+            match activation {
+                Activation::SwiGlu => values.for_each(|((o, g), u)| *o = swish(*g).0 * u),
+                Activation::GeGluTanh => values.for_each(|((o, g), u)| *o = gelu(*g).0 * u),
+            }
+        });
     });
     out
 }
@@ -51,14 +54,16 @@ pub fn forward(activation: Activation, gate: &[f32], up: &[f32]) -> Vec<f32> {
 pub fn backward(activation: Activation, gate: &mut [f32], up: &mut [f32], dm: &mut [f32]) {
     let chunks = gate.par_chunks_mut(CHUNK).zip(up.par_chunks_mut(CHUNK)).zip(dm.par_chunks_mut(CHUNK));
     chunks.for_each(|((gate, up), dm)| {
-        let values = gate.iter_mut().zip(up).zip(dm);
-        let one = |g: &mut f32, u: &mut f32, d: &mut f32, (act, slope): (f32, f32)| {
-            (*g, *u, *d) = (*d * *u * slope, *d * act, act * *u);
-        };
-        match activation {
-            Activation::SwiGlu => values.for_each(|((g, u), d)| one(g, u, d, swish(*g))),
-            Activation::GeGluTanh => values.for_each(|((g, u), d)| one(g, u, d, gelu(*g))),
-        }
+        vectorised(|| {
+            let values = gate.iter_mut().zip(up).zip(dm);
+            let one = |g: &mut f32, u: &mut f32, d: &mut f32, (act, slope): (f32, f32)| {
+                (*g, *u, *d) = (*d * *u * slope, *d * act, act * *u);
+            };
+            match activation {
+                Activation::SwiGlu => values.for_each(|((g, u), d)| one(g, u, d, swish(*g))),
+                Activation::GeGluTanh => values.for_each(|((g, u), d)| one(g, u, d, gelu(*g))),
+            }
+        });
     });
 }
 

@@ -4,6 +4,7 @@
 //! w -= lr (decay w + (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)), decay on every trained tensor.
 
 use super::weights::{Grads, Storage, Tensor, TensorId};
+use crate::math::packed::vectorised;
 use half::bf16;
 use rayon::prelude::*;
 
@@ -209,9 +210,11 @@ impl AdamW {
             (Storage::F32(w), State::F32(m, v)) => {
                 let chunks = w.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
                 chunks.zip(gradient.par_chunks(CHUNK)).for_each(|(((w, m), v), g)| {
-                    for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
-                        rule.apply(w, *g, m, v);
-                    }
+                    vectorised(|| {
+                        for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
+                            rule.apply(w, *g, m, v);
+                        }
+                    });
                 });
             }
             (Storage::F32(w), State::Bits8 { m, v, largest }) => {

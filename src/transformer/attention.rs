@@ -10,8 +10,9 @@
 //! a key-value head with all the query heads that use it, so sums over those heads have one order.
 
 use super::batch::Segment;
-use super::elementary::{exp, tanh};
+use super::elementary::{exp, exp_and_sum, largest, tanh};
 use crate::math::gemm::{Into, View, gemm_here, view, view_mut};
+use crate::math::packed::vectorised;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -124,7 +125,7 @@ pub fn forward(shape: &AttentionShape, segments: &[Segment], q: &[f32], k: &[f32
                 z.resize(block.rows.len() * keys, 0.0);
                 scores(shape, block, q, k, kv * group + in_group, &mut z);
                 for (i, z) in z.chunks_exact_mut(keys).enumerate() {
-                    log_sums[block.rows.start + i] = softmax(z, block.seen(i, shape.window));
+                    log_sums[block.rows.start + i] = vectorised(|| softmax(z, block.seen(i, shape.window)));
                 }
                 let p = view(&z, block.rows.len(), keys);
                 let mut into = Into::Replace;
@@ -141,16 +142,13 @@ pub fn forward(shape: &AttentionShape, segments: &[Segment], q: &[f32], k: &[f32
 }
 
 /// Softmax over `z[seen]`, zeros elsewhere; returns the log of the sum of exponentials.
+#[inline(always)]
 fn softmax(z: &mut [f32], seen: Range<usize>) -> f32 {
     z[..seen.start].fill(0.0);
     z[seen.end..].fill(0.0);
     let z = &mut z[seen];
-    let top = z.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
-    let mut sum = 0f64;
-    for chunk in z.chunks_mut(64) {
-        chunk.iter_mut().for_each(|z| *z = exp(*z - top));
-        sum += f64::from(chunk.iter().sum::<f32>());
-    }
+    let top = largest(z);
+    let sum = exp_and_sum(z, top);
     let inverse = (1.0 / sum) as f32;
     z.iter_mut().for_each(|z| *z *= inverse);
     top + sum.ln() as f32
@@ -208,7 +206,8 @@ pub fn backward(
                     let at = row * wide + head * n..row * wide + (head + 1) * n;
                     let along = dot(&dout[at.clone()], &kept.out[at]);
                     let log_sum = kept.log_sums[head * tokens + row];
-                    score_gradient(shape.cap, block.seen(i, shape.window), log_sum, along, p, dz);
+                    let seen = block.seen(i, shape.window);
+                    vectorised(|| score_gradient(shape.cap, seen, log_sum, along, p, dz));
                 }
                 let (p, dz) = (view(&p, length, keys), view(&dz, length, keys));
                 let queries = head_rows(q, &block.rows, head, n);
@@ -230,6 +229,7 @@ pub fn backward(
 }
 
 /// One query: `p` holds Z and becomes P, `dz` holds dP and becomes dS; zeros where the query does not see.
+#[inline(always)]
 fn score_gradient(cap: Option<f32>, seen: Range<usize>, log_sum: f32, along: f32, p: &mut [f32], dz: &mut [f32]) {
     for values in [&mut *p, &mut *dz] {
         values[..seen.start].fill(0.0);

@@ -31,6 +31,40 @@ pub fn tanh(x: f32) -> f32 {
     1.0 - 2.0 / (exp(2.0 * x) + 1.0)
 }
 
+/// The largest value; NaN is passed over, as by [`f32::max`].
+#[inline(always)]
+pub fn largest(values: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 8];
+    let eights = values.chunks_exact(8);
+    let rest = eights.remainder().iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+    for values in eights {
+        lanes.iter_mut().zip(values).for_each(|(lane, v)| *lane = if *v > *lane { *v } else { *lane });
+    }
+    lanes.iter().fold(rest, |a, b| a.max(*b))
+}
+
+/// Values become e^(value - top); returns their sum: 256 at a time in eight lanes, these in f64.
+#[inline(always)]
+pub fn exp_and_sum(values: &mut [f32], top: f32) -> f64 {
+    let mut sum = 0f64;
+    for chunk in values.chunks_mut(256) {
+        let mut lanes = [0f32; 8];
+        let mut eights = chunk.chunks_exact_mut(8);
+        for values in eights.by_ref() {
+            for (v, lane) in values.iter_mut().zip(&mut lanes) {
+                *v = exp(*v - top);
+                *lane += *v;
+            }
+        }
+        for (v, lane) in eights.into_remainder().iter_mut().zip(&mut lanes) {
+            *v = exp(*v - top);
+            *lane += *v;
+        }
+        sum += lanes.iter().map(|v| f64::from(*v)).sum::<f64>();
+    }
+    sum
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,5 +80,19 @@ mod tests {
         }
         assert!(exp(-1e30) < 1e-37 && exp(1e30).is_finite());
         assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn sums_and_maxima_are_those_of_a_plain_loop() {
+        for n in [0, 1, 7, 8, 9, 255, 256, 300, 1000] {
+            let values: Vec<f32> = (0..n).map(|i| ((i * 7919) % 101) as f32 * 0.1 - 3.0).collect();
+            let top = largest(&values);
+            assert_eq!(top, values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            let mut fast = values.clone();
+            let sum = exp_and_sum(&mut fast, top);
+            let slow: f64 = values.iter().map(|v| f64::from(v - top).exp()).sum();
+            assert!((sum - slow).abs() <= 1e-6 * slow);
+            assert!(fast.iter().zip(&values).all(|(f, v)| *f == exp(v - top)));
+        }
     }
 }

@@ -5,10 +5,10 @@
 //!
 //! Logits exist for one chunk of rows at a time: [chunk, vocabulary], never [tokens, vocabulary].
 
-use super::elementary::{exp, tanh};
+use super::elementary::{exp_and_sum, largest, tanh};
 use super::linear;
 use super::weights::Tensor;
-use crate::math::gemm::Into;
+use crate::math::packed::vectorised;
 use rayon::prelude::*;
 
 /// A sum of losses over tokens.
@@ -42,7 +42,7 @@ fn rows_per_chunk(vocabulary: usize) -> usize {
 /// Logits of the states `h` `[rows, dim]`, capped: `[rows, vocabulary]`. For inspection: the loss never needs them all.
 pub fn logits(h: &[f32], w: &Tensor, cap: Option<f32>) -> Vec<f32> {
     let mut z = vec![0.0; h.len() / w.cols * w.rows];
-    linear::forward(&mut z, Into::Replace, h, w, None);
+    linear::forward(&mut z, h, w);
     if let Some(cap) = cap {
         z.par_iter_mut().for_each(|z| *z = cap * tanh(*z / cap));
     }
@@ -55,8 +55,11 @@ pub fn loss(h: &[f32], w: &Tensor, cap: Option<f32>, tokens: &[u32]) -> Loss {
     let mut total = Loss::default();
     for (h, tokens) in h.chunks(rows * w.cols).zip(tokens.chunks(rows)) {
         let mut z = logits(h, w, cap);
-        let losses: Vec<f64> =
-            z.par_chunks_mut(w.rows).zip(tokens).map(|(z, token)| f64::from(softmax(z, *token))).collect();
+        let losses: Vec<f64> = z
+            .par_chunks_mut(w.rows)
+            .zip(tokens)
+            .map(|(z, token)| f64::from(vectorised(|| softmax(z, *token))))
+            .collect();
         total.add(Loss { sum: losses.iter().sum(), tokens: losses.len() });
     }
     total
@@ -77,11 +80,11 @@ pub fn backward(
     let chunks = h.chunks(rows * w.cols).zip(dh.chunks_mut(rows * w.cols)).zip(tokens.chunks(rows));
     for ((h, dh), tokens) in chunks {
         let mut z = vec![0.0; tokens.len() * w.rows];
-        linear::forward(&mut z, Into::Replace, h, w, None);
+        linear::forward(&mut z, h, w);
         let losses: Vec<f64> =
             z.par_chunks_mut(w.rows).zip(tokens).map(|(z, token)| f64::from(gradient(z, cap, *token, scale))).collect();
         total.add(Loss { sum: losses.iter().sum(), tokens: losses.len() });
-        linear::backward_input(dh, Into::Replace, &z, w, None);
+        linear::backward_input(dh, &z, w);
         if let Some(dw) = dw.as_deref_mut() {
             linear::backward_weight(dw, &z, h, w.rows, w.cols, 1.0);
         }
@@ -91,6 +94,11 @@ pub fn backward(
 
 /// One row: logits become dz; returns the loss.
 fn gradient(z: &mut [f32], cap: Option<f32>, token: u32, scale: f32) -> f32 {
+    vectorised(|| gradient_here(z, cap, token, scale))
+}
+
+#[inline(always)]
+fn gradient_here(z: &mut [f32], cap: Option<f32>, token: u32, scale: f32) -> f32 {
     match cap {
         None => {
             let loss = softmax(z, token);
@@ -113,20 +121,11 @@ fn gradient(z: &mut [f32], cap: Option<f32>, token: u32, scale: f32) -> f32 {
 }
 
 /// Logits become probabilities; returns -log of that of `token`.
+#[inline(always)]
 fn softmax(z: &mut [f32], token: u32) -> f32 {
-    let top = z.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+    let top = largest(z);
     let own = z[token as usize] - top;
-    let mut sum = 0f64;
-    for chunk in z.chunks_mut(256) {
-        let mut lanes = [0f32; 8];
-        for values in chunk.chunks_mut(8) {
-            for (z, lane) in values.iter_mut().zip(&mut lanes) {
-                *z = exp(*z - top);
-                *lane += *z;
-            }
-        }
-        sum += lanes.iter().map(|v| f64::from(*v)).sum::<f64>();
-    }
+    let sum = exp_and_sum(z, top);
     let inverse = (1.0 / sum) as f32;
     z.iter_mut().for_each(|z| *z *= inverse);
     (sum.ln() - f64::from(own)) as f32

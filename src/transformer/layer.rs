@@ -9,11 +9,11 @@ use super::attention::{self, Kept};
 use super::batch::Batch;
 use super::config::ModelConfig;
 use super::linear::add;
-use super::lora::{Adapters, Projection};
+use super::lora::{Adapters, Packed, Projection, backward_inputs};
 use super::rope::Rope;
 use super::weights::{Grads, TensorId};
 use super::{activation, rmsnorm};
-use crate::math::gemm::Into;
+use crate::math::packed::Left;
 
 /// Which tensors make one layer.
 #[derive(Debug, Clone)]
@@ -84,10 +84,14 @@ pub(super) struct LayerKept {
 impl Layer {
     /// x2 from x, `[tokens, dim]`, with what the backward pass needs.
     pub fn forward(&self, pass: &Pass<'_>, index: usize, x: Vec<f32>) -> (Vec<f32>, LayerKept) {
+        let dim = pass.config.dim;
+        let width = |values: &[f32]| values.len() / pass.positions.len().max(1);
         let h = pass.norm(&x, self.attn_norm);
+        let h = Packed::new(&h, dim);
         let (mut q, tq) = self.q.forward(&pass.on, &h);
         let (mut k, tk) = self.k.forward(&pass.on, &h);
         let (v, tv) = self.v.forward(&pass.on, &h);
+        drop(h);
         let raw = self.qk_norms.map(|(q_norm, k_norm)| {
             let normed = (pass.norm(&q, q_norm), pass.norm(&k, k_norm));
             (std::mem::replace(&mut q, normed.0), std::mem::replace(&mut k, normed.1))
@@ -96,7 +100,7 @@ impl Layer {
         pass.rope.forward(&mut k, pass.positions);
         let shape = pass.config.attention(index);
         let (attended, log_sums) = attention::forward(&shape, &pass.batch.segments, &q, &k, &v);
-        let (mut o, to) = self.o.forward(&pass.on, &attended);
+        let (mut o, to) = self.o.forward(&pass.on, &Packed::new(&attended, width(&attended)));
         let raw_o = self.post_norms.map(|(norm, _)| {
             let normed = pass.norm(&o, norm);
             std::mem::replace(&mut o, normed)
@@ -105,10 +109,12 @@ impl Layer {
         add(&mut x1, &x);
 
         let h = pass.norm(&x1, self.ffn_norm);
+        let h = Packed::new(&h, dim);
         let (gate, tg) = self.gate.forward(&pass.on, &h);
         let (up, tu) = self.up.forward(&pass.on, &h);
+        drop(h);
         let m = activation::forward(pass.config.activation(), &gate, &up);
-        let (mut down, td) = self.down.forward(&pass.on, &m);
+        let (mut down, td) = self.down.forward(&pass.on, &Packed::new(&m, width(&m)));
         let raw_down = self.post_norms.map(|(_, norm)| {
             let normed = pass.norm(&down, norm);
             std::mem::replace(&mut down, normed)
@@ -132,6 +138,7 @@ impl Layer {
         wanted: bool,
     ) -> Vec<f32> {
         let on = &pass.on;
+        let pack = |values: &[f32]| Left::of_rows(values, values.len() / pass.positions.len().max(1), 1.0);
         let [tq, tk, tv, to, tg, tu, td] = &kept.inner;
 
         // The MLP.
@@ -140,14 +147,13 @@ impl Layer {
             _ => &dx2,
         };
         let mut dm = vec![0.0; kept.gate.len()];
-        let u = self.down.backward_input(on, &mut dm, Into::Replace, ddown);
+        let [u] = backward_inputs(on, &mut dm, [(&self.down, &pack(ddown))]);
         activation::backward(pass.config.activation(), &mut kept.gate, &mut kept.up, &mut dm);
         let (dgate, dup, m) = (&kept.gate, &kept.up, &dm);
         self.down.backward_weights(on, grads, m, ddown, td.as_ref(), u.as_ref());
         drop(dm);
         let mut dh = vec![0.0; kept.x.len()];
-        let ug = self.gate.backward_input(on, &mut dh, Into::Replace, dgate);
-        let uu = self.up.backward_input(on, &mut dh, Into::Add, dup);
+        let [ug, uu] = backward_inputs(on, &mut dh, [(&self.gate, &pack(dgate)), (&self.up, &pack(dup))]);
         if self.gate.trained(on.tensors) || self.up.trained(on.tensors) {
             let h = pass.norm(&kept.x1, self.ffn_norm);
             self.gate.backward_weights(on, grads, &h, dgate, tg.as_ref(), ug.as_ref());
@@ -162,7 +168,7 @@ impl Layer {
             _ => &dx1,
         };
         let mut dattended = vec![0.0; kept.attended.len()];
-        let u = self.o.backward_input(on, &mut dattended, Into::Replace, d_o);
+        let [u] = backward_inputs(on, &mut dattended, [(&self.o, &pack(d_o))]);
         self.o.backward_weights(on, grads, &kept.attended, d_o, to.as_ref(), u.as_ref());
         let (mut dq, mut dk, dv) = attention::backward(
             &pass.config.attention(index),
@@ -178,13 +184,18 @@ impl Layer {
         }
         let pairs = [(&self.q, &dq, tq), (&self.k, &dk, tk), (&self.v, &dv, tv)];
         let wanted = wanted || on.tensors[self.attn_norm].trained;
-        let mut into = Into::Replace;
-        let h = pairs.iter().any(|(p, _, _)| p.trained(on.tensors)).then(|| pass.norm(&kept.x, self.attn_norm));
-        for (projection, dy, t) in pairs {
-            let u = if wanted { projection.backward_input(on, &mut dh, into, dy) } else { projection.inner(on, dy) };
-            into = Into::Add;
-            if let Some(h) = &h {
-                projection.backward_weights(on, grads, h, dy, t.as_ref(), u.as_ref());
+        let packed = [pack(&dq), pack(&dk), pack(&dv)];
+        let with = |i: usize| (pairs[i].0, &packed[i]);
+        let inner = if wanted {
+            backward_inputs(on, &mut dh, [with(0), with(1), with(2)])
+        } else {
+            [0, 1, 2].map(|i| pairs[i].0.inner(on, &packed[i]))
+        };
+        drop(packed);
+        if pairs.iter().any(|(p, _, _)| p.trained(on.tensors)) {
+            let h = pass.norm(&kept.x, self.attn_norm);
+            for ((projection, dy, t), u) in pairs.iter().zip(&inner) {
+                projection.backward_weights(on, grads, &h, dy, t.as_ref(), u.as_ref());
             }
         }
         if wanted {

@@ -2,123 +2,60 @@
 //!
 //! y = x W';  dx = dy W;  dW = dy' x.
 //!
-//! W may be quantised: a task then owns some columns of the result and decodes just the tiles it needs, one after the
-//! other, into a scratch that stays in cache. No f32 copy of W ever exists.
+//! W may be quantised: it is then decoded a tile at a time, into a scratch that stays in cache. No f32 copy of W ever
+//! exists. What is multiplied with several weights is packed once.
 
 use super::weights::Tensor;
-use crate::math::gemm::{Into, View, ViewMut, block_length, gemm, gemm_here, view, view_mut};
+use crate::math::gemm::Into;
+use crate::math::packed::{Dense, Left, Right, RightTile, Term, product};
 use rayon::prelude::*;
-use std::cell::RefCell;
+use std::ops::Range;
 
-thread_local! {
-    /// The decoded tile of this thread.
-    static TILE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
+/// W' as the right side of a product with the layer's input, `[in, out]`.
+pub struct Forward<'a>(pub &'a Tensor);
 
-/// Longest side of a tile along the inner dimension: 128 x 2048 or 512 x 256 values are 1 MiB or less.
-const FORWARD_INNER: usize = 2048;
-const BACKWARD_INNER: usize = 512;
+/// W as the right side of a product with the gradient of the layer's output, `[out, in]`.
+pub struct Backward<'a>(pub &'a Tensor);
 
-/// A product of rank r added to the result: `scale` inner factor, with inner `[tokens, r]` and factor `[r, width]`.
-///
-/// It is added to each block of columns while that is still in cache.
-#[derive(Clone, Copy)]
-pub struct LowRank<'a> {
-    /// `[tokens, r]`.
-    pub inner: &'a [f32],
-    /// `[r, width]`, any strides.
-    pub factor: View<'a>,
-    /// Scale of the product.
-    pub scale: f32,
-}
-
-impl LowRank<'_> {
-    fn add(&self, out: ViewMut<'_>, start: usize) {
-        let inner = view(self.inner, out.nrows(), self.factor.nrows());
-        let factor = self.factor.subcols(start, out.ncols());
-        gemm_here(out, Into::Add, inner, factor, self.scale);
+impl Right for Forward<'_> {
+    fn inner(&self) -> usize {
+        self.0.cols
+    }
+    fn tile<'a>(&'a self, inner: Range<usize>, cols: Range<usize>, scratch: &'a mut Vec<f32>) -> RightTile<'a> {
+        let (values, stride) = self.0.tile(cols, inner, scratch);
+        RightTile { values, stride, turned: true }
     }
 }
 
-/// y `[tokens, out]` = (or +=) x `[tokens, in]` W' (+ a product of low rank).
-pub fn forward(y: &mut [f32], into: Into, x: &[f32], w: &Tensor, low_rank: Option<LowRank<'_>>) {
-    let tokens = x.len() / w.cols;
-    let x = view(x, tokens, w.cols);
-    if let (Some(values), None, true) = (w.floats(), low_rank, w.rows < 256) {
-        // Too few columns to share out: an adapter's A.
-        return gemm(view_mut(y, tokens, w.rows), into, x, view(values, w.rows, w.cols).transpose(), 1.0);
+impl Right for Backward<'_> {
+    fn inner(&self) -> usize {
+        self.0.rows
     }
-    let plain = w.floats().is_some();
-    let (width, inner) =
-        if plain { (block_length(w.rows), w.cols) } else { (block_length(w.rows).min(96), FORWARD_INNER) };
-    view_mut(y, tokens, w.rows).par_col_chunks_mut(width).enumerate().for_each(|(i, mut y)| {
-        TILE.with_borrow_mut(|scratch| {
-            let rows = i * width..i * width + y.ncols();
-            let mut into = into;
-            for start in (0..w.cols).step_by(inner) {
-                let cols = start..(start + inner).min(w.cols);
-                let x = x.subcols(start, cols.len());
-                gemm_here(y.as_mut(), into, x, w.tile(rows.clone(), cols, scratch).transpose(), 1.0);
-                into = Into::Add;
-            }
-        });
-        if let Some(low_rank) = low_rank {
-            low_rank.add(y, i * width);
-        }
-    });
+    fn grain(&self) -> usize {
+        self.0.block_values()
+    }
+    fn tile<'a>(&'a self, inner: Range<usize>, cols: Range<usize>, scratch: &'a mut Vec<f32>) -> RightTile<'a> {
+        let (values, stride) = self.0.tile(inner, cols, scratch);
+        RightTile { values, stride, turned: false }
+    }
 }
 
-/// dx `[tokens, in]` = (or +=) dy `[tokens, out]` W (+ a product of low rank).
-pub fn backward_input(dx: &mut [f32], into: Into, dy: &[f32], w: &Tensor, low_rank: Option<LowRank<'_>>) {
-    let tokens = dy.len() / w.rows;
-    let dy = view(dy, tokens, w.rows);
-    // Tiles begin and end at blocks: of 32 values (Q8_0, Q4_0; three of them are four widths of faer's kernel) or 256.
-    let width = if 96 % w.block_values() == 0 { block_length(w.cols) } else { 256 };
-    let inner = if w.floats().is_some() { w.rows } else { BACKWARD_INNER };
-    view_mut(dx, tokens, w.cols).par_col_chunks_mut(width).enumerate().for_each(|(i, mut dx)| {
-        TILE.with_borrow_mut(|scratch| {
-            let cols = i * width..i * width + dx.ncols();
-            let mut into = into;
-            for start in (0..w.rows).step_by(inner) {
-                let rows = start..(start + inner).min(w.rows);
-                let dy = dy.subcols(start, rows.len());
-                gemm_here(dx.as_mut(), into, dy, w.tile(rows, cols.clone(), scratch), 1.0);
-                into = Into::Add;
-            }
-        });
-        if let Some(low_rank) = low_rank {
-            low_rank.add(dx, i * width);
-        }
-    });
+/// y `[tokens, out]` = x `[tokens, in]` W'.
+pub fn forward(y: &mut [f32], x: &[f32], w: &Tensor) {
+    let x = Left::of_rows(x, w.cols, 1.0);
+    product(y, w.rows, Into::Replace, &[Term::new(&x, Forward(w))]);
 }
 
-/// dW `[out, in]` += scale dy' x.
+/// dx `[tokens, in]` = dy `[tokens, out]` W.
+pub fn backward_input(dx: &mut [f32], dy: &[f32], w: &Tensor) {
+    let dy = Left::of_rows(dy, w.rows, 1.0);
+    product(dx, w.cols, Into::Replace, &[Term::new(&dy, Backward(w))]);
+}
+
+/// dW `[rows, cols]` += scale dy' x, for dy `[tokens, rows]` and x `[tokens, cols]`.
 pub fn backward_weight(dw: &mut [f32], dy: &[f32], x: &[f32], rows: usize, cols: usize, scale: f32) {
-    let tokens = x.len() / cols;
-    if rows >= cols.max(256) || cols >= 256 {
-        // The kernel reads its left side along the inner dimension, a page per token if it were left as it is.
-        let turned = transposed(dy, tokens, rows);
-        return gemm(view_mut(dw, rows, cols), Into::Add, view(&turned, rows, tokens), view(x, tokens, cols), scale);
-    }
-    gemm(view_mut(dw, rows, cols), Into::Add, view(dy, tokens, rows).transpose(), view(x, tokens, cols), scale);
-}
-
-/// `values` `[rows, cols]` as `[cols, rows]`.
-fn transposed(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
-    const SIDE: usize = 16;
-    let mut out = vec![0.0; values.len()];
-    out.par_chunks_mut(SIDE * rows).enumerate().for_each(|(block, out)| {
-        let width = out.len() / rows;
-        for start in (0..rows).step_by(SIDE) {
-            for row in start..(start + SIDE).min(rows) {
-                let from = &values[row * cols + block * SIDE..][..width];
-                for (i, value) in from.iter().enumerate() {
-                    out[i * rows + row] = *value;
-                }
-            }
-        }
-    });
-    out
+    let dy = Left::of_columns(dy, rows, scale);
+    product(dw, cols, Into::Add, &[Term::new(&dy, Dense { values: x, stride: cols, turned: false })]);
 }
 
 /// y += bias on every row.
@@ -153,7 +90,7 @@ mod tests {
 
     fn apply(x: &[f32], w: &Tensor) -> Vec<f32> {
         let mut y = vec![0.0; x.len() / w.cols * w.rows];
-        forward(&mut y, Into::Replace, x, w, None);
+        forward(&mut y, x, w);
         y
     }
 
@@ -162,7 +99,7 @@ mod tests {
         let (x, w, dy) = (random(7 * 12, b"x"), random(9 * 12, b"w"), random(7 * 9, b"dy"));
         let t = tensor(9, 12, Storage::F32(w.clone()));
         let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
-        backward_input(&mut dx, Into::Replace, &dy, &t, None);
+        backward_input(&mut dx, &dy, &t);
         backward_weight(&mut dw, &dy, &x, 9, 12, 1.0);
         gradient_agrees("x", &x, &dx, |x| weighted(&apply(x, &t), &dy));
         gradient_agrees("w", &w, &dw, |w| weighted(&apply(&x, &tensor(9, 12, Storage::F32(w.to_vec()))), &dy));
@@ -197,8 +134,8 @@ mod tests {
         let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 2e-3);
         assert!(close(&apply(&x, &plain), &apply(&x, &tiled)));
         let (mut a, mut b) = (x.clone(), x.clone());
-        backward_input(&mut a, Into::Add, &dy, &plain, None);
-        backward_input(&mut b, Into::Add, &dy, &tiled, None);
+        backward_input(&mut a, &dy, &plain);
+        backward_input(&mut b, &dy, &tiled);
         assert!(close(&a, &b));
     }
 }

@@ -4,12 +4,12 @@
 //! With t = x~ A' and u = s dy B:  dx = dy W + (u A)~,  dB = s dy' t,  dA = u' x~.
 //! W is frozen and may be quantised; a full fine-tuning has no adapter and moves W and b.
 
-use super::linear::{self, LowRank};
+use super::linear::{self, Backward, Forward};
 use super::weights::{Grads, Part, Tensor, TensorId};
 use crate::error::{Error, Result};
-use crate::math::gemm::{Into, gemm, view, view_mut};
+use crate::math::gemm::Into;
+use crate::math::packed::{Left, Term, product};
 use rayon::prelude::*;
-use std::borrow::Cow;
 
 /// What LoRA adds, and where.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,16 +100,26 @@ pub(super) struct Adapters<'a> {
 }
 
 impl Adapters<'_> {
-    /// x~.
-    fn dropped<'x>(&self, x: &'x [f32], tensor: TensorId) -> Cow<'x, [f32]> {
-        match self.dropout {
-            None => Cow::Borrowed(x),
-            Some(dropout) => {
-                let mut x = x.to_vec();
-                dropout.apply(&mut x, tensor);
-                Cow::Owned(x)
-            }
-        }
+    /// x~; none where nothing is dropped.
+    fn dropped(&self, x: &[f32], tensor: TensorId) -> Option<Vec<f32>> {
+        self.dropout.map(|dropout| {
+            let mut x = x.to_vec();
+            dropout.apply(&mut x, tensor);
+            x
+        })
+    }
+}
+
+/// What several projections read: the values, and packed for products.
+pub(super) struct Packed<'a> {
+    pub values: &'a [f32],
+    pub left: Left,
+}
+
+impl<'a> Packed<'a> {
+    /// `values` `[tokens, width]`.
+    pub fn new(values: &'a [f32], width: usize) -> Packed<'a> {
+        Packed { values, left: Left::of_rows(values, width, 1.0) }
     }
 }
 
@@ -120,56 +130,43 @@ impl Projection {
     }
 
     /// y, and t when there is an adapter.
-    pub fn forward(&self, on: &Adapters<'_>, x: &[f32]) -> (Vec<f32>, Option<Vec<f32>>) {
+    pub fn forward(&self, on: &Adapters<'_>, x: &Packed<'_>) -> (Vec<f32>, Option<Vec<f32>>) {
         let w = &on.tensors[self.weight];
-        let tokens = x.len() / w.cols;
+        let tokens = x.left.rows();
         let mut y = vec![0.0; tokens * w.rows];
         let t = self.adapter.map(|adapter| {
             let a = &on.tensors[adapter.a];
             let mut t = vec![0.0; tokens * a.rows];
-            linear::forward(&mut t, Into::Replace, &on.dropped(x, adapter.a), a, None);
+            let dropped = on.dropped(x.values, adapter.a).map(|x| Left::of_rows(&x, a.cols, 1.0));
+            let x = dropped.as_ref().unwrap_or(&x.left);
+            product(&mut t, a.rows, Into::Replace, &[Term::new(x, Forward(a))]);
             t
         });
-        let low_rank = self.adapter.zip(t.as_ref()).map(|(adapter, t)| {
+        let scaled = self.adapter.zip(t.as_ref()).map(|(adapter, t)| {
             let b = &on.tensors[adapter.b];
-            LowRank { inner: t, factor: view(b.vector(), b.rows, b.cols).transpose(), scale: on.scale }
+            (b, Left::of_rows(t, b.cols, on.scale))
         });
-        linear::forward(&mut y, Into::Replace, x, w, low_rank);
+        let mut terms = vec![Term::new(&x.left, Forward(w))];
+        if let Some((b, t)) = &scaled {
+            terms.push(Term::new(t, Forward(b)));
+        }
+        product(&mut y, w.rows, Into::Replace, &terms);
         if let Some(bias) = self.bias {
             linear::add_bias(&mut y, on.tensors[bias].vector());
         }
         (y, t)
     }
 
-    /// dx = (or +=) …; returns u when there is an adapter.
-    pub fn backward_input(&self, on: &Adapters<'_>, dx: &mut [f32], into: Into, dy: &[f32]) -> Option<Vec<f32>> {
-        let w = &on.tensors[self.weight];
-        let u = self.inner(on, dy);
-        let low_rank = self.adapter.zip(u.as_ref()).filter(|_| on.dropout.is_none()).map(|(adapter, u)| {
-            let a = &on.tensors[adapter.a];
-            LowRank { inner: u, factor: view(a.vector(), a.rows, a.cols), scale: 1.0 }
-        });
-        linear::backward_input(dx, into, dy, w, low_rank);
-        if let (Some(dropout), Some(adapter), Some(u)) = (on.dropout, self.adapter, &u) {
-            let mut through = vec![0.0; dx.len()];
-            linear::backward_input(&mut through, Into::Replace, u, &on.tensors[adapter.a], None);
-            dropout.apply(&mut through, adapter.a);
-            linear::add(dx, &through);
-        }
-        u
-    }
-
-    /// u = s dy B: what [`Projection::backward_input`] returns, where dx is not wanted.
-    pub fn inner(&self, on: &Adapters<'_>, dy: &[f32]) -> Option<Vec<f32>> {
+    /// u = s dy B; none without an adapter.
+    pub fn inner(&self, on: &Adapters<'_>, dy: &Left) -> Option<Vec<f32>> {
         let b = &on.tensors[self.adapter?.b];
-        let tokens = dy.len() / b.rows;
-        let mut u = vec![0.0; tokens * b.cols];
-        let values = view(b.vector(), b.rows, b.cols);
-        gemm(view_mut(&mut u, tokens, b.cols), Into::Replace, view(dy, tokens, b.rows), values, on.scale);
+        let mut u = vec![0.0; dy.rows() * b.cols];
+        product(&mut u, b.cols, Into::Replace, &[Term::new(dy, Backward(b))]);
+        u.iter_mut().for_each(|u| *u *= on.scale);
         Some(u)
     }
 
-    /// Adds the gradients of what is trained: `x` the input, `t` from the forward pass, `u` from the backward pass.
+    /// Adds the gradients of what is trained: `x` the input, `t` from the forward pass, `u` of [`Projection::inner`].
     pub fn backward_weights(
         &self,
         on: &Adapters<'_>,
@@ -189,7 +186,7 @@ impl Projection {
         if let (Some(adapter), Some(t), Some(u)) = (self.adapter, t, u) {
             let rank = on.tensors[adapter.a].rows;
             if let Some(db) = grads.slot(adapter.b) {
-                // dB' = s t' dy, the long side along the kernel's width; then turned.
+                // dB' = s t' dy, whose right side is packed without being turned; then turned itself.
                 let mut turned = vec![0.0; db.len()];
                 linear::backward_weight(&mut turned, t, dy, rank, w.rows, on.scale);
                 for (i, db) in db.chunks_exact_mut(rank).enumerate() {
@@ -197,10 +194,44 @@ impl Projection {
                 }
             }
             if let Some(da) = grads.slot(adapter.a) {
-                linear::backward_weight(da, u, &on.dropped(x, adapter.a), rank, w.cols, 1.0);
+                let dropped = on.dropped(x, adapter.a);
+                linear::backward_weight(da, u, dropped.as_deref().unwrap_or(x), rank, w.cols, 1.0);
             }
         }
     }
+}
+
+/// dx `[tokens, in]`, the sum of what comes back through `projections` of one input, each with its dy; and each one's u.
+pub(super) fn backward_inputs<const N: usize>(
+    on: &Adapters<'_>,
+    dx: &mut [f32],
+    projections: [(&Projection, &Left); N],
+) -> [Option<Vec<f32>>; N] {
+    let inner = projections.map(|(projection, dy)| projection.inner(on, dy));
+    let packed: Vec<_> = projections
+        .iter()
+        .zip(&inner)
+        .filter_map(|((projection, _), u)| {
+            let a = &on.tensors[projection.adapter?.a];
+            Some((projection.adapter?.a, a, Left::of_rows(u.as_ref()?, a.rows, 1.0)))
+        })
+        .collect();
+    let cols = on.tensors[projections[0].0.weight].cols;
+    let mut terms: Vec<_> =
+        projections.iter().map(|(projection, dy)| Term::new(dy, Backward(&on.tensors[projection.weight]))).collect();
+    if on.dropout.is_none() {
+        terms.extend(packed.iter().map(|(_, a, u)| Term::new(u, Backward(a))));
+    }
+    product(dx, cols, Into::Replace, &terms);
+    if let Some(dropout) = on.dropout {
+        for (id, a, u) in &packed {
+            let mut through = vec![0.0; dx.len()];
+            product(&mut through, cols, Into::Replace, &[Term::new(u, Backward(a))]);
+            dropout.apply(&mut through, *id);
+            linear::add(dx, &through);
+        }
+    }
+    inner
 }
 
 #[cfg(test)]
@@ -231,20 +262,19 @@ mod tests {
         for dropout in [None, Some(Dropout { share: 0.3, seed: 5 })] {
             let tensors = tensors();
             let on = Adapters { tensors: &tensors, scale: 0.7, dropout };
-            let (_, t) = projection.forward(&on, &x);
+            let (_, t) = projection.forward(&on, &Packed::new(&x, 12));
             let mut dx = vec![0.0; x.len()];
-            let u = projection.backward_input(&on, &mut dx, Into::Replace, &dy);
-            assert_eq!(u, projection.inner(&on, &dy));
+            let [u] = backward_inputs(&on, &mut dx, [(&projection, &Left::of_rows(&dy, 9, 1.0))]);
             let mut grads = Grads::new(&tensors);
             projection.backward_weights(&on, &mut grads, &x, &dy, t.as_ref(), u.as_ref());
             assert!(grads.get(0).is_none(), "the base is frozen");
-            gradient_agrees("x", &x, &dx, |x| weighted(&projection.forward(&on, x).0, &dy));
+            gradient_agrees("x", &x, &dx, |x| weighted(&projection.forward(&on, &Packed::new(x, 12)).0, &dy));
             for id in [1, 2] {
                 gradient_agrees("adapter", tensors[id].vector(), grads.get(id).unwrap(), |values| {
                     let mut moved = tensors.clone();
                     moved[id].storage = Storage::F32(values.to_vec());
                     let on = Adapters { tensors: &moved, scale: 0.7, dropout };
-                    weighted(&projection.forward(&on, &x).0, &dy)
+                    weighted(&projection.forward(&on, &Packed::new(&x, 12)).0, &dy)
                 });
             }
         }

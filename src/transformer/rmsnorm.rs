@@ -4,17 +4,20 @@
 //! Hugging Face).
 //! dx_j = r w_j dy_j - x_j r^3 / n * sum_i x_i w_i dy_i;  dweight_j = sum over rows of dy_j x_j r.
 
+use crate::math::packed::vectorised;
 use rayon::prelude::*;
 
 /// Rows per task of the backward: fixed, so that sums over rows have one order.
 const ROWS: usize = 64;
 
 /// 1 / sqrt(mean x^2 + eps).
+#[inline(always)]
 fn inverse_rms(x: &[f32], eps: f32) -> f32 {
     (1.0 / (sum_of(x, x) / x.len() as f64 + f64::from(eps)).sqrt()) as f32
 }
 
 /// A dot product: eight lanes of f32, then across in f64. Rows here are at most some thousand values long.
+#[inline(always)]
 fn sum_of(a: &[f32], b: &[f32]) -> f64 {
     let mut lanes = [0f32; 8];
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
@@ -32,12 +35,14 @@ pub fn forward(x: &[f32], weight: &[f32], offset: f32, eps: f32) -> Vec<f32> {
     let n = weight.len();
     let mut out = vec![0.0; x.len()];
     out.par_chunks_mut(ROWS * n).zip(x.par_chunks(ROWS * n)).for_each(|(out, x)| {
-        for (out, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
-            let r = inverse_rms(x, eps);
-            for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
-                *out = x * r * (w + offset);
+        vectorised(|| {
+            for (out, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
+                let r = inverse_rms(x, eps);
+                for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
+                    *out = x * r * (w + offset);
+                }
             }
-        }
+        });
     });
     out
 }
@@ -52,19 +57,21 @@ pub fn backward(x: &[f32], weight: &[f32], offset: f32, eps: f32, dy: &[f32], dw
         .map(|((dx, x), dy)| {
             let mut dw = vec![0f32; if wanted { n } else { 0 }];
             let mut wdy = vec![0f32; n];
-            for ((dx, x), dy) in dx.chunks_exact_mut(n).zip(x.chunks_exact(n)).zip(dy.chunks_exact(n)) {
-                let r = inverse_rms(x, eps);
-                for ((v, d), w) in wdy.iter_mut().zip(dy).zip(weight) {
-                    *v = d * (w + offset);
+            vectorised(|| {
+                for ((dx, x), dy) in dx.chunks_exact_mut(n).zip(x.chunks_exact(n)).zip(dy.chunks_exact(n)) {
+                    let r = inverse_rms(x, eps);
+                    for ((v, d), w) in wdy.iter_mut().zip(dy).zip(weight) {
+                        *v = d * (w + offset);
+                    }
+                    let along = (sum_of(x, &wdy) / n as f64) as f32 * r * r * r;
+                    for ((dx, x), v) in dx.iter_mut().zip(x).zip(&wdy) {
+                        *dx = r * v - x * along;
+                    }
+                    for ((dw, x), d) in dw.iter_mut().zip(x).zip(dy) {
+                        *dw += d * x * r;
+                    }
                 }
-                let along = (sum_of(x, &wdy) / n as f64) as f32 * r * r * r;
-                for ((dx, x), v) in dx.iter_mut().zip(x).zip(&wdy) {
-                    *dx = r * v - x * along;
-                }
-                for ((dw, x), d) in dw.iter_mut().zip(x).zip(dy) {
-                    *dw += d * x * r;
-                }
-            }
+            });
             dw
         })
         .collect();

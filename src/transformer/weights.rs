@@ -3,7 +3,6 @@
 use super::config::Family;
 use super::map::Map;
 use crate::error::{Error, Result};
-use crate::math::gemm::{View, view};
 use half::bf16;
 use half::slice::HalfFloatSliceExt;
 use std::ops::Range;
@@ -256,17 +255,18 @@ impl Tensor {
         }
     }
 
-    /// Rows `rows`, columns `cols` as f32: a view in place, or decoded into `scratch`. `cols` begins and ends at blocks.
-    pub fn tile<'a>(&'a self, rows: Range<usize>, cols: Range<usize>, scratch: &'a mut Vec<f32>) -> View<'a> {
+    /// Rows `rows`, columns `cols` as f32, in place or decoded into `scratch`: values from the first one on, and the
+    /// distance of rows. `cols` begins and ends at blocks.
+    pub fn tile<'a>(&'a self, rows: Range<usize>, cols: Range<usize>, scratch: &'a mut Vec<f32>) -> (&'a [f32], usize) {
         if let Some(values) = self.floats() {
-            return view(values, self.rows, self.cols).submatrix(rows.start, cols.start, rows.len(), cols.len());
+            return (&values[rows.start * self.cols + cols.start..], self.cols);
         }
-        scratch.resize((rows.len() * cols.len()).max(scratch.len()), 0.0);
-        let out = &mut scratch[..rows.len() * cols.len()];
-        for (row, out) in rows.clone().zip(out.chunks_exact_mut(cols.len())) {
+        let length = rows.len() * cols.len();
+        scratch.resize(length.max(scratch.len()), 0.0);
+        for (row, out) in rows.zip(scratch[..length].chunks_exact_mut(cols.len())) {
             self.decode(row * self.cols + cols.start, out);
         }
-        view(out, rows.len(), cols.len())
+        (&scratch[..length], cols.len())
     }
 
     /// Values `start..start + out.len()` of the flat tensor, on block boundaries.
