@@ -33,6 +33,14 @@ impl Entry {
     }
 }
 
+/// A computed prompt.
+pub struct Known {
+    /// Its tokens.
+    pub tokens: Arc<Vec<u32>>,
+    /// Their keys and values, as [`crate::llama::Context::save_sequence`] gives them.
+    pub state: Arc<Vec<u8>>,
+}
+
 /// How many first tokens are the same.
 pub fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
@@ -45,7 +53,7 @@ impl PrefixCache {
     }
 
     /// The entry that shares the most first tokens with `tokens`, more than `more_than`: its tokens and its state.
-    pub fn find(&self, generation: u64, tokens: &[u32], more_than: usize) -> Option<(Arc<Vec<u32>>, Arc<Vec<u8>>)> {
+    pub fn find(&self, generation: u64, tokens: &[u32], more_than: usize) -> Option<Known> {
         let mut inner = self.lock();
         inner.clock += 1;
         let clock = inner.clock;
@@ -56,7 +64,7 @@ impl PrefixCache {
             .filter(|(shared, _)| *shared > more_than)
             .min_by_key(|(shared, e)| (std::cmp::Reverse(*shared), e.tokens.len()))?;
         best.1.used = clock;
-        Some((best.1.tokens.clone(), best.1.state.clone()))
+        Some(Known { tokens: best.1.tokens.clone(), state: best.1.state.clone() })
     }
 
     /// Keeps the state of `tokens`, which `save` gives; entries whose tokens it begins with are not needed any more, but
@@ -141,7 +149,7 @@ mod tests {
         put(&cache, 1, &[1, 2], 10);
         put(&cache, 1, &[1, 2, 3, 4], 20);
         put(&cache, 1, &[1, 2, 9, 9], 30);
-        let found = |generation, tokens: &[u32], more| cache.find(generation, tokens, more).map(|f| f.1.len());
+        let found = |generation, tokens: &[u32], more| cache.find(generation, tokens, more).map(|f| f.state.len());
         assert_eq!(found(1, &[1, 2, 9, 8, 7], 0), Some(30));
         assert_eq!(found(1, &[1, 2, 5], 0), Some(10));
         assert_eq!(found(1, &[1, 2, 5], 2), None);

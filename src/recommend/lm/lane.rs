@@ -132,13 +132,13 @@ impl Lane {
         self.wear(adapters)?;
         let at_border = |shared: usize| prompt.borders().take_while(|b| *b <= shared).last().unwrap_or(0);
         let mut from = at_border(common(&self.held, tokens));
-        if let Some((known, state)) = cache.find(adapters.generation(), tokens, from)
-            && at_border(common(&known, tokens)) > from
+        if let Some(known) = cache.find(adapters.generation(), tokens, from)
+            && at_border(common(&known.tokens, tokens)) > from
         {
             self.forget();
-            if self.context.restore_sequence(0, &state)? {
-                self.held = known.to_vec();
-                from = at_border(common(&known, tokens));
+            if self.context.restore_sequence(0, &known.state)? {
+                self.held = known.tokens.to_vec();
+                from = at_border(common(&known.tokens, tokens));
             } else {
                 self.forget();
                 from = 0;

@@ -63,15 +63,6 @@ impl Prompter {
     pub fn chat(&self) -> &Chat {
         &self.chat
     }
-    /// Tokens with which every answer begins.
-    pub fn lead(&self) -> &[u32] {
-        &self.lead
-    }
-    /// First tokens that every prompt shares.
-    pub fn instruction(&self) -> usize {
-        self.instruction
-    }
-
     /// The prompt of a conversation; `lead`: with the answer's beginning behind it.
     ///
     /// # Errors

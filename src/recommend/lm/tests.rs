@@ -141,3 +141,122 @@ fn a_full_beam_the_exact_scores_and_the_slow_twin_agree_on_two_models() {
         assert_ne!(of(2), of(3));
     }
 }
+
+#[test]
+fn no_mask_no_context_and_no_beam_lets_an_invalid_repeated_or_masked_item_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = random_model(folder.path());
+    let cases: usize = std::env::var("CAUSERIE_FUZZ").ok().and_then(|n| n.parse().ok()).unwrap_or(600);
+    let dataset = catalogue(120);
+    let items = dataset.items.len() as u32;
+    let config = RecommendConfig { beam: 3, context_tokens: 128, cache_bytes: 1 << 20, ..settings() };
+    let mut lm = open(&model, &dataset, &config);
+    let mut random = Random::new(9, b"fuzz");
+    let run = run();
+    let alphabet: Vec<char> = "ab dog 1.\n\"<|>é千🎈\u{0}\u{202e}[".chars().collect();
+    let mut gone: Vec<u32> = Vec::new();
+    let mut given = 0;
+    for case in 0..cases {
+        let turns: Vec<String> = (0..random.below(4))
+            .map(|_| (0..random.below(30)).map(|_| alphabet[random.below(alphabet.len())]).collect())
+            .collect();
+        let turns: Vec<&str> = turns.iter().map(String::as_str).collect();
+        let share = random.below(101);
+        let masked: Vec<u32> = (0..items).filter(|_| random.below(100) < share).collect();
+        if case % 37 == 0 {
+            lm.add_items(&dataset.items, &gone, &run).unwrap();
+            gone = (0..items).filter(|_| random.below(10) == 0).collect();
+            lm.remove_items(&gone);
+        }
+        if case % 50 == 0 {
+            lm.config.beam = random.below(9);
+            lm.config.exact_items = random.below(2) * 40;
+            lm.config.length_power = random.below(2) as f64;
+        }
+        let top_k = random.below(12);
+        let answer = match lm.answer(&conversation(&turns), &masked, top_k, &run) {
+            Ok(answer) => answer,
+            // Text that llama.cpp cannot take is refused, not answered.
+            Err(e) if turns.iter().any(|t| t.contains('\u{0}')) => {
+                assert_eq!(e.kind(), ErrorKind::Invalid, "{e}");
+                continue;
+            }
+            Err(e) => panic!("{turns:?}: {e}"),
+        };
+        let open = (0..items).filter(|i| masked.binary_search(i).is_err() && !gone.contains(i)).count();
+        assert_eq!(answer.items.len(), top_k.min(open), "case {case}: as many as there are");
+        let mut rows: Vec<u32> = answer.items.iter().map(|i| i.item).collect();
+        assert!(rows.iter().all(|r| *r < items && masked.binary_search(r).is_err() && !gone.contains(r)), "{case}");
+        rows.sort_unstable();
+        rows.dedup();
+        assert_eq!(rows.len(), answer.items.len(), "case {case}: repeated");
+        assert!(answer.items.windows(2).all(|w| w[0].score >= w[1].score));
+        assert!(answer.items.iter().all(|i| i.log_probability.is_some_and(|p| p.is_finite() && p <= 1e-4)));
+        given += rows.len();
+    }
+    assert!(given > cases, "{given} items in {cases} answers: the fuzz must ask for something");
+}
+
+#[test]
+fn the_same_request_has_the_same_bits_whatever_was_asked_before_and_in_between() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = random_model(folder.path());
+    let dataset = catalogue(100);
+    let first = "a long wish for a film about a dog, a tree and the sun; ".repeat(6);
+    let talks = [
+        conversation(&[first.as_str()]),
+        conversation(&[first.as_str(), "How about this?", "No, another one, shorter and with more dogs in it"]),
+        conversation(&["something else"]),
+    ];
+    let config = RecommendConfig { context_tokens: 900, contexts: 2, exact_kv: false, ..settings() };
+    let fresh: Vec<LmAnswer> =
+        talks.iter().map(|t| open(&model, &dataset, &config).answer(t, &[5], 10, &run()).unwrap()).collect();
+    let lm = open(&model, &dataset, &config);
+    let mut reused = 0;
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..3)
+            .map(|worker| {
+                let (lm, talks, fresh) = (&lm, &talks, &fresh);
+                scope.spawn(move || {
+                    let mut reused = 0;
+                    for n in 0..6 {
+                        let which = (n + worker) % talks.len();
+                        let answer = lm.answer(&talks[which], &[5], 10, &run()).unwrap();
+                        assert_eq!(answer.items, fresh[which].items);
+                        reused += answer.reused_tokens;
+                    }
+                    reused
+                })
+            })
+            .collect();
+        reused = workers.into_iter().map(|w| w.join().unwrap()).sum();
+    });
+    assert!(reused > 1000, "{reused} tokens came from the cache");
+    assert!(lm.cached_bytes() > 0 && lm.cached_bytes() <= config.cache_bytes);
+}
+
+#[test]
+fn a_recommender_of_the_pipeline_masks_what_was_seen_named_and_excluded() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = catalogue(60);
+    let lm = open(&random_model(folder.path()), &dataset, &settings());
+    let mentions = Mentions::new(&dataset.items, &[]);
+    let talk = conversation(&["Amélie was fine, \"Lily's Red Ball 2\" too"]);
+    let named = mentions.of_conversation(&talk);
+    assert_eq!(named, [5, 8]);
+    let exclude = vec!["i7".to_string()];
+    let request = Request { conversation: &talk, exclude: &exclude, allow: &[], top_k: 57 };
+    let answer = recommend(&lm, &[request], &dataset.items, &mentions, &run()).unwrap().pop().unwrap();
+    assert_eq!(answer.len(), 57);
+    assert!(answer.iter().all(|r| ![5, 7, 8].contains(&r.item)));
+    let allow: Vec<String> = ["i1", "i5", "i9"].map(String::from).to_vec();
+    let request = Request { conversation: &talk, exclude: &[], allow: &allow, top_k: 57 };
+    let answer = recommend(&lm, &[request], &dataset.items, &mentions, &run()).unwrap().pop().unwrap();
+    let mut rows: Vec<u32> = answer.iter().map(|r| r.item).collect();
+    rows.sort_unstable();
+    assert_eq!(rows, [1, 9]);
+    // Scores: the items reached, -inf for the others.
+    let scores = lm.score(&[&talk], &run()).unwrap();
+    let reached = scores.row(0).iter().filter(|s| s.is_finite()).count();
+    assert_eq!((scores.dim(), reached), (60, 22));
+}

@@ -251,16 +251,13 @@ impl Trie {
         let mut at = self.ending(node).end;
         let end = node.titles.end;
         std::iter::from_fn(move || {
-            while at < end {
-                // Straight to the next allowed title: a subtree without one is not even looked at.
-                at = allowed.next(at, end)?;
-                let token = self.tokens(at)[depth];
-                let below = gallop(at..end, |t| self.tokens(t)[depth] == token);
-                let child = Node { titles: at..below, depth: depth + 1 };
-                at = below;
-                return Some((token, child));
-            }
-            None
+            // Straight to the next allowed title: a subtree without one is not even looked at.
+            at = allowed.next(at, end)?;
+            let token = self.tokens(at)[depth];
+            let below = gallop(at..end, |t| self.tokens(t)[depth] == token);
+            let child = Node { titles: at..below, depth: depth + 1 };
+            at = below;
+            Some((token, child))
         })
     }
 
