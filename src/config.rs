@@ -457,6 +457,33 @@ settings! {
         context_chars: usize = 1000, int(0, MAX);
         /// Ranking head: items that the conversation names count beside its words.
         mentions: bool = true, ANY;
+        /// Language model: the GGUF that recommends; empty: none.
+        model: String = String::new(), ANY;
+        /// Language model: a LoRA adapter (GGUF) beside it; empty: none.
+        adapter: String = String::new(), ANY;
+        /// Language model: how much the adapter counts; 1: as it was trained.
+        adapter_scale: f64 = 1.0, num(-100.0, 100.0);
+        /// Language model: beam search over the catalogue's titles, a list as text that is then looked up, or the ranking
+        /// head on its last hidden state.
+        mode: String = "constrained".into(), Bounds::Choices(&["constrained", "generate", "head"]);
+        /// Constrained: trie nodes kept per round; 0: half as many again as items are wanted.
+        beam: usize = 0, int(0, 127);
+        /// Constrained: of at most so many allowed titles every one is scored.
+        exact_items: usize = 64, int(0, MAX);
+        /// Constrained: items are ranked by log-probability / tokens^power; 0: by their probability.
+        length_power: f64 = 0.0, num(0.0, 2.0);
+        /// Language model: what stands before the first title in the answers it was trained on.
+        answer_start: String = "1.".into(), ANY;
+        /// Language model: tokens of a prompt at most; a longer conversation loses its oldest turns.
+        context_tokens: usize = 1024, int(64, 1 << 20);
+        /// Language model: requests computed at the same time, each in a context of its own.
+        contexts: usize = 1, int(1, 64);
+        /// Language model: bytes of computed prompts kept for the next turn; 0: none.
+        cache_bytes: u64 = 256 << 20, ANY;
+        /// Language model: an answer holds what was found by then; 0: no limit.
+        timeout_ms: u64 = 0, ANY;
+        /// Language model: keys and values in f32: slower, exact to six digits in place of three.
+        exact_kv: bool = false, ANY;
     }
     /// Evaluation (paper §4.2.1).
     evaluate: EvaluateConfig {

@@ -5,7 +5,10 @@ use crate::error::{Error, Result};
 use crate::run::Run;
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, c_void};
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// Sequences in one batch at most (llama.cpp's `LLAMA_MAX_SEQ`).
 pub(crate) const MAX_SEQUENCES: usize = 256;
@@ -46,16 +49,27 @@ pub struct ContextOptions {
 pub struct Batch {
     tokens: Vec<Token>,
     positions: Vec<i32>,
+    /// The sequences of all tokens in a row; `counts` of them for each token.
     sequences: Vec<i32>,
+    counts: Vec<i32>,
     outputs: Vec<i8>,
 }
 
 impl Batch {
     /// Adds a token of `sequence` at `position` (from 0); `output`: its logits or hidden state are wanted.
     pub fn push(&mut self, token: Token, position: usize, sequence: usize, output: bool) {
+        self.push_shared(token, position, sequence..sequence.saturating_add(1), output);
+    }
+    /// Adds a token that several sequences share, as the trunk of a tree does: computed and kept once. A later token may
+    /// belong to fewer of them, never to these and others.
+    pub fn push_shared(&mut self, token: Token, position: usize, sequences: Range<usize>, output: bool) {
         self.tokens.push(token);
         self.positions.push(i32::try_from(position).unwrap_or(-1));
-        self.sequences.push(i32::try_from(sequence).unwrap_or(-1));
+        // No more than there can be, and one too many to be refused.
+        let shared = sequences.take(MAX_SEQUENCES + 1);
+        let before = self.sequences.len();
+        self.sequences.extend(shared.map(|s| i32::try_from(s).unwrap_or(-1)));
+        self.counts.push((self.sequences.len() - before) as i32);
         self.outputs.push(i8::from(output));
     }
     /// Number of tokens.
@@ -106,9 +120,16 @@ unsafe extern "C" fn stop_after_pooling(tensor: *mut sys::ggml_tensor, ask: bool
     if ask { is_pooled } else { !is_pooled }
 }
 
-unsafe extern "C" fn is_cancelled(flag: *mut c_void) -> bool {
-    // SAFETY: `run_batch` passes a flag that outlives the call and takes the callback away after it.
-    unsafe { &*flag.cast::<AtomicBool>() }.load(Ordering::Relaxed)
+/// What ends a batch before its time.
+struct Stop {
+    flag: Arc<AtomicBool>,
+    deadline: Option<Instant>,
+}
+
+unsafe extern "C" fn is_stopped(stop: *mut c_void) -> bool {
+    // SAFETY: `run_batch_until` passes a stop that outlives the call and takes the callback away after it.
+    let stop = unsafe { &*stop.cast::<Stop>() };
+    stop.flag.load(Ordering::Relaxed) || stop.deadline.is_some_and(|d| Instant::now() >= d)
 }
 
 impl Context {
@@ -233,6 +254,54 @@ impl Context {
         self.last_sequences.clear();
     }
 
+    /// Forgets all sequences, without the time that [`Context::clear`] takes to write zeros over them.
+    pub fn forget_all(&mut self) {
+        // SAFETY: a live context; encoders have no memory (null).
+        unsafe {
+            let memory = sys::llama_get_memory(self.raw.as_ptr());
+            if !memory.is_null() {
+                sys::llama_memory_clear(memory, false);
+            }
+        }
+        self.outputs.clear();
+        self.last_sequences.clear();
+    }
+
+    /// What `sequence` holds, as bytes for [`Context::restore_sequence`]: of this model, under these adapters.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for a sequence that the context does not have.
+    pub fn save_sequence(&mut self, sequence: usize) -> Result<Vec<u8>> {
+        if sequence >= self.options.sequences {
+            return Err(Error::invalid(format!("sequence {sequence} of {}", self.options.sequences)));
+        }
+        // SAFETY: a live context, a sequence within its bounds; llama.cpp writes at most the bytes it is given.
+        let bytes = unsafe {
+            let size = sys::llama_state_seq_get_size(self.raw.as_ptr(), sequence as i32);
+            let mut bytes = vec![0u8; size];
+            let written =
+                sys::llama_state_seq_get_data(self.raw.as_ptr(), bytes.as_mut_ptr(), bytes.len(), sequence as i32);
+            bytes.truncate(written);
+            bytes
+        };
+        Ok(bytes)
+    }
+
+    /// Puts what [`Context::save_sequence`] gave into `sequence`, in place of what it held. False when there is no room.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for a sequence that the context does not have.
+    pub fn restore_sequence(&mut self, sequence: usize, bytes: &[u8]) -> Result<bool> {
+        if sequence >= self.options.sequences || bytes.is_empty() {
+            return Err(Error::invalid(format!("nothing to restore in sequence {sequence}")));
+        }
+        // SAFETY: a live context, a sequence within its bounds; the bytes are valid for their length and were written
+        // by a context of the same model and options (they never leave this process).
+        let read =
+            unsafe { sys::llama_state_seq_set_data(self.raw.as_ptr(), bytes.as_ptr(), bytes.len(), sequence as i32) };
+        Ok(read > 0)
+    }
+
     /// Forgets `sequence` from `position` on; false when the model cannot forget a part (recurrent models): then
     /// [`Context::clear`] is the way.
     pub fn forget_from(&mut self, sequence: usize, position: usize) -> bool {
@@ -273,25 +342,41 @@ impl Context {
     /// [`crate::ErrorKind::Invalid`] for an empty batch, more tokens than fit, unknown tokens or sequences;
     /// [`crate::ErrorKind::Cancelled`]; [`crate::ErrorKind::Memory`] when the context is full.
     pub fn run_batch(&mut self, batch: &Batch, run: &Run) -> Result<()> {
+        self.run_batch_until(batch, None, run)
+    }
+
+    /// [`Context::run_batch`] that ends between two operations of the network once `deadline` is past; what the batch
+    /// had put into its sequences by then is undefined: forget them.
+    ///
+    /// # Errors
+    /// As [`Context::run_batch`]; [`crate::ErrorKind::Cancelled`] also for the deadline.
+    pub fn run_batch_until(&mut self, batch: &Batch, deadline: Option<Instant>, run: &Run) -> Result<()> {
         run.check()?;
         self.check(batch)?;
         let pooled = !matches!(self.options.pooling, Pooling::Logits);
-        let flag = run.cancel_flag();
+        let mut stop = Stop { flag: run.cancel_flag(), deadline };
         let threads = i32::try_from(run.threads()).unwrap_or(1);
         // llama.cpp wants arrays that it may write to.
         let mut tokens = batch.tokens.clone();
         let mut positions = batch.positions.clone();
         let mut sequences = batch.sequences.clone();
-        let mut counts = vec![1i32; batch.len()];
+        let mut counts = batch.counts.clone();
         let mut outputs = if pooled { vec![1; batch.len()] } else { batch.outputs.clone() };
-        let mut pointers: Vec<*mut i32> = sequences.iter_mut().map(std::ptr::from_mut).collect();
+        let mut rest = sequences.as_mut_slice();
+        let mut pointers: Vec<*mut i32> = Vec::with_capacity(batch.len());
+        for count in &counts {
+            // The counts add up to the sequences: `push_shared` is the only writer.
+            let (own, others) = rest.split_at_mut((*count as usize).min(rest.len()));
+            pointers.push(own.as_mut_ptr());
+            rest = others;
+        }
         backend::complaint();
         // SAFETY: all arrays have `n_tokens` entries and outlive the call; every token, position and sequence was
-        // checked; the flag outlives the callback, which is taken away before it goes.
+        // checked; the stop outlives the callback, which is taken away before it goes.
         let status = unsafe {
             let context = self.raw.as_ptr();
             sys::llama_set_n_threads(context, threads, threads);
-            sys::llama_set_abort_callback(context, Some(is_cancelled), flag.as_ptr().cast::<c_void>());
+            sys::llama_set_abort_callback(context, Some(is_stopped), std::ptr::from_mut(&mut stop).cast::<c_void>());
             let raw = sys::llama_batch {
                 n_tokens: batch.len() as i32,
                 token: tokens.as_mut_ptr(),
@@ -347,6 +432,9 @@ impl Context {
         if let Some(s) = batch.sequences.iter().find(|s| **s < 0 || **s as usize >= self.options.sequences) {
             return Err(Error::invalid(format!("sequence {s} of {}", self.options.sequences)));
         }
+        if let Some(n) = batch.counts.iter().find(|n| **n < 1) {
+            return Err(Error::invalid(format!("a token of {n} sequences")));
+        }
         if self.model.is_encoder() {
             let learned = self.model.trained_context();
             if let Some(p) = batch.positions.iter().find(|p| **p as usize >= learned) {
@@ -367,6 +455,23 @@ impl Context {
         // SAFETY: token `i` of the last batch has an output, checked above.
         let row = unsafe { sys::llama_get_logits_ith(self.raw.as_ptr(), i as i32) };
         self.row(row, self.model.vocabulary())
+    }
+
+    /// [`Context::logits`] of several tokens at once.
+    ///
+    /// # Errors
+    /// As [`Context::logits`].
+    pub fn logit_rows(&mut self, tokens: &[usize]) -> Result<Vec<&[f32]>> {
+        if self.options.pooling != Pooling::Logits {
+            return Err(Error::invalid("this context gives no logits"));
+        }
+        if let Some(i) = tokens.iter().find(|i| self.outputs.get(**i).is_none_or(|o| *o == 0)) {
+            return Err(Error::invalid(format!("no logits were asked of token {i}")));
+        }
+        let context = self.raw.as_ptr();
+        // SAFETY: every one of these tokens of the last batch has an output, checked above.
+        let rows = tokens.iter().map(|i| unsafe { sys::llama_get_logits_ith(context, *i as i32) });
+        rows.map(|row| self.row(row, self.model.vocabulary())).collect()
     }
 
     /// Hidden state of token `i` of the last batch, after the output norm: `[width]`. Only with [`Pooling::None`].

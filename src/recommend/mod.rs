@@ -5,6 +5,8 @@ mod context;
 mod evidence;
 mod fusion;
 mod head;
+#[cfg(feature = "llama")]
+pub mod lm;
 mod mentions;
 mod nbcrs;
 mod nbcrs_store;
@@ -41,6 +43,22 @@ pub trait Recommender: Send + Sync {
     /// # Errors
     /// [`crate::ErrorKind::Cancelled`], and those of the embedder.
     fn score(&self, conversations: &[&Conversation], run: &Run) -> Result<Matrix>;
+    /// The `top_k` best items of each conversation, none of `masked` (sorted item rows, one list per conversation). One
+    /// that searches instead of scoring everything knows here what it may not find.
+    ///
+    /// # Errors
+    /// As [`Recommender::score`].
+    fn rank_all(
+        &self,
+        conversations: &[&Conversation],
+        masked: &[Vec<u32>],
+        top_k: usize,
+        run: &Run,
+    ) -> Result<Vec<Vec<Ranked>>> {
+        let scores = self.score(conversations, run)?;
+        let masked_of = |row: usize| masked.get(row).map_or(&[][..], Vec::as_slice);
+        Ok((0..scores.rows()).map(|row| rank(scores.row(row), masked_of(row), top_k)).collect())
+    }
 }
 
 /// One recommended item.

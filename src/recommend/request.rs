@@ -1,6 +1,6 @@
 //! A request: a conversation, what must not come back, what may; and the answer.
 
-use super::{Mentions, Ranked, Recommender, rank};
+use super::{Mentions, Ranked, Recommender};
 use crate::dataset::{Conversation, Items};
 use crate::error::{Error, Result};
 use crate::run::{Level, Run, log};
@@ -70,12 +70,11 @@ pub fn recommend(
         )));
     }
     let conversations: Vec<&Conversation> = requests.iter().map(|r| r.conversation).collect();
-    let scores = recommender.score(&conversations, run)?;
-    requests
-        .iter()
-        .enumerate()
-        .map(|(row, request)| Ok(rank(scores.row(row), &request.masked(items, mentions)?, request.top_k)))
-        .collect()
+    let masked = requests.iter().map(|r| r.masked(items, mentions)).collect::<Result<Vec<_>>>()?;
+    let most = requests.iter().map(|r| r.top_k).max().unwrap_or(0);
+    let mut answers = recommender.rank_all(&conversations, &masked, most, run)?;
+    answers.iter_mut().zip(requests).for_each(|(answer, request)| answer.truncate(request.top_k));
+    Ok(answers)
 }
 
 #[cfg(test)]

@@ -116,6 +116,21 @@ impl Chat {
         as_u32(self.model.tokenise(&self.prompt_text(messages)?, true, true)?)
     }
 
+    /// An answer (or its beginning) in tokens, without the one that ends it. Serving tokenises the prompt alone and lets the
+    /// model go on: so does training. A template ends in a new line or a special token; the plain format wants a space.
+    ///
+    /// # Errors
+    /// Those of [`Model::tokenise`].
+    pub fn answer(&self, text: &str) -> Result<Vec<u32>> {
+        let spaced = if self.templated { text.to_string() } else { format!(" {text}") };
+        as_u32(self.model.tokenise(&spaced, false, false)?)
+    }
+
+    /// The model whose chat format this is.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// A dialogue in tokens: all messages but the last are the prompt, the last is the assistant's answer. Cut at its end
     /// to `max_tokens`.
     ///
@@ -133,10 +148,7 @@ impl Chat {
         };
         let mut tokens = self.prompt(before)?;
         let trained_from = tokens.len();
-        // Serving tokenises the prompt alone and lets the model go on: so does this. A template ends in a new line or a
-        // special token; the plain format wants a space.
-        let answer = if self.templated { answer.trim().to_string() } else { format!(" {}", answer.trim()) };
-        tokens.extend(as_u32(self.model.tokenise(&answer, false, false)?)?);
+        tokens.extend(self.answer(answer.trim())?);
         tokens.push(self.end);
         if trained_from >= max_tokens {
             return Err(Error::invalid(format!(

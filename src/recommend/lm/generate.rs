@@ -1,0 +1,85 @@
+//! The paper's way: the model writes a list, which is parsed and looked up in the catalogue (§3.4, §4.2.1).
+
+use super::answer::{LmAnswer, LmItem};
+use super::recommender::LmRecommender;
+use crate::dataset::Conversation;
+use crate::error::{Error, ErrorKind, Result};
+use crate::llama::{Token, sample};
+use crate::math::Random;
+use crate::run::Run;
+use crate::synthesize::parse_titles;
+use std::collections::HashSet;
+use std::time::Instant;
+
+/// Tokens of one line at most; a model that rambles is stopped.
+const LINE_TOKENS: usize = 48;
+
+impl LmRecommender {
+    /// Writes `top_k` lines greedily, then reads them: titles of the catalogue become items in the order written, those
+    /// that are not are reported, masked and repeated ones are left out.
+    pub(super) fn generate(
+        &self,
+        conversation: &Conversation,
+        masked: &[u32],
+        top_k: usize,
+        deadline: Option<Instant>,
+        answer: &mut LmAnswer,
+        run: &Run,
+    ) -> Result<()> {
+        let grounder = self.grounder.as_ref().ok_or_else(|| Error::bug("generate without its index of titles"))?;
+        let prompt = self.prompter.prompt(conversation, false)?;
+        let adapters = self.adapters.current();
+        let mut lane = self.prompted(&adapters, &prompt, deadline, answer, run)?;
+        lane.remember(prompt.view(), &self.cache)?;
+        let mut bytes: Vec<u8> = Vec::new();
+        // Greedy: the generator is never asked.
+        let mut random = Random::new(0, b"generate");
+        let most = (top_k.saturating_mul(LINE_TOKENS)).min(self.lane.search_tokens.saturating_sub(1));
+        let mut lines = 0;
+        for n in 0..most {
+            let token = sample(lane.logits()?, 0.0, 1.0, &mut random)?;
+            answer.searched_tokens += 1;
+            if self.model.is_end(token) {
+                break;
+            }
+            let piece = self.model.piece(token, false);
+            lines += piece.iter().filter(|b| **b == b'\n').count();
+            bytes.extend(piece);
+            if lines >= top_k {
+                break;
+            }
+            let next = u32::try_from(token as Token).map_err(|_| Error::bug(format!("token {token}")))?;
+            match lane.advance(next, prompt.tokens.len() + n, deadline, run) {
+                Ok(()) => answer.passes += 1,
+                Err(e) if e.kind() == ErrorKind::Cancelled && !run.is_cancelled() => {
+                    answer.partial = true;
+                    break;
+                }
+                Err(e) if e.kind() == ErrorKind::Memory => break,
+                Err(e) => return Err(e),
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let mut once = HashSet::new();
+        let mut rows = Vec::new();
+        for title in parse_titles(&text) {
+            match grounder.find(&title.title, title.year) {
+                Some(row) => rows.push(row),
+                None => answer.out_of_catalogue.push(match title.year {
+                    Some(year) => format!("{} ({year})", title.title),
+                    None => title.title,
+                }),
+            }
+        }
+        if rows.is_empty() {
+            // No list at all: titles in running text.
+            rows = self.mentions.find(&text).into_iter().map(|m| m.item).collect();
+        }
+        let trie = self.trie();
+        rows.retain(|row| masked.binary_search(row).is_err() && !trie.is_removed(*row) && once.insert(*row));
+        rows.truncate(top_k);
+        let item = |(place, item)| LmItem { item, score: -(place as f32), log_probability: None };
+        answer.items = rows.into_iter().enumerate().map(item).collect();
+        Ok(())
+    }
+}

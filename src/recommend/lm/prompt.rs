@@ -1,0 +1,127 @@
+//! A conversation as the prompt that the model was tuned on.
+//!
+//! The text is that of every recommender ([`query_text`]), in the message and the chat format of training
+//! ([`crate::tune::lm::recommend_messages`], [`Chat`]). A conversation that does not fit loses its oldest turns, then the
+//! oldest words of what is left. Empty turns say nothing; an empty conversation is the bare instruction.
+
+use super::lane::PromptTokens;
+use crate::dataset::Conversation;
+use crate::error::{Error, Result};
+use crate::recommend::{Context, query_text};
+use crate::tune::lm::{Chat, recommend_messages};
+
+/// Turns that are looked at, at most: the latest ones. Beyond them no context reaches.
+const MAX_TURNS: usize = 4096;
+
+/// A prompt in tokens, and what was left out for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// All tokens, the answer's beginning included.
+    pub tokens: Vec<u32>,
+    /// First tokens that every prompt shares.
+    pub instruction: usize,
+    /// The conversation was too long: its oldest part is not in the prompt.
+    pub truncated: bool,
+}
+
+impl Prompt {
+    /// For a lane.
+    pub fn view(&self) -> PromptTokens<'_> {
+        PromptTokens { tokens: &self.tokens, instruction: self.instruction }
+    }
+}
+
+/// Makes prompts.
+pub struct Prompter {
+    chat: Chat,
+    context: Context,
+    /// Tokens with which every answer begins.
+    lead: Vec<u32>,
+    instruction: usize,
+    /// Tokens of a prompt at most.
+    limit: usize,
+}
+
+impl Prompter {
+    /// `limit`: tokens of a prompt at most.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] when not even the instruction fits.
+    pub fn new(chat: Chat, context: Context, lead: Vec<u32>, limit: usize) -> Result<Prompter> {
+        let probe = |text: &str| chat.prompt(&recommend_messages(text));
+        let instruction = super::cache::common(&probe("a")?, &probe("9 z")?);
+        let bare = probe("")?.len() + lead.len();
+        if bare + 8 > limit {
+            return Err(Error::invalid(format!(
+                "recommend: the instruction alone has {bare} tokens, a prompt may have {limit}; raise \
+                 recommend.context_tokens, or use a model with a longer context"
+            )));
+        }
+        Ok(Prompter { chat, context, lead, instruction, limit })
+    }
+    /// The chat format.
+    pub fn chat(&self) -> &Chat {
+        &self.chat
+    }
+    /// The prompt of a conversation; `lead`: with the answer's beginning behind it.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for text that holds one of the model's special tokens in a way that cannot be defused.
+    pub fn prompt(&self, conversation: &Conversation, lead: bool) -> Result<Prompt> {
+        let behind: &[u32] = if lead { &self.lead } else { &[] };
+        let recent;
+        let (conversation, mut truncated) = if conversation.turns.len() > MAX_TURNS {
+            let mut cut = conversation.clone();
+            cut.turns.drain(..conversation.turns.len() - MAX_TURNS);
+            recent = cut;
+            (&recent, self.context.turns == 0 && self.context.chars == 0)
+        } else {
+            (conversation, false)
+        };
+        let tokens = |context: Context| -> Result<Option<Vec<u32>>> {
+            let text = query_text(conversation, context);
+            // A token is a byte at least as a rule; no need to tokenise what is out of question.
+            if text.len() / 64 > self.limit {
+                return Ok(None);
+            }
+            let mut tokens = self.chat.prompt(&recommend_messages(&text))?;
+            tokens.extend_from_slice(behind);
+            Ok((tokens.len() <= self.limit).then_some(tokens))
+        };
+        let done = |tokens, truncated| Ok(Prompt { tokens, instruction: self.instruction, truncated });
+        if let Some(all) = tokens(self.context)? {
+            return done(all, truncated);
+        }
+        truncated = true;
+        let turns = match self.context.turns {
+            0 => conversation.turns.len(),
+            turns => turns.min(conversation.turns.len()),
+        };
+        // The most turns that fit, then the most characters of the last one.
+        let fit = |low: usize, high: usize, of: &dyn Fn(usize) -> Context| -> Result<Option<Vec<u32>>> {
+            let (mut low, mut high, mut best) = (low, high, None);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                match tokens(of(middle))? {
+                    Some(fits) => {
+                        best = Some(fits);
+                        low = middle + 1;
+                    }
+                    None => high = middle,
+                }
+            }
+            Ok(best)
+        };
+        if let Some(some) = fit(1, turns, &|turns| Context { turns, ..self.context })? {
+            return done(some, truncated);
+        }
+        let chars = self.limit.saturating_mul(64);
+        let chars = if self.context.chars == 0 { chars } else { chars.min(self.context.chars) };
+        if let Some(some) = fit(1, chars, &|chars| Context { turns: 1, chars, ..self.context })? {
+            return done(some, truncated);
+        }
+        let mut bare = self.chat.prompt(&recommend_messages(""))?;
+        bare.extend_from_slice(behind);
+        done(bare, truncated)
+    }
+}

@@ -1,0 +1,522 @@
+//! The language model as a recommender: a conversation in, items of the catalogue out.
+
+use super::adapters::{Adapters, Switch};
+use super::answer::{LmAnswer, LmItem, Mode};
+use super::beam::{BeamOptions, Found, beam, length_score};
+use super::cache::PrefixCache;
+use super::catalogue::Speller;
+use super::exact::score_titles;
+use super::lane::{Lane, LaneOptions};
+use super::pool::{Loan, Pool};
+use super::prompt::{Prompt, Prompter};
+use super::trie::{Surfaces, Trie};
+use crate::config::RecommendConfig;
+use crate::dataset::{Conversation, Items};
+use crate::error::{Error, ErrorKind, Result};
+use crate::llama::{Adapter, Model, Pooling};
+use crate::math::Matrix;
+use crate::recommend::{Context, Mentions, Ranked, Recommender};
+use crate::run::{Level, Run, log};
+use crate::synthesize::Grounder;
+use crate::tune::Head;
+use crate::tune::lm::Chat;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+/// Sequences of a lane at least and at most.
+const SEQUENCES: (usize, usize) = (65, 256);
+/// Tokens that a search may hold, at least and at most.
+const SEARCH_TOKENS: (usize, usize) = (1024, 16_384);
+/// Logits of a forward pass at most: 64 MiB of f32.
+const PASS_LOGITS: usize = 1 << 24;
+
+/// A language model that names items of one catalogue. Any number of threads may ask at once.
+pub struct LmRecommender {
+    pub(super) name: String,
+    pub(super) model: Model,
+    pub(super) prompter: Prompter,
+    pub(super) trie: RwLock<Arc<Trie>>,
+    pub(super) mentions: Arc<Mentions>,
+    pub(super) adapters: Switch,
+    pub(super) cache: PrefixCache,
+    pub(super) pool: Pool,
+    pub(super) lane: LaneOptions,
+    pub(super) mode: Mode,
+    pub(super) grounder: Option<Grounder>,
+    pub(super) head: Option<Head>,
+    pub(super) config: RecommendConfig,
+}
+
+impl LmRecommender {
+    /// The GGUF at `model` over the catalogue `items`, with a LoRA adapter and its scale. The mode is
+    /// `recommend.mode`; for `head` the file `head.safetensors` is read beside the adapter or the model.
+    ///
+    /// # Errors
+    /// Those of loading model, adapter and head; [`ErrorKind::Invalid`] for an empty catalogue, an encoder, a context too
+    /// short for the instruction.
+    pub fn open(
+        model: &Path,
+        adapter: Option<(&Path, f32)>,
+        items: &Items,
+        mentions: Arc<Mentions>,
+        config: &RecommendConfig,
+        run: &Run,
+    ) -> Result<LmRecommender> {
+        let mode = Mode::from_name(&config.mode)?;
+        let head = match mode {
+            Mode::Head => {
+                let beside = adapter.map_or(model, |(path, _)| path).with_file_name("head.safetensors");
+                Some(Head::load(&beside)?)
+            }
+            Mode::Constrained | Mode::Generate => None,
+        };
+        let model = Model::load(model)?;
+        let adapters = match adapter {
+            Some((path, scale)) => vec![(Adapter::load(&model, path)?, finite(scale)?)],
+            None => Vec::new(),
+        };
+        LmRecommender::of(model, adapters, head, items, mentions, config, run)
+    }
+
+    /// [`LmRecommender::open`] of what is loaded already.
+    ///
+    /// # Errors
+    /// As [`LmRecommender::open`].
+    pub fn of(
+        model: Model,
+        adapters: Vec<(Adapter, f32)>,
+        head: Option<Head>,
+        items: &Items,
+        mentions: Arc<Mentions>,
+        config: &RecommendConfig,
+        run: &Run,
+    ) -> Result<LmRecommender> {
+        let mode = Mode::from_name(&config.mode)?;
+        if items.is_empty() {
+            return Err(Error::invalid("recommend: the catalogue is empty; import items first"));
+        }
+        if model.is_encoder() {
+            let path = model.header().path().display();
+            return Err(Error::invalid(format!("{path}: an encoder: it embeds texts, it cannot name items")));
+        }
+        match (mode, &head) {
+            (Mode::Head, None) => return Err(Error::invalid("recommend.mode = head without a ranking head")),
+            (Mode::Head, Some(head)) => super::head::check(head, &model, items)?,
+            (Mode::Constrained | Mode::Generate, _) => {}
+        }
+        let chat = Chat::of(model.clone())?;
+        let speller = Speller::new(&chat, &config.answer_start)?;
+        let lead = speller.lead().to_vec();
+        let trie = match mode {
+            Mode::Constrained => speller.trie(items, run)?,
+            // Neither names items by the trie; it still says which items there are.
+            Mode::Generate | Mode::Head => Trie::build(Surfaces::default(), items.len(), run)?,
+        };
+        let width = width_of(config, config.top_k);
+        let longest = trie.longest().max(1);
+        let limit = config.context_tokens.min(model.trained_context().saturating_sub(longest));
+        let prompter = Prompter::new(chat, Context::from_config(config)?, lead, limit)?;
+        let lane = LaneOptions {
+            prompt_tokens: limit,
+            search_tokens: (2 * width * longest.min(64)).clamp(SEARCH_TOKENS.0, SEARCH_TOKENS.1),
+            sequences: (1 + 2 * width).clamp(SEQUENCES.0, SEQUENCES.1),
+            batch_tokens: (PASS_LOGITS / model.vocabulary().max(1)).clamp(64, 512),
+            exact: config.exact_kv,
+            pooling: match mode {
+                Mode::Constrained | Mode::Generate => Pooling::Logits,
+                Mode::Head => Pooling::Last,
+            },
+        };
+        let grounder = match mode {
+            Mode::Generate => Some(Grounder::new(items)),
+            Mode::Constrained | Mode::Head => None,
+        };
+        Ok(LmRecommender {
+            name: format!("language model, {}", mode.name()),
+            model,
+            prompter,
+            trie: RwLock::new(Arc::new(trie)),
+            mentions,
+            adapters: Switch::new(adapters),
+            cache: PrefixCache::new(config.cache_bytes),
+            pool: Pool::new(config.contexts),
+            lane,
+            mode,
+            grounder,
+            head,
+            config: config.clone(),
+        })
+    }
+
+    /// The same under another name in reports.
+    pub fn named(mut self, name: impl Into<String>) -> LmRecommender {
+        self.name = name.into();
+        self
+    }
+    /// How it ranks.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+    /// Bytes of computed prompts held now.
+    pub fn cached_bytes(&self) -> u64 {
+        self.cache.bytes()
+    }
+    /// The catalogue trie as it is now.
+    pub fn trie(&self) -> Arc<Trie> {
+        self.trie.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Answers a conversation with at most `top_k` items, none of `masked` (sorted item rows).
+    ///
+    /// Past `recommend.timeout_ms` the answer holds what is finished and says so. [`Run::cancel`] ends the request within
+    /// one operation of the network.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cancelled`]; those of the prompt.
+    pub fn answer(&self, conversation: &Conversation, masked: &[u32], top_k: usize, run: &Run) -> Result<LmAnswer> {
+        let deadline = match self.config.timeout_ms {
+            0 => None,
+            ms => Instant::now().checked_add(Duration::from_millis(ms)),
+        };
+        self.answer_until(conversation, masked, top_k, deadline, run)
+    }
+
+    /// [`LmRecommender::answer`] with a deadline of the caller's.
+    ///
+    /// # Errors
+    /// As [`LmRecommender::answer`].
+    pub fn answer_until(
+        &self,
+        conversation: &Conversation,
+        masked: &[u32],
+        top_k: usize,
+        deadline: Option<Instant>,
+        run: &Run,
+    ) -> Result<LmAnswer> {
+        run.check()?;
+        let mut answer = LmAnswer { generation: self.adapters.current().generation(), ..LmAnswer::default() };
+        if top_k == 0 {
+            return Ok(answer);
+        }
+        let late = || deadline.is_some_and(|d| Instant::now() >= d);
+        let result = match self.mode {
+            Mode::Constrained => self.constrained(conversation, masked, top_k, deadline, &mut answer, run),
+            Mode::Generate => self.generate(conversation, masked, top_k, deadline, &mut answer, run),
+            Mode::Head => self.by_head(conversation, masked, top_k, deadline, &mut answer, run),
+        };
+        match result {
+            Ok(()) => Ok(answer),
+            Err(e) if e.kind() == ErrorKind::Cancelled && late() && !run.is_cancelled() => {
+                answer.partial = true;
+                answer.exact = false;
+                Ok(answer)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// A lane with the prompt of `conversation` in it.
+    pub(super) fn prompted(
+        &self,
+        adapters: &Adapters,
+        prompt: &Prompt,
+        deadline: Option<Instant>,
+        answer: &mut LmAnswer,
+        run: &Run,
+    ) -> Result<Loan<'_>> {
+        if prompt.truncated && !answer.truncated {
+            answer.truncated = true;
+            log(Level::Info, "recommend: a conversation longer than the context; its oldest part was not read");
+        }
+        answer.generation = adapters.generation();
+        answer.prompt_tokens = prompt.tokens.len();
+        let mut lane = self.pool.take(
+            |lane| lane.shared(adapters.generation(), &prompt.tokens),
+            || Lane::new(&self.model, self.lane, run),
+            deadline,
+            run,
+        )?;
+        let prefilled = lane.prefill(adapters, prompt.view(), &self.cache, deadline, run)?;
+        answer.reused_tokens = prefilled.reused;
+        Ok(lane)
+    }
+
+    fn constrained(
+        &self,
+        conversation: &Conversation,
+        masked: &[u32],
+        top_k: usize,
+        deadline: Option<Instant>,
+        answer: &mut LmAnswer,
+        run: &Run,
+    ) -> Result<()> {
+        let trie = self.trie();
+        let mut allowed = trie.allowed(masked);
+        let wanted = top_k.min(trie.live());
+        if allowed.count() == 0 {
+            answer.exact = true;
+            return Ok(());
+        }
+        let prompt = self.prompter.prompt(conversation, true)?;
+        let adapters = self.adapters.current();
+        let mut lane = self.prompted(&adapters, &prompt, deadline, answer, run)?;
+        let mut root: Vec<u32> = trie.children(&trie.root(), &allowed).map(|(token, _)| token).collect();
+        let mut first = lane.first(&root)?;
+        if first.iter().any(|p| p.is_nan()) {
+            let path = self.model.header().path();
+            return Err(Error::format(path, 0, "the model's logits are NaN: its weights are broken"));
+        }
+        lane.remember(prompt.view(), &self.cache)?;
+        let late = || deadline.is_some_and(|d| Instant::now() >= d);
+        let mut found: Vec<Found> = Vec::new();
+        let mut width = width_of(&self.config, wanted);
+        answer.exact = true;
+        if allowed.count() <= self.config.exact_items {
+            let titles: Vec<u32> = allowed.within(trie.root().titles).collect();
+            let of = |token: u32| root.binary_search(&token).map_or(f32::NEG_INFINITY, |at| first[at]);
+            let mut session = lane.session(deadline, run);
+            let done = |title, log_probability| found.push(Found { title, log_probability });
+            let result = score_titles(&mut session, &trie, &titles, &of, done);
+            match result {
+                Err(e) if e.kind() == ErrorKind::Cancelled && late() => answer.partial = true,
+                other => other?,
+            }
+        } else {
+            loop {
+                let pairs: Vec<(u32, f32)> = root.iter().copied().zip(first.iter().copied()).collect();
+                let options = BeamOptions { width, top_k: wanted, length_power: self.config.length_power };
+                let mut session = lane.session(deadline, run);
+                match beam(&mut session, &trie, &allowed, &pairs, options, &late) {
+                    Ok(search) => {
+                        answer.partial |= search.partial;
+                        answer.exact &= search.exact;
+                        answer.passes += search.passes;
+                        answer.searched_tokens += search.tokens;
+                        found.extend(search.found);
+                    }
+                    // The context is full: titles longer than most.
+                    Err(e) if e.kind() == ErrorKind::Memory && width > 1 => {
+                        width /= 2;
+                        lane.prefill(&adapters, prompt.view(), &self.cache, deadline, run)?;
+                        continue;
+                    }
+                    Err(e) => return Err(e),
+                }
+                // A beam narrower than the answer: search again among what is left.
+                let some = rank_found(&trie, &found, self.config.length_power);
+                if some.len() >= wanted || answer.partial {
+                    break;
+                }
+                let mut left_out: Vec<u32> = masked.to_vec();
+                left_out.extend(some.iter().map(|i| i.item));
+                left_out.sort_unstable();
+                left_out.dedup();
+                allowed = trie.allowed(&left_out);
+                if allowed.count() == 0 {
+                    break;
+                }
+                answer.exact = false;
+                let mut kept = Vec::new();
+                let now: Vec<u32> = trie.children(&trie.root(), &allowed).map(|(token, _)| token).collect();
+                for token in &now {
+                    if let Ok(at) = root.binary_search(token) {
+                        kept.push(first[at]);
+                    }
+                }
+                (root, first) = (now, kept);
+            }
+        }
+        answer.exact &= !answer.partial;
+        answer.items = rank_found(&trie, &found, self.config.length_power);
+        answer.items.truncate(top_k);
+        Ok(())
+    }
+
+    /// Ranks the items `rows` that the caller has, best first, each with its log-probability.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] in another mode than `constrained`, and for rows beyond the catalogue or removed;
+    /// [`ErrorKind::Cancelled`].
+    pub fn rerank(&self, conversation: &Conversation, rows: &[u32], run: &Run) -> Result<LmAnswer> {
+        match self.mode {
+            Mode::Constrained => {}
+            Mode::Generate | Mode::Head => {
+                return Err(Error::invalid("a list is reranked with recommend.mode = constrained"));
+            }
+        }
+        let trie = self.trie();
+        let mut answer = LmAnswer { exact: true, ..LmAnswer::default() };
+        let mut titles = Vec::new();
+        for row in rows {
+            let of_it = trie.titles_of(*row);
+            if of_it.is_empty() || trie.is_removed(*row) {
+                return Err(Error::invalid(format!("item row {row} is not in the catalogue")));
+            }
+            titles.extend_from_slice(of_it);
+        }
+        titles.sort_unstable();
+        titles.dedup();
+        if titles.is_empty() {
+            return Ok(answer);
+        }
+        let prompt = self.prompter.prompt(conversation, true)?;
+        let adapters = self.adapters.current();
+        let mut lane = self.prompted(&adapters, &prompt, None, &mut answer, run)?;
+        let mut wants: Vec<u32> = titles.iter().filter_map(|t| trie.tokens(*t).first().copied()).collect();
+        wants.sort_unstable();
+        wants.dedup();
+        let first = lane.first(&wants)?;
+        lane.remember(prompt.view(), &self.cache)?;
+        let of = |token: u32| wants.binary_search(&token).map_or(f32::NEG_INFINITY, |at| first[at]);
+        let mut found = Vec::new();
+        let mut session = lane.session(None, run);
+        score_titles(&mut session, &trie, &titles, &of, |title, log_probability| {
+            found.push(Found { title, log_probability });
+        })?;
+        answer.items = rank_found(&trie, &found, self.config.length_power);
+        Ok(answer)
+    }
+
+    /// The adapter generation that serves now.
+    pub fn generation(&self) -> u64 {
+        self.adapters.current().generation()
+    }
+    /// Loads adapters (files with scales) and puts them in the place of generation `expected`; gives the new number.
+    /// Requests in flight finish with the adapters they started with; none fails.
+    ///
+    /// # Errors
+    /// Those of [`Adapter::load`], with nothing changed; [`ErrorKind::Invalid`] for a scale that is not finite, or when
+    /// generation `expected` does not serve any more.
+    pub fn swap_adapters(&self, expected: u64, adapters: &[(&Path, f32)]) -> Result<u64> {
+        let load = |(path, scale): &(&Path, f32)| Ok((Adapter::load(&self.model, path)?, finite(*scale)?));
+        let list = adapters.iter().map(load).collect::<Result<Vec<_>>>()?;
+        let generation = self.adapters.swap(expected, list)?;
+        self.cache.forget_before(generation);
+        Ok(generation)
+    }
+    /// Puts the adapters before generation `expected` back, under a new number.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] when generation `expected` does not serve any more, or nothing served before it.
+    pub fn roll_back_adapters(&self, expected: u64) -> Result<u64> {
+        let generation = self.adapters.roll_back(expected)?;
+        self.cache.forget_before(generation);
+        Ok(generation)
+    }
+
+    /// Adds items of a catalogue that has grown (rows of `items`), or puts removed ones back; visible from the next
+    /// request on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for rows beyond `items`, or in mode `head`, whose head has a catalogue of its own.
+    pub fn add_items(&self, items: &Items, rows: &[u32], run: &Run) -> Result<()> {
+        if let Some(row) = rows.iter().find(|r| **r as usize >= items.len()) {
+            return Err(Error::invalid(format!("item row {row} of {}", items.len())));
+        }
+        match self.mode {
+            Mode::Constrained => {}
+            Mode::Generate | Mode::Head => {
+                return Err(Error::invalid("items are added to a live catalogue with recommend.mode = constrained"));
+            }
+        }
+        let surfaces = Speller::new(self.prompter.chat(), &self.config.answer_start)?.surfaces(items, rows, run)?;
+        let mut trie = self.trie.write().unwrap_or_else(PoisonError::into_inner);
+        *trie = Arc::new(trie.with(surfaces, items.len(), run)?);
+        Ok(())
+    }
+    /// Takes items out of the catalogue; from the next request on they are not named.
+    pub fn remove_items(&self, rows: &[u32]) {
+        let mut trie = self.trie.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut trie).remove(rows);
+    }
+}
+
+fn finite(scale: f32) -> Result<f32> {
+    if scale.is_finite() { Ok(scale) } else { Err(Error::invalid("an adapter's scale must be finite")) }
+}
+
+/// Nodes kept per round for an answer of `top_k` items: half as many again, so that a title with a dull first word is
+/// not lost at once.
+pub(super) fn width_of(config: &RecommendConfig, top_k: usize) -> usize {
+    match config.beam {
+        0 => (top_k + top_k / 2).max(8),
+        beam => beam,
+    }
+}
+
+/// Items of the found titles, best first. An item found under several names has the sum of their probabilities.
+pub(super) fn rank_found(trie: &Trie, found: &[Found], power: f64) -> Vec<LmItem> {
+    let mut found = found.to_vec();
+    found.sort_unstable_by_key(|f| (trie.item(f.title), f.title));
+    found.dedup_by_key(|f| f.title);
+    let mut items: Vec<(LmItem, f64)> = Vec::with_capacity(found.len());
+    for names in found.chunk_by(|a, b| trie.item(a.title) == trie.item(b.title)) {
+        let top = names.iter().map(|f| f.log_probability).fold(f64::NEG_INFINITY, f64::max);
+        let total = match names {
+            [one] => one.log_probability,
+            _ => top + names.iter().map(|f| (f.log_probability - top).exp()).sum::<f64>().ln(),
+        };
+        let tokens = names.iter().map(|f| trie.tokens(f.title).len()).min().unwrap_or(1);
+        let score = length_score(total, tokens, power);
+        if score.is_nan() || total == f64::NEG_INFINITY {
+            continue;
+        }
+        let item = trie.item(names[0].title);
+        items.push((LmItem { item, score: score as f32, log_probability: Some(total as f32) }, score));
+    }
+    items.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.item.cmp(&b.0.item)));
+    items.into_iter().map(|(item, _)| item).collect()
+}
+
+impl Recommender for LmRecommender {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+    fn items(&self) -> usize {
+        self.trie().items()
+    }
+    /// Scores of the items that the search reached; all others have `-inf`.
+    fn score(&self, conversations: &[&Conversation], run: &Run) -> Result<Matrix> {
+        let items = self.items();
+        let mut scores = Matrix::zeros(conversations.len(), items);
+        scores.data_mut().fill(f32::NEG_INFINITY);
+        for (row, conversation) in conversations.iter().enumerate() {
+            // What was seen is taken out of the ranking later: so many more are asked for.
+            let seen = self.mentions.of_conversation(conversation).len();
+            let answer = self.answer(conversation, &[], self.config.top_k + seen, run)?;
+            let row = scores.row_mut(row);
+            for found in answer.items {
+                if let Some(score) = row.get_mut(found.item as usize) {
+                    *score = found.score;
+                }
+            }
+        }
+        Ok(scores)
+    }
+    fn rank_all(
+        &self,
+        conversations: &[&Conversation],
+        masked: &[Vec<u32>],
+        top_k: usize,
+        run: &Run,
+    ) -> Result<Vec<Vec<Ranked>>> {
+        let none = Vec::new();
+        conversations
+            .iter()
+            .enumerate()
+            .map(|(at, conversation)| {
+                let masked = masked.get(at).unwrap_or(&none);
+                let answer = self.answer(conversation, masked, top_k, run)?;
+                if answer.partial {
+                    log(Level::Warn, "recommend: the time was over; the answer holds what was finished by then");
+                }
+                Ok(answer.items.iter().map(|i| Ranked { item: i.item, score: i.score }).collect())
+            })
+            .collect()
+    }
+}
