@@ -375,6 +375,16 @@ settings! {
         method: String = "head".into(), Bounds::Choices(&["head", "lora", "full"]);
         /// Passes over the dialogues.
         epochs: usize = 3, int(1, 10_000);
+        /// The language model that `causerie run` tunes, a GGUF; empty: one is made of the reviews.
+        model: String = String::new(), ANY;
+        /// The model that is made: about so many parameters.
+        new_parameters: u64 = 5_000_000, int(400_000, 200_000_000);
+        /// The model that is made: passes over the reviews before it sees a dialogue.
+        pretrain_epochs: usize = 1, int(1, 10_000);
+        /// The model that is made: learning rate at its highest on the reviews.
+        pretrain_learning_rate: f64 = 0.002, num(1e-9, 10.0);
+        /// The model that is made: a review is cut to this many tokens.
+        pretrain_max_tokens: usize = 256, int(16, 1 << 20);
         /// Language model: learning rate at its highest; 0: 0.0002 for LoRA, 0.00001 (the paper's) for all weights.
         learning_rate: f64 = 0.0, num(0.0, 10.0);
         /// Language model: dialogues per optimiser step (over all its forward passes, token-weighted).
@@ -443,8 +453,8 @@ settings! {
     }
     /// Recommending.
     recommend: RecommendConfig {
-        /// Who ranks: the ranking head, NBCRS over the dialogues, both fused, or popularity.
-        system: String = "head".into(), Bounds::Choices(&["head", "nbcrs", "fusion", "popularity"]);
+        /// Who ranks: the ranking head, NBCRS over the dialogues, both fused, popularity, or the tuned language model.
+        system: String = "head".into(), Bounds::Choices(&["head", "nbcrs", "fusion", "popularity", "lm"]);
         /// Items in an answer.
         top_k: usize = 20, int(1, 100_000);
         /// Neighbours of NBCRS; 0 chooses on held-out posts by Recall@20.
@@ -510,6 +520,8 @@ settings! {
         budget: usize = 500, int(1, MAX);
         /// Also make and evaluate as many plainly generated pairs (the paper's "naive" baseline).
         naive: bool = false, ANY;
+        /// Rounds after the first select on the reviews as the language model tuned in the round before sees them (§3.2).
+        reembed: bool = false, ANY;
     }
 }
 

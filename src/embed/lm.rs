@@ -1,9 +1,10 @@
 //! Embeddings from a GGUF through llama.cpp: last-layer hidden states, pooled (paper §3.2).
 
 use super::Embedder;
+use crate::artifact::hash_file;
 use crate::config::EmbedConfig;
 use crate::error::{Error, Result};
-use crate::llama::{Batch, Context, ContextOptions, MAX_SEQUENCES, Model, Pooling, Token};
+use crate::llama::{Adapter, Batch, Context, ContextOptions, MAX_SEQUENCES, Model, Pooling, Token};
 use crate::math::{Matrix, norm};
 use crate::run::{Level, Run, log};
 use rayon::prelude::*;
@@ -26,6 +27,7 @@ const MAX_LOGITS: usize = 64 << 20;
 pub struct LmEmbedder {
     model: Model,
     options: ContextOptions,
+    adapters: Vec<(Adapter, f32)>,
     /// Contexts that wait for work; as many are made as threads ever worked at once.
     idle: Mutex<Vec<Context>>,
     name: String,
@@ -40,8 +42,20 @@ impl LmEmbedder {
     /// # Errors
     /// Those of [`Model::load`]; [`crate::ErrorKind::Invalid`] for a reranker.
     pub fn open(path: &Path, config: &EmbedConfig, run: &Run) -> Result<LmEmbedder> {
+        LmEmbedder::open_adapted(path, None, config, run)
+    }
+
+    /// [`LmEmbedder::open`] with a LoRA adapter beside the model.
+    ///
+    /// # Errors
+    /// As [`LmEmbedder::open`], and those of [`Adapter::load`].
+    pub fn open_adapted(path: &Path, adapter: Option<&Path>, config: &EmbedConfig, run: &Run) -> Result<LmEmbedder> {
         run.check()?;
         let model = Model::load(path)?;
+        let adapters = match adapter {
+            Some(adapter) => vec![(Adapter::load(&model, adapter)?, 1.0)],
+            None => Vec::new(),
+        };
         let arch = model.header().architecture()?;
         let own = model.header().integer(&format!("{arch}.pooling_type"))?.unwrap_or(0);
         // The format's numbers: 0 none, 1 mean, 2 first token, 3 last token, 4 rank.
@@ -66,12 +80,16 @@ impl LmEmbedder {
             if model.is_encoder() { (max_tokens, 1) } else { (batch_tokens, MAX_SEQUENCES.min(batch_tokens)) };
         let options = ContextOptions { tokens: batch_tokens, batch_tokens, sequences, pooling, exact: true };
         // The first one is made here, so that a model that cannot embed is refused now.
-        let idle = Mutex::new(vec![Context::new(&model, options, &Run::new(1)?)?]);
+        let idle = Mutex::new(vec![context(&model, options, &adapters, &Run::new(1)?)?]);
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let name = format!("lm/{stem}/{}/{pooling_name}/{max_tokens}", model.header().header_hash());
+        // All its bytes: models tuned from one base have one header.
+        let mut name = format!("lm/{stem}/{}/{pooling_name}/{max_tokens}", hash_file(path)?);
+        if let Some(adapter) = adapter {
+            name.push_str(&format!("/{}", hash_file(adapter)?));
+        }
         let probe = model.tokenise("a", true, false)?;
         let keeps_last = probe.len() > 1 && probe.last().is_some_and(|t| model.piece(*t, false).is_empty());
-        Ok(LmEmbedder { model, options, idle, name, max_tokens, keeps_last })
+        Ok(LmEmbedder { model, options, adapters, idle, name, max_tokens, keeps_last })
     }
 
     /// Tokens of `text`, cut to the limit.
@@ -97,7 +115,7 @@ impl LmEmbedder {
         let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut context = match waiting {
             Some(context) => context,
-            None => Context::new(&self.model, self.options, run)?,
+            None => context(&self.model, self.options, &self.adapters, run)?,
         };
         let mut batch = Batch::default();
         for (sequence, (_, tokens)) in group.iter().enumerate() {
@@ -120,6 +138,14 @@ impl LmEmbedder {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(context);
         Ok(rows)
     }
+}
+
+fn context(model: &Model, options: ContextOptions, adapters: &[(Adapter, f32)], run: &Run) -> Result<Context> {
+    let mut context = Context::new(model, options, run)?;
+    if !adapters.is_empty() {
+        context.set_adapters(adapters)?;
+    }
+    Ok(context)
 }
 
 impl Embedder for LmEmbedder {

@@ -1,12 +1,14 @@
 //! The whole loop in rounds (paper §3.1, Algorithm 1): the only room that knows every stage.
 //!
-//! [`work`] the directory and what is finished in it · [`stages`] load to tune, each leaving its artifact · [`systems`] the
+//! [`work`] the directory and what is finished in it · [`stages`] load to tune, each leaving its artifact · [`student`]
+//! the language model in the loop · [`systems`] the
 //! recommenders that a finished directory holds · [`report`] what came of it.
 
 mod demo;
 mod opened;
 mod report;
 mod stages;
+mod student;
 mod systems;
 pub mod work;
 

@@ -141,7 +141,7 @@ fn stages(work: &Work, config: &Config, made: &Made) -> Vec<Stage> {
         ("embed", format!("{} dimensions", made.reviews.dim())),
         ("select", format!("{seeds} seeds, {strategies} {plural}")),
         ("synthesize", format!("{} dialogues", dialogues + naive)),
-        ("tune", format!("{} ranking heads", made.rounds.len() + usize::from(naive > 0))),
+        ("tune", tuned(made)),
         ("evaluate", String::new()),
     ];
     let finished = work.stages();
@@ -163,6 +163,16 @@ fn stages(work: &Work, config: &Config, made: &Made) -> Vec<Stage> {
     stages
 }
 
+/// `4 ranking heads, 2 language models`.
+fn tuned(made: &Made) -> String {
+    let heads = format!("{} ranking heads", made.rounds.len() + usize::from(made.naive.is_some()));
+    match made.rounds.iter().filter(|r| r.student.is_some()).count() {
+        0 => heads,
+        1 => format!("{heads}, 1 language model"),
+        models => format!("{heads}, {models} language models"),
+    }
+}
+
 /// `select fisher 2` → `select`; what prepares rows is part of `embed`.
 fn kind_of_stage(name: &str) -> &str {
     match name.split(' ').next().unwrap_or(name) {
@@ -177,7 +187,10 @@ fn losses(work: &Work) -> Vec<LossPoint> {
         let Some(label) = name.strip_prefix("tune ") else { continue };
         let Some(curve) = record.result["report"]["curve"].as_array() else { continue };
         for point in curve {
-            let (Some(step), Some(loss)) = (point["step"].as_u64(), point["train"].as_f64()) else { continue };
+            let (Some(step), Some(loss)) = (point["step"].as_u64(), point["train"].as_f64().or(point["loss"].as_f64()))
+            else {
+                continue;
+            };
             points.push(LossPoint { label: label.to_string(), step, loss, held_out: point["held_out"].as_f64() });
         }
     }

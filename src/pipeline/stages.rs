@@ -1,5 +1,6 @@
 //! Load to tune: each stage takes the artifacts before it and leaves its own.
 
+use super::student::{self, Student};
 use super::work::Work;
 use crate::artifact;
 use crate::config::{Config, SelectConfig};
@@ -29,6 +30,8 @@ pub(super) struct Made {
     pub collaborative: Option<Collaborative>,
     pub mentions: Arc<Mentions>,
     pub context: Context,
+    /// The language model before its tuning, where one is tuned.
+    pub base_model: Option<Student>,
     /// One per strategy and round, in that order.
     pub rounds: Vec<Round>,
     /// The baseline of plainly generated pairs, when asked for.
@@ -47,6 +50,8 @@ pub(super) struct Round {
     /// Dialogues of this and all earlier rounds.
     pub dialogues: Vec<Dialogue>,
     pub head: Head,
+    /// The language model tuned on them, where `tune.method` asks for one.
+    pub student: Option<Student>,
 }
 
 /// The file names of a round's artifacts.
@@ -60,9 +65,24 @@ pub(super) fn run_stages(work: &mut Work, config: &Config, run: &Run) -> Result<
     let Embedded { embedder, reviews, given, items, collaborative } = embed_all(work, config, &dataset, run)?;
     let context = Context::from_config(&config.recommend)?;
     let mentions = Arc::new(Mentions::new(&dataset.items, &items.counts));
-    let (rounds, naive) = (Vec::new(), None);
-    let mut made =
-        Made { dataset, summary, embedder, reviews, given, items, collaborative, mentions, context, rounds, naive };
+    let base_model = student::wanted(config).then(|| student::base(&work.path("."), config));
+    if base_model.is_some() {
+        student::make_base(work, config, &dataset, run)?;
+    }
+    let mut made = Made {
+        dataset,
+        summary,
+        embedder,
+        reviews,
+        given,
+        items,
+        collaborative,
+        mentions,
+        context,
+        base_model,
+        rounds: Vec::new(),
+        naive: None,
+    };
     for strategy in &config.pipeline.strategies {
         let features = features(work, config, &made, strategy, run)?;
         let mut earlier: Option<Round> = None;
@@ -222,6 +242,11 @@ fn round(
     let name = |stage: &str| format!("{stage} {strategy} {number}");
     let dataset = &made.dataset;
 
+    // From the second round on, the reviews may be seen through the model of the round before (paper §3.2).
+    let again = match earlier {
+        Some(_) if config.pipeline.reembed => Some(student::embed_again(work, config, dataset, strategy, number, run)?),
+        Some(_) | None => None,
+    };
     let file = round_file(strategy, number, "selection.jsonl");
     let path = work.path(&file);
     work.stage(&name("select"), "select", &[file], run, |w| {
@@ -231,7 +256,7 @@ fn round(
             Some(e) => Selection::load(&w.path(&round_file(strategy, e.number, "selection.jsonl")))?,
             None => Selection::default(),
         };
-        let x = made.given.as_ref().unwrap_or(&made.reviews);
+        let x = again.as_ref().or(made.given.as_ref()).unwrap_or(&made.reviews);
         let selected = select::extend(&before, x, features, &Terms::default(), &settings, run)?;
         selected.selection.save(&path)?;
         let note = format!("{} seeds; {}", selected.selection.picks.len(), selected.report);
@@ -263,8 +288,12 @@ fn round(
 
     let file = round_file(strategy, number, "head.safetensors");
     let head = tuned_head(work, config, made, &name("tune"), &file, &dialogues, run)?;
+    let student = match made.base_model {
+        Some(_) => Some(student::tune(work, config, strategy, number, &dialogues, run)?),
+        None => None,
+    };
     let seeds = selection.rows();
-    Ok(Round { strategy: strategy.to_string(), number, budget: seeds.len(), seeds, dialogues, head })
+    Ok(Round { strategy: strategy.to_string(), number, budget: seeds.len(), seeds, dialogues, head, student })
 }
 
 /// The ranking head tuned on `dialogues`, in `file`.
@@ -338,9 +367,25 @@ pub(super) fn load_finished(dir: &Path, config: &Config, run: &Run) -> Result<Ma
         }
         let seeds = Selection::load(&dir.join(round_file(strategy, number, "selection.jsonl")))?.rows();
         let head = Head::load(&dir.join(round_file(strategy, number, "head.safetensors")))?;
-        rounds.push(Round { strategy: strategy.clone(), number, budget: seeds.len(), seeds, dialogues, head });
+        let student = student::wanted(config).then(|| student::of_round(dir, config, strategy, number));
+        let strategy = strategy.clone();
+        rounds.push(Round { strategy, number, budget: seeds.len(), seeds, dialogues, head, student });
     }
     let summary = dataset.summary();
+    let base_model = student::wanted(config).then(|| student::base(dir, config));
     let (given, naive) = (None, None);
-    Ok(Made { dataset, summary, embedder, reviews, given, items, collaborative, mentions, context, rounds, naive })
+    Ok(Made {
+        dataset,
+        summary,
+        embedder,
+        reviews,
+        given,
+        items,
+        collaborative,
+        mentions,
+        context,
+        base_model,
+        rounds,
+        naive,
+    })
 }

@@ -18,6 +18,9 @@ pub(super) struct System {
     pub recommender: Arc<dyn Recommender>,
 }
 
+/// The label of the language model that has seen no dialogue.
+const UNTUNED: &str = "language model, untuned";
+
 fn system(label: impl Into<String>, recommender: impl Recommender + 'static) -> System {
     System { label: label.into(), recommender: Arc::new(recommender) }
 }
@@ -69,6 +72,9 @@ impl<'a> Builder<'a> {
             )?,
             self.head("head, untrained", Head::untrained(made.items.clone())?)?,
         ];
+        if let Some(recommender) = made.base_model(UNTUNED, self.config, run)? {
+            systems.push(System { label: UNTUNED.to_string(), recommender });
+        }
         if let Some((dialogues, head)) = &made.naive {
             systems.push(self.nbcrs_of("NBCRS (naive pairs)", dialogues, run)?);
             systems.push(self.head("head (naive pairs)", head.clone())?);
@@ -92,8 +98,8 @@ impl<'a> Builder<'a> {
         Ok(systems)
     }
 
-    /// What one round of one strategy gives: popularity and NBCRS over its dialogues, NBCRS over its seeds, its head, and
-    /// the fusion of head and NBCRS.
+    /// What one round of one strategy gives: popularity and NBCRS over its dialogues, NBCRS over its seeds, its head,
+    /// the fusion of head and NBCRS, its language model.
     pub fn of_round(&self, round: &Round, run: &Run) -> Result<Vec<System>> {
         let made = self.made;
         let strategy = &round.strategy;
@@ -105,13 +111,14 @@ impl<'a> Builder<'a> {
         let store = Datastore::new(&rows, mentions, groups, made.dataset.items.len(), &self.embedder.name())?;
         let seed_reviews = self.nbcrs(&format!("NBCRS (seed reviews, {strategy})"), store, run)?;
         let (head, synthetic, fusion) = self.fusion(&format!("fusion ({strategy})"), round, run)?;
-        Ok(vec![
-            system(format!("popularity (synthetic, {strategy})"), popularity),
-            seed_reviews,
-            synthetic,
-            head,
-            fusion,
-        ])
+        let popularity = system(format!("popularity (synthetic, {strategy})"), popularity);
+        let mut systems = vec![popularity, seed_reviews, synthetic, head, fusion];
+        if let Some(student) = &round.student {
+            let label = format!("language model ({}, {strategy})", self.config.tune.method);
+            let recommender = student.open(&label, &made.dataset, &made.mentions, self.config, run)?;
+            systems.push(System { label, recommender });
+        }
+        Ok(systems)
     }
 
     /// One recommender of a round, for serving.
@@ -121,9 +128,17 @@ impl<'a> Builder<'a> {
             "head" => vec![self.head("head", round.head.clone())?],
             "nbcrs" => vec![self.nbcrs_of("nbcrs", &round.dialogues, run)?],
             "fusion" => vec![self.fusion("fusion", round, run)?.2],
+            "lm" => {
+                let Some(student) = &round.student else {
+                    return Err(Error::invalid(
+                        "recommend.system = lm: this run tuned no language model; run it with tune.method = lora or full",
+                    ));
+                };
+                return student.open("language model", &self.made.dataset, &self.made.mentions, self.config, run);
+            }
             other => {
                 return Err(Error::invalid(format!(
-                    "recommend.system = {other:?}: allowed is head | nbcrs | fusion | popularity"
+                    "recommend.system = {other:?}: allowed is head | nbcrs | fusion | popularity | lm"
                 )));
             }
         };

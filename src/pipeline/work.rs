@@ -238,6 +238,7 @@ fn inputs_of(config: &Config) -> BTreeMap<String, String> {
     for path in [&config.embed.model, &config.embed.file] {
         add("embed", path);
     }
+    add("tune", &config.tune.model);
     for path in config.evaluate.conversations.iter().chain(&config.evaluate.posts) {
         add("evaluate", path);
     }

@@ -1,0 +1,202 @@
+//! The language model in the loop: its base (made of the reviews where none is given), its tuning on a round's dialogues,
+//! reviews embedded by it for the next round (paper §3.2, §3.4).
+
+use super::stages::{Made, round_file};
+use super::work::Work;
+use crate::config::Config;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::math::Matrix;
+use crate::recommend::{Mentions, Recommender};
+use crate::run::Run;
+use crate::synthesize::Dialogue;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A language model that recommends: a GGUF, and the adapter beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Student {
+    pub model: PathBuf,
+    pub adapter: Option<PathBuf>,
+}
+
+/// Where the base stands: given by `tune.model`, or made in the work directory.
+fn base_path(dir: &Path, config: &Config) -> PathBuf {
+    match config.tune.model.as_str() {
+        "" => dir.join("base/model.gguf"),
+        given => PathBuf::from(given),
+    }
+}
+
+/// Whether a language model is tuned at all.
+pub(super) fn wanted(config: &Config) -> bool {
+    config.tune.method != "head"
+}
+
+/// The model before any tuning on dialogues.
+pub(super) fn base(dir: &Path, config: &Config) -> Student {
+    Student { model: base_path(dir, config), adapter: None }
+}
+
+/// The model tuned in round `number` of `strategy`.
+pub(super) fn of_round(dir: &Path, config: &Config, strategy: &str, number: usize) -> Student {
+    let folder = dir.join(round_file(strategy, number, "student"));
+    if config.tune.method == "lora" {
+        Student { model: base_path(dir, config), adapter: Some(folder.join("adapter.gguf")) }
+    } else {
+        Student { model: folder.join("model.gguf"), adapter: None }
+    }
+}
+
+#[cfg(feature = "llama")]
+mod with_llama {
+    use super::*;
+    use crate::config::TuneConfig;
+    use crate::embed::{self, LmEmbedder};
+    use crate::recommend::lm::LmRecommender;
+    use crate::tune::lm::{messages_of, new_model, pretrain, tune_lm};
+    use serde_json::json;
+
+    /// Makes the base out of the reviews and the items' own texts, unless `tune.model` names one.
+    pub fn make_base(work: &mut Work, config: &Config, dataset: &Dataset, run: &Run) -> Result<()> {
+        if !config.tune.model.is_empty() {
+            return Ok(());
+        }
+        let (folder, fresh) = (work.path("base"), work.path("base/new.gguf"));
+        let artifacts = ["base/new.gguf", "base/model.gguf"].map(String::from);
+        work.stage("tune base model", "tune", &artifacts, run, |_| {
+            let reviews = (0..dataset.reviews()).map(|r| embed::review_text(dataset, r));
+            let items = (0..dataset.items.len()).map(|i| dataset.items.text(i));
+            let texts: Vec<String> = items.chain(reviews).filter(|t| !t.trim().is_empty()).collect();
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+            let tune = &config.tune;
+            let shape = new_model(tune.new_parameters, &texts, tune.seed, &fresh, run)?;
+            let settings = TuneConfig {
+                epochs: tune.pretrain_epochs,
+                learning_rate: tune.pretrain_learning_rate,
+                max_tokens: tune.pretrain_max_tokens,
+                ..tune.clone()
+            };
+            let report = pretrain(&fresh, &texts, &settings, &folder, run)?;
+            let note = format!(
+                "{:.1} million parameters from {} texts; held-out loss {:.3}, before {:.3}",
+                shape.parameters() as f64 / 1e6,
+                texts.len(),
+                report.exported.trainer_loss,
+                report.exported.base_loss
+            );
+            Ok((note, json!({ "report": report })))
+        })?;
+        Ok(())
+    }
+
+    /// Tunes the base on `dialogues`.
+    pub fn tune(
+        work: &mut Work,
+        config: &Config,
+        strategy: &str,
+        number: usize,
+        dialogues: &[Dialogue],
+        run: &Run,
+    ) -> Result<Student> {
+        let folder = round_file(strategy, number, "student");
+        let file = if config.tune.method == "lora" { "adapter.gguf" } else { "model.gguf" };
+        let artifacts = [format!("{folder}/{file}"), format!("{folder}/tune.json")];
+        let (base, folder) = (base_path(&work.path("."), config), work.path(&folder));
+        work.stage(&format!("tune model {strategy} {number}"), "tune", &artifacts, run, |_| {
+            let messages = dialogues.iter().map(messages_of).collect::<Result<Vec<_>>>()?;
+            std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+            let report = tune_lm(&base, &messages, &config.tune, &folder, run)?;
+            let note = format!(
+                "{}: {} dialogues, {} steps, {:.0} tokens/s; held-out loss {:.3}, before {:.3}",
+                report.method,
+                report.dialogues.0,
+                report.steps.0,
+                report.tokens_per_second,
+                report.exported.trainer_loss,
+                report.exported.base_loss
+            );
+            Ok((note, json!({ "report": report })))
+        })?;
+        Ok(of_round(&work.path("."), config, strategy, number))
+    }
+
+    /// The reviews as the model of the round before sees them, `[reviews, dim]`.
+    pub fn embed_again(
+        work: &mut Work,
+        config: &Config,
+        dataset: &Dataset,
+        strategy: &str,
+        number: usize,
+        run: &Run,
+    ) -> Result<Matrix> {
+        let student = of_round(&work.path("."), config, strategy, number - 1);
+        let file = round_file(strategy, number, "embeddings.safetensors");
+        let path = work.path(&file);
+        work.stage(&format!("embed {strategy} {number}"), "tune", &[file], run, |_| {
+            let embedder = LmEmbedder::open_adapted(&student.model, student.adapter.as_deref(), &config.embed, run)?;
+            let done = embed::embed_reviews(dataset, &embedder, &path, run)?;
+            Ok((format!("{} reviews, {} dimensions, by the student", done.rows, done.dim), json!({})))
+        })?;
+        embed::read_embeddings(&path, dataset.reviews(), run)
+    }
+
+    impl Student {
+        /// As a recommender over the catalogue.
+        pub fn open(
+            &self,
+            name: &str,
+            dataset: &Dataset,
+            mentions: &Arc<Mentions>,
+            config: &Config,
+            run: &Run,
+        ) -> Result<Arc<dyn Recommender>> {
+            let adapter = self.adapter.as_deref().map(|path| (path, config.recommend.adapter_scale as f32));
+            let opened =
+                LmRecommender::open(&self.model, adapter, &dataset.items, mentions.clone(), &config.recommend, run)?;
+            Ok(Arc::new(opened.named(name)))
+        }
+    }
+}
+
+#[cfg(not(feature = "llama"))]
+mod with_llama {
+    use super::*;
+
+    fn missing<T>() -> Result<T> {
+        Err(Error::unsupported("a language model needs a build with the feature llama; tune.method = head does not"))
+    }
+    pub fn make_base(_: &mut Work, _: &Config, _: &Dataset, _: &Run) -> Result<()> {
+        missing()
+    }
+    pub fn tune(_: &mut Work, _: &Config, _: &str, _: usize, _: &[Dialogue], _: &Run) -> Result<Student> {
+        missing()
+    }
+    pub fn embed_again(_: &mut Work, _: &Config, _: &Dataset, _: &str, _: usize, _: &Run) -> Result<Matrix> {
+        missing()
+    }
+    impl Student {
+        /// Not without llama.cpp.
+        pub fn open(
+            &self,
+            _: &str,
+            _: &Dataset,
+            _: &Arc<Mentions>,
+            _: &Config,
+            _: &Run,
+        ) -> Result<Arc<dyn Recommender>> {
+            missing()
+        }
+    }
+}
+
+pub(super) use with_llama::{embed_again, make_base, tune};
+
+impl Made {
+    /// The base model as a recommender, where one is tuned.
+    pub(super) fn base_model(&self, name: &str, config: &Config, run: &Run) -> Result<Option<Arc<dyn Recommender>>> {
+        let Some(base) = &self.base_model else { return Ok(None) };
+        base.open(name, &self.dataset, &self.mentions, config, run).map(Some)
+    }
+}
