@@ -99,7 +99,13 @@ fn draw_panel(
     for (name, colour) in names.collect::<Vec<_>>().into_iter().rev() {
         right -= LETTER * name.len() as i32;
         area.draw(&Text::new(name, (right, 17), style(14, &SOFT)))?;
-        area.draw(&Circle::new((right - 11, 24), 5, colour.filled()))?;
+        if colour == INK {
+            for top in [18, 25] {
+                area.draw(&PathElement::new(vec![(right - 9, top), (right - 9, top + 4)], INK.stroke_width(1)))?;
+            }
+        } else {
+            area.draw(&Circle::new((right - 11, 24), 5, colour.filled()))?;
+        }
         right -= 36;
     }
 

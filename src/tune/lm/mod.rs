@@ -1,7 +1,7 @@
 //! The small language model: supervised fine-tuning on the synthetic dialogues, LoRA or all weights (paper §3.4, §4.2.2).
 //!
 //! `chat` turns dialogues into tokens, `lessons` adds the catalogue items they name, `pack` puts them into batches, `train`
-//! is the loop, `items` the ranking head that can be trained along, `look` and `recall` measure what was held out, `chart`
+//! is the loop, `step` one step of it, `items` the ranking head that can be trained along, `look` and `recall` measure what was held out, `chart`
 //! draws it, `store` keeps checkpoints, `memory` estimates, `export` writes what comes out, proven through llama.cpp, `merge` puts an adapter into its base. `new_model` makes a base from nothing, with a
 //! vocabulary from `bpe`.
 
@@ -19,6 +19,7 @@ mod pack;
 mod prepare;
 mod recall;
 mod report;
+mod step;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,19 @@ use crate::error::{Error, Result};
 use crate::transformer::{LoraSettings, Model};
 use std::path::Path;
 
+/// Refuses a folder, which would be a model in Hugging Face's layout: its tokeniser is none that llama.cpp reads, and what
+/// is tuned here is served by llama.cpp.
+pub(super) fn gguf_base(base: &Path) -> Result<&Path> {
+    if !base.is_dir() {
+        return Ok(base);
+    }
+    Err(Error::unsupported(format!(
+        "{}: a folder; a base model to tune is a GGUF (llama.cpp's convert_hf_to_gguf.py makes one of a Hugging Face \
+         folder; the adapter's PEFT folder then fits the original)",
+        base.display()
+    )))
+}
+
 /// The base model, ready to be trained.
 pub(super) fn prepare(base: &Path, config: &TuneConfig) -> Result<Model> {
     let mut model = Model::from_gguf(base)?;

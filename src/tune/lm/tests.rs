@@ -178,24 +178,89 @@ fn a_cancelled_training_goes_on_to_the_same_bytes_and_threads_do_not_matter() {
     }
 }
 
+/// What a training that must not work says.
+fn refused(change: impl Fn(&mut TuneConfig)) -> crate::Error {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config("full");
+    change(&mut config);
+    let out = folder.path().join("out");
+    tune_examples(&base(folder.path()), &examples(10), &config, &out, &Run::new(2).unwrap()).unwrap_err()
+}
+
 #[test]
-fn what_cannot_be_trained_is_refused_before_it_starts() {
+fn a_memory_estimate_above_the_limit_is_refused_before_the_start() {
+    let e = refused(|c| c.max_memory_bytes = 1 << 20);
+    assert_eq!(e.kind(), ErrorKind::Memory);
+    assert!(e.message().contains("tune.max_memory_bytes") && e.message().contains("weights"), "{e}");
+}
+
+#[test]
+fn a_fused_step_that_does_not_fit_one_pass_is_refused() {
+    assert!(refused(|c| c.fused = true).message().contains("tune.fused"));
+}
+
+#[test]
+fn nan_stops_the_training_and_names_the_step_that_made_it() {
+    for fused in [false, true] {
+        let e = refused(|c| {
+            (c.learning_rate, c.clip, c.epochs, c.weight_decay) = (10.0, 0.0, 40, 10.0);
+            (c.fused, c.micro_batch_tokens) = (fused, 4096);
+        });
+        assert!(e.message().contains("step") && e.message().contains("NaN"), "{e}");
+        assert!(e.message().contains("tune.learning_rate"), "{e}");
+    }
+}
+
+#[test]
+fn a_folder_as_base_model_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Run::new(1).unwrap();
+    let refused = tune_lm(folder.path(), &[], &config("lora"), &folder.path().join("out"), &run).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    assert!(refused.message().contains("convert_hf_to_gguf"), "{refused}");
+}
+
+#[test]
+fn lora_stands_where_targets_and_layers_say_and_llama_cpp_loads_it() {
+    let mut config = config("lora");
+    (config.targets, config.lora_layers) = (vec!["q".into(), "down".into()], 1);
     let folder = tempfile::tempdir().unwrap();
     let path = base(folder.path());
-    let run = Run::new(2).unwrap();
+    let model = super::prepare::prepare(&path, &config).unwrap();
+    let last = model.config.layers - 1;
+    let trained: Vec<String> = model.tensors.iter().filter(|t| t.trained).map(|t| t.place.gguf_name()).collect();
+    let expected = ["attn_q.weight.lora_a", "attn_q.weight.lora_b", "ffn_down.weight.lora_a", "ffn_down.weight.lora_b"];
+    assert_eq!(trained, expected.map(|name| format!("blk.{last}.{name}")));
     let out = folder.path().join("out");
-    let tune = |config: &TuneConfig| tune_examples(&path, &examples(10), config, &out, &run).unwrap_err();
-    let mut tight = config("full");
-    tight.max_memory_bytes = 1 << 20;
-    assert_eq!(tune(&tight).kind(), ErrorKind::Memory);
-    let mut fused = config("full");
-    fused.fused = true;
-    assert!(tune(&fused).message().contains("tune.fused"));
-    let mut wild = config("full");
-    (wild.learning_rate, wild.clip, wild.epochs) = (10.0, 0.0, 40);
-    wild.weight_decay = 10.0;
-    let e = tune(&wild);
-    assert!(e.message().contains("step") && e.message().contains("NaN"), "{e}");
+    let report = tune_examples(&path, &examples(40), &config, &out, &Run::new(2).unwrap()).unwrap();
+    assert!(loss(&report) < before(&report));
+    // Back into a model, from both files, as what was trained.
+    let again = Model::from_gguf(&path).unwrap();
+    for file in [out.join("adapter.gguf"), out.join("adapter")] {
+        let mut again = again.clone();
+        if file.is_dir() {
+            again.add_peft(&file).unwrap()
+        } else {
+            again.add_adapter(&file).unwrap()
+        }
+        assert_eq!(again.lora().unwrap().layers, last..last + 1);
+        assert_eq!(again.lora().unwrap().targets.len(), 2);
+    }
+}
+
+#[test]
+fn a_tied_model_stays_tied_under_full_tuning() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let run = Run::new(2).unwrap();
+    let report = tune_examples(&base(folder.path()), &examples(20), &config("full"), &out, &run).unwrap();
+    let header = crate::gguf::Gguf::open(&report.exported.file).unwrap();
+    assert!(header.tensor("output.weight").is_none() && header.tensor("token_embd.weight").is_some());
+    assert!(Model::from_gguf(&report.exported.file).unwrap().config.tied);
+    // The picture and the report stand beside it; what only a resumption needs is gone.
+    let svg = std::fs::read_to_string(out.join("loss.svg")).unwrap();
+    assert!(svg.contains("held out") && svg.contains("kept"));
+    assert!(out.join("tune.json").exists() && !out.join("checkpoint.safetensors").exists());
 }
 
 #[test]
@@ -432,6 +497,10 @@ fn early_stopping_keeps_the_best_step_by_loss_or_by_recall() {
             if better { b } else { a }
         });
         assert_eq!(Some((best, step)), expected);
+        if !by_recall {
+            let exported = report.exported.trainer_loss + report.exported.head.unwrap().trainer_loss;
+            assert!((exported - best).abs() < 1e-4, "the best step's weights are exported: {exported}, {best}");
+        }
         assert!(step < report.steps.0 && report.best_by_recall == by_recall);
     }
     let folder = tempfile::tempdir().unwrap();

@@ -6,12 +6,13 @@ use super::chat::{Chat, Example};
 use super::export::export;
 use super::items::{ItemHead, initial_vectors};
 use super::lessons::{Catalogue, Lesson, lessons_of, split};
-use super::look::{Judge, Look, rows_of, trained};
+use super::look::{Judge, Look, trained};
 use super::memory::{Estimate, available_bytes};
-use super::pack::{MicroBatch, Trained, micro_batches};
-use super::prepare::{inputs_hash, prepare};
+use super::pack::Trained;
+use super::prepare::{gguf_base, inputs_hash, prepare};
 use super::recall::Candidates;
 use super::report::{LmPoint, LmReport, Progress};
+use super::step::Found;
 use super::store;
 use crate::artifact;
 use crate::config::TuneConfig;
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::math::Random;
 use crate::run::{Level, Run, log};
 use crate::synthesize::Dialogue;
-use crate::transformer::{AdamW, AdamWSettings, Forward, Further, Grads, Keep, Loss, Model, Moments, Schedule};
+use crate::transformer::{AdamW, AdamWSettings, Grads, Model, Moments, Schedule};
 use std::path::Path;
 use std::time::Instant;
 
@@ -42,7 +43,7 @@ pub fn tune_lm(
     folder: &Path,
     run: &Run,
 ) -> Result<LmReport> {
-    let chat = Chat::open(base)?;
+    let chat = Chat::open(gguf_base(base)?)?;
     let examples = dialogues
         .iter()
         .enumerate()
@@ -67,7 +68,7 @@ pub fn tune_lm_with_catalogue(
     run: &Run,
 ) -> Result<LmReport> {
     catalogue.check()?;
-    let chat = Chat::open(base)?;
+    let chat = Chat::open(gguf_base(base)?)?;
     let lessons = lessons_of(&chat, dialogues, catalogue, mentions, config.max_tokens)?;
     tune_lessons(base, lessons, Some((&chat, catalogue)), config, folder, run)
 }
@@ -149,54 +150,24 @@ pub(super) fn tune_lessons(
     training.finish(&estimate, tokens_per_second)
 }
 
-struct Training<'a> {
-    model: &'a mut Model,
-    items: Option<ItemHead>,
-    candidates: Option<Candidates>,
-    base: &'a Path,
-    config: &'a TuneConfig,
-    folder: &'a Path,
-    run: &'a Run,
-    train: Vec<&'a Lesson>,
-    held_out: Vec<&'a Lesson>,
-    adam: AdamW,
-    grads: Grads,
-    progress: Progress,
-    schedule: Schedule,
-    learning_rate: f64,
-    steps_per_epoch: u64,
-    steps: u64,
-    warmup: u64,
-}
-
-/// What the passes of one step have found so far.
-#[derive(Debug, Clone, Copy, Default)]
-struct Found {
-    text: Loss,
-    /// Sum of the ranking head's losses, and its dialogues.
-    items: (f64, usize),
-}
-
-impl Found {
-    fn items_mean(&self) -> Option<f64> {
-        (self.items.1 > 0).then(|| self.items.0 / self.items.1 as f64)
-    }
-    fn text_mean(&self) -> Option<f64> {
-        (self.text.tokens > 0).then(|| self.text.mean())
-    }
-    fn is_finite(&self) -> bool {
-        self.text.sum.is_finite() && self.items.0.is_finite()
-    }
-}
-
-/// By what the losses of one step are multiplied, so that the step's loss is a mean, and how fast it goes.
-#[derive(Debug, Clone, Copy)]
-struct Scales {
-    text: f32,
-    items: f64,
-    rate: f64,
-    items_rate: f64,
-    seed: u64,
+pub(super) struct Training<'a> {
+    pub model: &'a mut Model,
+    pub items: Option<ItemHead>,
+    pub candidates: Option<Candidates>,
+    pub base: &'a Path,
+    pub config: &'a TuneConfig,
+    pub folder: &'a Path,
+    pub run: &'a Run,
+    pub train: Vec<&'a Lesson>,
+    pub held_out: Vec<&'a Lesson>,
+    pub adam: AdamW,
+    pub grads: Grads,
+    pub progress: Progress,
+    pub schedule: Schedule,
+    pub learning_rate: f64,
+    pub steps_per_epoch: u64,
+    pub steps: u64,
+    pub warmup: u64,
 }
 
 impl<'a> Training<'a> {
@@ -339,160 +310,8 @@ impl<'a> Training<'a> {
         }
     }
 
-    /// One optimiser step over `group`.
-    fn step(&mut self, group: &[&Lesson], started: (Instant, u64)) -> Result<()> {
-        let config = self.config;
-        let what = trained(config);
-        let examples: Vec<&Example> = group.iter().map(|l| &l.example).collect();
-        let batches = micro_batches(&examples, config.micro_batch_tokens, config.share_prefix, what);
-        let targets: usize = batches.iter().map(|b| b.batch.targets.len()).sum();
-        let ranked = group.iter().filter(|l| self.items.is_some() && !l.targets.is_empty()).count();
-        if targets == 0 && what != Trained::Prompts {
-            return Err(Error::invalid("a step without a single token to be trained"));
-        }
-        if config.fused && batches.len() > 1 {
-            return Err(Error::invalid(format!(
-                "tune.fused updates weights within the backward pass, so a step must fit one forward pass; these {} \
-                 dialogues need {}: raise tune.micro_batch_tokens or lower tune.batch",
-                group.len(),
-                batches.len()
-            )));
-        }
-        let step = self.progress.step;
-        let factor = self.schedule.factor(step + 1, self.warmup, self.steps + 1);
-        let items_weight = if config.objective == "both" { config.items_weight } else { 1.0 };
-        let mut scales = Scales {
-            text: 1.0 / targets.max(1) as f32,
-            items: items_weight / ranked.max(1) as f64,
-            rate: self.learning_rate * factor,
-            items_rate: config.items_learning_rate * factor,
-            seed: 0,
-        };
-        let mut found = Found::default();
-        let mut tokens = self.progress.tokens.0;
-        for (i, batch) in batches.iter().enumerate() {
-            scales.seed = config.seed ^ (step << 20) ^ i as u64;
-            let lessons = &group[batch.examples.clone()];
-            if config.fused {
-                self.fused_pass(batch, lessons, scales, &mut found)?;
-            } else {
-                self.pass(batch, lessons, scales, &mut found)?;
-            }
-            tokens += batch.batch.tokens.len() as u64;
-            if !found.is_finite() {
-                return Err(not_a_number(step, scales.rate));
-            }
-            let note = || self.note(&found, started);
-            if let Err(e) = self.run.step_with("tune", "steps", step, self.steps, note) {
-                // Half a step is no step: what it added is dropped. A fused pass has moved the weights already.
-                self.grads.zero();
-                if config.fused {
-                    self.finish_step(&found, tokens, scales)?;
-                } else if let Some(items) = &mut self.items {
-                    items.zero();
-                }
-                return Err(e);
-            }
-        }
-        if !config.fused {
-            let (model, grads, adam) = (&mut *self.model, &mut self.grads, &mut self.adam);
-            self.run.install(|| {
-                let norm = grads.norm();
-                if !norm.is_finite() {
-                    return Err(not_a_number(step, scales.rate));
-                }
-                adam.step(&mut model.tensors, grads, scales.rate, AdamW::clip_factor(norm, config.clip));
-                grads.zero();
-                Ok(())
-            })?;
-        }
-        self.finish_step(&found, tokens, scales)
-    }
-
-    /// Moves the ranking head (its gradient is clipped by itself) and counts the step.
-    fn finish_step(&mut self, found: &Found, tokens: u64, scales: Scales) -> Result<()> {
-        if let Some(items) = self.items.as_mut().filter(|_| found.items.1 > 0) {
-            let (step, clip) = (self.progress.step, self.config.clip);
-            self.run.install(|| {
-                let norm = items.gradient_norm();
-                if !norm.is_finite() {
-                    return Err(not_a_number(step, scales.items_rate));
-                }
-                items.step(scales.items_rate, AdamW::clip_factor(norm, clip))
-            })?;
-        }
-        self.progress.step += 1;
-        self.progress.tokens = (tokens, self.progress.tokens.1 + found.text.tokens as u64);
-        self.progress.curve.push(LmPoint {
-            step: self.progress.step,
-            loss: found.text_mean(),
-            items_loss: found.items_mean(),
-            learning_rate: scales.rate,
-            ..LmPoint::default()
-        });
-        Ok(())
-    }
-
-    fn keep(&self) -> Keep {
-        if self.config.checkpointing { Keep::Inputs } else { Keep::All }
-    }
-
-    /// A forward and backward pass whose gradients are added up.
-    fn pass(&mut self, batch: &MicroBatch, lessons: &[&Lesson], scales: Scales, found: &mut Found) -> Result<()> {
-        let keep = self.keep();
-        let (model, items, grads) = (&*self.model, self.items.as_mut(), &mut self.grads);
-        self.run.install(|| {
-            let forward = model.forward(&batch.batch, keep, Some(scales.seed))?;
-            let (rows, dhidden) = rank(model, items, &forward, batch, lessons, scales.items, found)?;
-            let further = Further { rows: &rows, gradient: &dhidden };
-            let (loss, mut pass) = model.backward_with(forward, &batch.batch, scales.text, Some(further), grads)?;
-            while model.backward_step(&mut pass, &batch.batch, grads).is_some() {}
-            found.text.add(loss);
-            Ok(())
-        })
-    }
-
-    /// A pass in which every layer is updated as soon as its gradients are complete.
-    fn fused_pass(&mut self, batch: &MicroBatch, lessons: &[&Lesson], scales: Scales, found: &mut Found) -> Result<()> {
-        let (step, clip, keep) = (self.progress.step, self.config.clip, self.keep());
-        let (model, items) = (&mut *self.model, self.items.as_mut());
-        let (grads, adam, batch, ends) = (&mut self.grads, &mut self.adam, &batch.batch, batch);
-        self.run.install(|| {
-            let forward = model.forward(batch, keep, Some(scales.seed))?;
-            let (rows, dhidden) = rank(model, items, &forward, ends, lessons, scales.items, found)?;
-            let further = Further { rows: &rows, gradient: &dhidden };
-            let (loss, mut pass) = model.backward_with(forward, batch, scales.text, Some(further), grads)?;
-            found.text.add(loss);
-            if !found.is_finite() {
-                return Err(not_a_number(step, scales.rate));
-            }
-            adam.begin_step();
-            loop {
-                let layer = model.backward_step(&mut pass, batch, grads);
-                for (id, tensor) in model.tensors.iter_mut().enumerate() {
-                    // The last call, for the embedding, is also the turn of all that belongs to no layer.
-                    if tensor.place.layer != layer {
-                        continue;
-                    }
-                    if let Some(gradient) = grads.get(id) {
-                        let norm = crate::math::norm(gradient);
-                        if !norm.is_finite() {
-                            return Err(not_a_number(step, scales.rate));
-                        }
-                        let factor = AdamW::clip_factor(norm, clip);
-                        adam.update(id, tensor, gradient, scales.rate, factor);
-                    }
-                    grads.free(id);
-                }
-                if layer.is_none() {
-                    return Ok(());
-                }
-            }
-        })
-    }
-
     /// `loss 1.234, items 4.56, held-out 1.41, recall@20 0.31, 812 tokens/s, 0:12 left`
-    fn note(&self, found: &Found, started: (Instant, u64)) -> String {
+    pub fn note(&self, found: &Found, started: (Instant, u64)) -> String {
         let seconds = started.0.elapsed().as_secs_f64();
         let done = (self.progress.step - started.1) as f64 + 0.5;
         let left = seconds / done * (self.steps - self.progress.step) as f64;
@@ -605,32 +424,4 @@ impl<'a> Training<'a> {
         }
         Ok(report)
     }
-}
-
-/// The ranking head's part of a pass: the rows that it reads and the gradient of `scale` times its losses in their states.
-fn rank(
-    model: &Model,
-    items: Option<&mut ItemHead>,
-    forward: &Forward,
-    batch: &MicroBatch,
-    lessons: &[&Lesson],
-    scale: f64,
-    found: &mut Found,
-) -> Result<(Vec<usize>, Vec<f32>)> {
-    let Some(items) = items else { return Ok((Vec::new(), Vec::new())) };
-    let (rows, lessons) = rows_of(&batch.ends, lessons);
-    if rows.is_empty() {
-        return Ok((Vec::new(), Vec::new()));
-    }
-    let (loss, dhidden) = items.backward(&model.hidden_at(forward, &rows), &lessons, scale)?;
-    found.items = (found.items.0 + loss, found.items.1 + rows.len());
-    Ok((rows, dhidden))
-}
-
-fn not_a_number(step: u64, rate: f64) -> Error {
-    Error::invalid(format!(
-        "tune: step {} gives NaN or infinity at a learning rate of {rate:.3e}; the last checkpoint stands; lower \
-         tune.learning_rate",
-        step + 1
-    ))
 }
