@@ -179,6 +179,16 @@ fn tune_head(matches: &ArgMatches, config: &Config, dialogues: &[Dialogue], run:
     print(&format!("{report}\n{}", out.display()))
 }
 
+/// What is said before and beside a long training, the memory that it will take first of all, goes to the terminal too.
+#[cfg(feature = "llama")]
+fn say_more() {
+    causerie::run::set_log(Some(Box::new(|level, text| {
+        if level <= Level::Info {
+            eprintln!("causerie: {text}");
+        }
+    })));
+}
+
 #[cfg(feature = "llama")]
 fn tune_model(matches: &ArgMatches, config: &Config, dialogues: &[Dialogue], run: &Run) -> Result<()> {
     if matches.get_one::<String>("model").is_none() {
@@ -186,6 +196,7 @@ fn tune_model(matches: &ArgMatches, config: &Config, dialogues: &[Dialogue], run
             "tune: lora and full need --model BASE.gguf (`causerie new-model` makes a small one)",
         ));
     }
+    say_more();
     let (base, out) = (path(matches, "model"), path(matches, "out"));
     let report = if matches.get_one::<String>("dataset").is_some() {
         let data = Dataset::load(&path(matches, "dataset"))?;
@@ -344,6 +355,7 @@ pub fn new_model(matches: &ArgMatches) -> Result<()> {
     let out = path(matches, "out");
     let shape = tune::lm::new_model((params * scale) as u64, &texts, config.tune.seed, &out, &run)?;
     print(&format!("{} parameters in {} layers: {}", shape.parameters(), shape.layers, out.display()))?;
+    say_more();
     match matches.get_one::<String>("pretrain") {
         Some(folder) => print(&lm_summary(&tune::lm::pretrain(&out, &texts, &config.tune, Path::new(folder), &run)?)),
         None => Ok(()),

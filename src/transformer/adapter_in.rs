@@ -57,8 +57,6 @@ impl Model {
             let id: TensorId = self.find(place).ok_or_else(|| Error::bug(format!("no adapter at {place:?}")))?;
             let info = &header.tensors()[index];
             let tensor = &mut self.tensors[id];
-            let dims: Vec<usize> = info.dims.iter().map(|d| *d as usize).collect();
-            check_shape(path, &info.name, &dims, &[tensor.cols, tensor.rows])?;
             tensor.storage = Storage::Mapped(mapped(info, &map)?);
             let values = tensor.to_floats();
             if values.iter().any(|v| !v.is_finite()) {
@@ -96,6 +94,15 @@ impl Model {
             };
             let rank = rank.and_then(|r| usize::try_from(*r).ok()).filter(|r| (1..=65_536).contains(r));
             let rank = rank.ok_or_else(|| header.bad(format!("{} has no usable rank", info.name)))?;
+            // Before anything is made: what a file may ask for is bounded by the model that it is for.
+            let base = self.find(Place { lora: None, ..place }).map(|id| &self.tensors[id]);
+            let base = base.ok_or_else(|| Error::bug(format!("no weight at {place:?}")))?;
+            let expected = match half {
+                LoraHalf::A => [base.cols, rank],
+                LoraHalf::B => [rank, base.rows],
+            };
+            let dims: Vec<usize> = info.dims.iter().map(|d| usize::try_from(*d).unwrap_or(usize::MAX)).collect();
+            check_shape(header.path(), &info.name, &dims, &expected)?;
             found.push((index, place, rank));
         }
         let whole = |place: &Place| {

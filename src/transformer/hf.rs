@@ -86,13 +86,22 @@ impl Model {
         if let Some(sample) = metadata_of(&weights)?.and_then(|mut m| m.remove(likeness::KEY)) {
             self.check_likeness(&sample, &weights)?;
         }
-        self.add_lora(peft_settings(&json, &path, self.config.layers)?)?;
+        let settings = peft_settings(&json, &path, self.config.layers)?;
         let mut files = Files::open(&[weights])?;
+        // Before anything is made: the settings' rank must be that of the tensors, which the file's length bounds.
+        let other = |f: &Found| !f.shape.contains(&settings.rank);
+        if let Some(name) = files.tensors.iter().filter(|(_, f)| other(f)).map(|(name, _)| name).min() {
+            return Err(Error::format(&path, 0, format!("\"r\" is {}, {name:?} is of another rank", settings.rank)));
+        }
+        self.add_lora(settings)?;
         let family = self.config.family;
         for tensor in self.tensors.iter_mut().filter(|t| t.place.lora.is_some()) {
             let mapped = files.take(&tensor.place.hf_name(family), &[tensor.rows, tensor.cols])?;
             tensor.storage = Storage::Mapped(mapped);
             let values = tensor.to_floats();
+            if values.iter().any(|v| !v.is_finite()) {
+                return Err(Error::format(&files.path, 0, "the adapter holds NaN or an infinity"));
+            }
             tensor.storage = Storage::F32(match tensor.place.lora {
                 Some(LoraHalf::B) => reorder_rows(&self.config, tensor.place.part, values, tensor.cols, Order::FromHf),
                 _ => values,

@@ -215,6 +215,55 @@ fn adapters_and_merged_models_are_the_same_model_in_llama_cpp_and_in_peft() {
 }
 
 #[test]
+fn hostile_adapters_are_refused_before_they_take_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, adapter) = (folder.path().join("base.gguf"), folder.path().join("adapter.gguf"));
+    write_random(&base, Family::Llama);
+    let plain = Model::from_gguf(&base).unwrap();
+    let mut model = plain.clone();
+    let targets = vec![Part::Q, Part::Down];
+    model.add_lora(LoraSettings { rank: 4, alpha: 8.0, dropout: 0.0, targets, layers: 0..2, seed: 1 }).unwrap();
+    for tensor in model.tensors.iter_mut().filter(|t| t.place.lora == Some(LoraHalf::B)) {
+        let Storage::F32(values) = &mut tensor.storage else { unreachable!() };
+        values.fill(0.5);
+    }
+    model.write_adapter(&adapter).unwrap();
+    let bytes = std::fs::read(&adapter).unwrap();
+    let refused = |bytes: &[u8]| {
+        std::fs::write(&adapter, bytes).unwrap();
+        plain.clone().add_adapter(&adapter).unwrap_err().message().to_string()
+    };
+    for length in [0, 7, 40, 400, bytes.len() / 2, bytes.len() - 1] {
+        refused(&bytes[..length]);
+    }
+    let with = |from: &[u8], to: &[u8]| {
+        let at = bytes.windows(from.len()).position(|w| w == from).unwrap();
+        let mut changed = bytes.clone();
+        changed[at..at + to.len()].copy_from_slice(to);
+        changed
+    };
+    // A tensor that the model does not have; one half without the other; values that are none.
+    assert!(refused(&with(b"blk.1.ffn_down.weight.lora_a", b"blk.7.ffn_down.weight.lora_a")).contains("blk.7"));
+    assert!(!refused(&with(b"blk.1.ffn_down.weight.lora_a", b"blk.1.ffn_gate.weight.lora_a")).is_empty());
+    let mut nan = bytes.clone();
+    let end = nan.len();
+    nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    assert!(refused(&nan).contains("NaN"));
+    // PEFT: a rank that its tensors do not have, another kind of adapter, a shape of another model.
+    let peft = folder.path().join("peft");
+    model.write_peft(&peft, "base").unwrap();
+    let settings = peft.join("adapter_config.json");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    for (from, to) in [("\"r\": 4", "\"r\": 60000"), ("\"LORA\"", "\"IA3\""), ("\"q_proj\"", "\"v_proj\"")] {
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&settings, text.replace(from, to)).unwrap();
+        assert!(plain.clone().add_peft(&peft).is_err(), "{from} as {to}");
+    }
+    std::fs::write(&settings, text).unwrap();
+    plain.clone().add_peft(&peft).unwrap();
+}
+
+#[test]
 fn truncated_and_foreign_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("base.gguf");

@@ -249,6 +249,28 @@ fn lora_stands_where_targets_and_layers_say_and_llama_cpp_loads_it() {
 }
 
 #[test]
+fn lora_and_full_tuning_over_quantised_weights_learn_and_are_served() {
+    use crate::llama::{Quantisation, quantise};
+    let folder = tempfile::tempdir().unwrap();
+    let plain = base(folder.path());
+    let run = Run::new(2).unwrap();
+    for (kind, method, export) in
+        [(Quantisation::Q8_0, "lora", "f16"), (Quantisation::Q4KM, "lora", "f16"), (Quantisation::Q8_0, "full", "q8_0")]
+    {
+        let path = folder.path().join("quantised.gguf");
+        quantise(&plain, &path, kind, 2).unwrap();
+        let config = TuneConfig { export: export.into(), ..config(method) };
+        let out = folder.path().join(format!("{kind:?} {method}"));
+        let report = tune_examples(&path, &examples(40), &config, &out, &run).unwrap();
+        assert!(loss(&report) < before(&report) - 0.1, "{kind:?} {method}: {} from {}", loss(&report), before(&report));
+        let exported = &report.exported;
+        let allowed = 0.06 + 1e-3 * exported.trainer_loss;
+        assert!((exported.llama_loss - exported.trainer_loss).abs() < allowed, "{kind:?} {method}: {exported:?}");
+        assert!(exported.llama_loss < exported.base_loss, "{kind:?} {method}: {exported:?}");
+    }
+}
+
+#[test]
 fn a_tied_model_stays_tied_under_full_tuning() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
