@@ -395,6 +395,13 @@ settings! {
         max_tokens: usize = 512, int(16, 1 << 20);
         /// Language model: which tokens are trained.
         loss_on: String = "answer".into(), Bounds::Choices(&["answer", "all"]);
+        /// Language model: what it learns: the answer's text, to rank the catalogue off the prompt's last state by a head
+        /// trained along, or both. `items` and `both` need the catalogue and write head.safetensors.
+        objective: String = "text".into(), Bounds::Choices(&["text", "items", "both"]);
+        /// Language model: what a nat of the ranking head's loss counts beside one of the text's, with objective `both`.
+        items_weight: f64 = 1.0, num(0.0, INF);
+        /// Language model: learning rate at its highest of the ranking head trained along.
+        items_learning_rate: f64 = 0.001, num(0.0, 10.0);
         /// Language model: an instruction that all dialogues of a forward pass begin with is computed once; exact.
         share_prefix: bool = true, ANY;
         /// Language model: share of the steps in which the learning rate grows.
@@ -422,10 +429,18 @@ settings! {
         fused: bool = false, ANY;
         /// Layers are computed again in the backward pass: a third more time, far less memory.
         checkpointing: bool = false, ANY;
-        /// Language model: steps between looks at the held-out loss; 0: after each epoch.
+        /// Language model: steps between looks at the held-out dialogues, their loss and Recall; 0: after each epoch.
         eval_every: u64 = 0, ANY;
-        /// Language model: looks without a lower held-out loss before training stops; 0: never.
+        /// Language model: looks without a better held-out loss (or Recall) before training stops; 0: never.
         patience: u64 = 0, ANY;
+        /// Language model: what the best weights are chosen by, and what stops early.
+        stop_on: String = "loss".into(), Bounds::Choices(&["loss", "recall"]);
+        /// Language model: k of the held-out Recall@k.
+        recall_k: usize = 20, int(1, 1 << 20);
+        /// Language model without a ranking head: held-out Recall@k of each dialogue's best listed item among so many others
+        /// drawn by popularity, every title scored by the model; 0: not measured. A look costs a forward pass over the
+        /// held-out prompts and so many titles for each.
+        recall_candidates: usize = 0, int(0, 1 << 20);
         /// Language model: steps between checkpoints; 0: after each epoch. A cancelled training saves one too.
         save_every: u64 = 0, ANY;
         /// A fine-tuning that would take more is refused before it starts; 0: what the machine has available.

@@ -34,7 +34,7 @@ pub fn command() -> Command {
                 .arg(Arg::new("toml").long("toml").action(ArgAction::SetTrue).help("As a TOML file to start from")),
         );
     #[cfg(feature = "llama")]
-    let command = command.subcommand(stages::new_model_command());
+    let command = command.subcommand(stages::new_model_command()).subcommand(stages::merge_command());
     command
 }
 
@@ -56,6 +56,8 @@ pub fn dispatch(matches: &ArgMatches) -> Result<()> {
         Some(("tune", m)) => stages::tune(m),
         #[cfg(feature = "llama")]
         Some(("new-model", m)) => stages::new_model(m),
+        #[cfg(feature = "llama")]
+        Some(("merge", m)) => stages::merge(m),
         Some(("config", m)) => progress::print(&settings::table_text(m.get_flag("toml"))),
         _ => Err(Error::invalid("no such command; `causerie --help` lists them")),
     }

@@ -143,7 +143,11 @@ pub fn tune_command() -> Command {
     with_settings(command, "tune", &[])
         .arg(file("dialogues", "Dialogues of `causerie synthesize`").required(true))
         .arg(Arg::new("out").long("out").value_name("PATH").required(true).help("head: a file; lora, full: a folder"))
-        .arg(Arg::new("dataset").long("dataset").value_name("DIR").help("head: folder that `causerie import` made"))
+        .arg(
+            Arg::new("dataset").long("dataset").value_name("DIR").help(
+                "Folder that `causerie import` made; head: needed; lora, full: for Recall and to rank the catalogue",
+            ),
+        )
         .arg(file("embedder", "head: the fitted embedder of `causerie embed --embedder`; none: fit it again"))
         .arg(file("model", "lora, full: the base model, a GGUF"))
 }
@@ -175,6 +179,16 @@ fn tune_head(matches: &ArgMatches, config: &Config, dialogues: &[Dialogue], run:
     print(&format!("{report}\n{}", out.display()))
 }
 
+/// What is said before and beside a long training, the memory that it will take first of all, goes to the terminal too.
+#[cfg(feature = "llama")]
+fn say_more() {
+    causerie::run::set_log(Some(Box::new(|level, text| {
+        if level <= Level::Info {
+            eprintln!("causerie: {text}");
+        }
+    })));
+}
+
 #[cfg(feature = "llama")]
 fn tune_model(matches: &ArgMatches, config: &Config, dialogues: &[Dialogue], run: &Run) -> Result<()> {
     if matches.get_one::<String>("model").is_none() {
@@ -182,8 +196,18 @@ fn tune_model(matches: &ArgMatches, config: &Config, dialogues: &[Dialogue], run
             "tune: lora and full need --model BASE.gguf (`causerie new-model` makes a small one)",
         ));
     }
-    let messages = dialogues.iter().map(tune::lm::messages_of).collect::<Result<Vec<_>>>()?;
-    let report = tune::lm::tune_lm(&path(matches, "model"), &messages, &config.tune, &path(matches, "out"), run)?;
+    say_more();
+    let (base, out) = (path(matches, "model"), path(matches, "out"));
+    let report = if matches.get_one::<String>("dataset").is_some() {
+        let data = Dataset::load(&path(matches, "dataset"))?;
+        let catalogue = tune::lm::Catalogue::of(&data);
+        let mentions = Mentions::new(&data.items, &catalogue.counts);
+        let find = |text: &str| mentions.rows(text);
+        tune::lm::tune_lm_with_catalogue(&base, dialogues, &catalogue, &find, &config.tune, &out, run)?
+    } else {
+        let messages = dialogues.iter().map(tune::lm::messages_of).collect::<Result<Vec<_>>>()?;
+        tune::lm::tune_lm(&base, &messages, &config.tune, &out, run)?
+    };
     print(&lm_summary(&report))
 }
 
@@ -196,8 +220,8 @@ fn tune_model(_: &ArgMatches, _: &Config, _: &[Dialogue], _: &Run) -> Result<()>
 #[cfg(feature = "llama")]
 fn lm_summary(report: &tune::lm::LmReport) -> String {
     let exported = &report.exported;
-    format!(
-        "{}: {} dialogues, {} held out, {} of {} steps, {:.1} tokens/s\nheld-out loss {:.4} (the base model {:.4}; llama.cpp on the exported file {:.4})\n{}",
+    let mut text = format!(
+        "{}: {} dialogues, {} held out, {} of {} steps, {:.1} tokens/s\nheld-out loss {:.4} (the base model {:.4}; llama.cpp on the exported file {:.4})\n",
         report.method,
         report.dialogues.0,
         report.dialogues.1,
@@ -207,8 +231,62 @@ fn lm_summary(report: &tune::lm::LmReport) -> String {
         exported.trainer_loss,
         exported.base_loss,
         exported.llama_loss,
-        exported.file.display()
-    )
+    );
+    let recalls: Vec<(u64, f64)> = report.curve.iter().filter_map(|p| Some((p.step, p.recall?))).collect();
+    if let (Some((_, first)), Some((_, step))) = (recalls.first(), report.best)
+        && let Some((_, kept)) = recalls.iter().find(|(s, _)| *s == step)
+    {
+        text.push_str(&format!("held-out Recall@{} {first:.3} before, {kept:.3} after\n", report.recall_k));
+    }
+    text.push_str(&exported.file.display().to_string());
+    if let Some(head) = &exported.head {
+        text.push_str(&format!("\n{}", head.file.display()));
+    }
+    text
+}
+
+/// `causerie merge`.
+#[cfg(feature = "llama")]
+pub fn merge_command() -> Command {
+    Command::new("merge")
+        .about("An adapter into its base model: one GGUF, proven through llama.cpp")
+        .arg(file("model", "The base model, a GGUF").required(true))
+        .arg(
+            Arg::new("adapter")
+                .long("adapter")
+                .value_name("PATH")
+                .required(true)
+                .help("adapter.gguf, or a PEFT folder (adapter_config.json and adapter_model.safetensors)"),
+        )
+        .arg(file("out", "The merged GGUF").required(true))
+        .arg(
+            Arg::new("type")
+                .long("type")
+                .default_value("f16")
+                .value_parser(["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"])
+                .help("How its weights are written"),
+        )
+        .arg(Arg::new("threads").long("threads").value_name("N").help("Threads; 0: what the CPU quota gives"))
+}
+
+/// Runs `causerie merge`.
+#[cfg(feature = "llama")]
+pub fn merge(matches: &ArgMatches) -> Result<()> {
+    let mut config = Config::default();
+    if let Some(threads) = matches.get_one::<String>("threads") {
+        config.set("run.threads", threads)?;
+    }
+    let run = run_of(&config)?;
+    let kind = matches.get_one::<String>("type").map_or("f16", String::as_str);
+    let merged =
+        tune::lm::merge(&path(matches, "model"), &path(matches, "adapter"), &path(matches, "out"), kind, &run)?;
+    print(&format!(
+        "logits within {:.4} of base and adapter (allowed {:.4}; the adapter moves them by {:.4})\n{}",
+        merged.difference,
+        merged.allowed,
+        merged.effect,
+        merged.file.display()
+    ))
 }
 
 /// `causerie new-model`.
@@ -277,6 +355,7 @@ pub fn new_model(matches: &ArgMatches) -> Result<()> {
     let out = path(matches, "out");
     let shape = tune::lm::new_model((params * scale) as u64, &texts, config.tune.seed, &out, &run)?;
     print(&format!("{} parameters in {} layers: {}", shape.parameters(), shape.layers, out.display()))?;
+    say_more();
     match matches.get_one::<String>("pretrain") {
         Some(folder) => print(&lm_summary(&tune::lm::pretrain(&out, &texts, &config.tune, Path::new(folder), &run)?)),
         None => Ok(()),

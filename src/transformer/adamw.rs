@@ -186,6 +186,18 @@ impl AdamW {
 
     /// Moves one tensor along its gradient, first multiplied by `factor`.
     pub fn update(&mut self, id: TensorId, tensor: &mut Tensor, gradient: &[f32], learning_rate: f64, factor: f64) {
+        self.update_values(id, &mut tensor.storage, gradient, learning_rate, factor);
+    }
+
+    /// [`AdamW::update`] for values that belong to no model.
+    pub fn update_values(
+        &mut self,
+        id: usize,
+        values: &mut Storage,
+        gradient: &[f32],
+        learning_rate: f64,
+        factor: f64,
+    ) {
         let s = self.settings;
         let steps = self.steps.max(1) as f64;
         let rule = Rule {
@@ -206,7 +218,7 @@ impl AdamW {
         });
         // What stochastic rounding draws follows from the seed, the step, the tensor and the place.
         let draw = super::lora::mix(s.seed ^ super::lora::mix(self.steps << 24 ^ id as u64));
-        match (&mut tensor.storage, state) {
+        match (values, state) {
             (Storage::F32(w), State::F32(m, v)) => {
                 let chunks = w.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
                 chunks.zip(gradient.par_chunks(CHUNK)).for_each(|(((w, m), v), g)| {

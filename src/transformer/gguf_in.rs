@@ -50,7 +50,7 @@ impl Model {
     }
 }
 
-fn mapped(info: &TensorInfo, map: &Arc<Map>) -> Result<Mapped> {
+pub(super) fn mapped(info: &TensorInfo, map: &Arc<Map>) -> Result<Mapped> {
     let encoding = match info.kind {
         GgmlType::F32 => Encoding::F32,
         GgmlType::F16 => Encoding::F16,

@@ -280,6 +280,7 @@ impl Model {
         metadata.text("general.architecture", self.config.family.name());
         metadata.text("adapter.type", "lora");
         metadata.float("adapter.lora.alpha", lora.alpha as f32);
+        metadata.text(super::likeness::KEY, &self.likeness());
         metadata.integer("general.file_type", 0);
         let adapters = self.tensors.iter().filter(|t| t.place.lora.is_some());
         let tensors: Vec<_> = adapters.map(|t| Out::of(t, Precision::F32, || t.to_floats())).collect();

@@ -2,6 +2,7 @@
 
 use super::config::ModelConfig;
 use super::gguf_out::{Order, reorder_rows};
+use super::likeness;
 use super::lora::LoraSettings;
 use super::map::Map;
 use super::model::Model;
@@ -81,13 +82,26 @@ impl Model {
         let path = folder.join("adapter_config.json");
         let text = crate::artifact::read_text(&path)?;
         let json: Value = serde_json::from_str(&text).map_err(|e| Error::format(&path, 0, e))?;
-        self.add_lora(peft_settings(&json, &path, self.config.layers)?)?;
-        let mut files = Files::open(&[folder.join("adapter_model.safetensors")])?;
+        let weights = folder.join("adapter_model.safetensors");
+        if let Some(sample) = metadata_of(&weights)?.and_then(|mut m| m.remove(likeness::KEY)) {
+            self.check_likeness(&sample, &weights)?;
+        }
+        let settings = peft_settings(&json, &path, self.config.layers)?;
+        let mut files = Files::open(&[weights])?;
+        // Before anything is made: the settings' rank must be that of the tensors, which the file's length bounds.
+        let other = |f: &Found| !f.shape.contains(&settings.rank);
+        if let Some(name) = files.tensors.iter().filter(|(_, f)| other(f)).map(|(name, _)| name).min() {
+            return Err(Error::format(&path, 0, format!("\"r\" is {}, {name:?} is of another rank", settings.rank)));
+        }
+        self.add_lora(settings)?;
         let family = self.config.family;
         for tensor in self.tensors.iter_mut().filter(|t| t.place.lora.is_some()) {
             let mapped = files.take(&tensor.place.hf_name(family), &[tensor.rows, tensor.cols])?;
             tensor.storage = Storage::Mapped(mapped);
             let values = tensor.to_floats();
+            if values.iter().any(|v| !v.is_finite()) {
+                return Err(Error::format(&files.path, 0, "the adapter holds NaN or an infinity"));
+            }
             tensor.storage = Storage::F32(match tensor.place.lora {
                 Some(LoraHalf::B) => reorder_rows(&self.config, tensor.place.part, values, tensor.cols, Order::FromHf),
                 _ => values,
@@ -100,6 +114,13 @@ impl Model {
             }
         }
     }
+}
+
+/// The texts that a safetensors file carries beside its tensors.
+fn metadata_of(path: &Path) -> Result<Option<HashMap<String, String>>> {
+    let map = Map::open(path)?;
+    let (_, header) = SafeTensors::read_metadata(map.bytes()).map_err(|e| Error::format(path, 0, e))?;
+    Ok(header.metadata().clone())
 }
 
 /// Vectors are read into memory as f32; matrices stay where they are.
@@ -138,7 +159,7 @@ fn peft_settings(json: &Value, path: &Path, layers: usize) -> Result<LoraSetting
             return Err(unsupported(key));
         }
     }
-    for key in ["rank_pattern", "alpha_pattern", "modules_to_save", "layers_to_transform"] {
+    for key in ["rank_pattern", "alpha_pattern", "modules_to_save"] {
         let empty = match &json[key] {
             Value::Null => true,
             Value::Object(o) => o.is_empty(),
@@ -162,7 +183,25 @@ fn peft_settings(json: &Value, path: &Path, layers: usize) -> Result<LoraSetting
         return Err(Error::format(path, 0, "\"r\" is not a usable rank"));
     }
     let dropout = json["lora_dropout"].as_f64().unwrap_or(0.0);
-    Ok(LoraSettings { rank: rank as usize, alpha: number("lora_alpha")?, dropout, targets, layers: 0..layers, seed: 0 })
+    let layers = match &json["layers_to_transform"] {
+        Value::Null => 0..layers,
+        Value::Array(list) => {
+            let mut numbers: Vec<usize> = list
+                .iter()
+                .map(|l| l.as_u64().and_then(|l| usize::try_from(l).ok()))
+                .collect::<Option<_>>()
+                .unwrap_or_default();
+            numbers.sort_unstable();
+            match (numbers.first(), numbers.last()) {
+                (Some(first), Some(last)) if *last < layers && last - first + 1 == numbers.len() => *first..*last + 1,
+                _ => return Err(unsupported("layers_to_transform that is no run of this model's layers")),
+            }
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            return Err(unsupported("layers_to_transform that is no list"));
+        }
+    };
+    Ok(LoraSettings { rank: rank as usize, alpha: number("lora_alpha")?, dropout, targets, layers, seed: 0 })
 }
 
 impl Model {
@@ -209,7 +248,9 @@ impl Model {
             })
             .collect::<Result<_>>()?;
         let path = folder.join("adapter_model.safetensors");
-        let bytes = safetensors::serialize(views, None).map_err(|e| Error::bug(e.to_string()))?;
+        // One key beside the format that PEFT writes, each in a file of its own order: the bytes stay the same.
+        let metadata = HashMap::from([(likeness::KEY.to_string(), self.likeness())]);
+        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| Error::bug(e.to_string()))?;
         let put = |path: &Path, bytes: &[u8]| {
             crate::artifact::write_atomic(path, |out| out.write_all(bytes).map_err(|e| Error::io(path, e)))
         };

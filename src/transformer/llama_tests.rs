@@ -75,8 +75,13 @@ pub(crate) fn write_test_model(path: &Path) {
     write_random(path, Family::Llama);
 }
 
-/// A model of random weights, large enough that every part shows, as a GGUF with a vocabulary of bytes.
+/// A model of random weights, large enough that every part shows, as a GGUF whose vocabulary reads printable ASCII.
 fn write_random(path: &Path, family: Family) -> Model {
+    write_random_with(path, family, family == Family::Llama)
+}
+
+/// The same, with or without divisors of the rotary frequencies.
+fn write_random_with(path: &Path, family: Family, rope_factors: bool) -> Model {
     let mut config = ModelConfig::tiny();
     (config.family, config.vocabulary, config.dim, config.ffn) = (family, 300, 256, 512);
     (config.heads, config.kv_heads, config.head_dim) = (4, 2, 64);
@@ -87,7 +92,7 @@ fn write_random(path: &Path, family: Family) -> Model {
         config.embedding_scale = 16.0;
         (config.attention_cap, config.logit_cap, config.window) = (Some(3.0), Some(4.0), Some(8));
     }
-    if family == Family::Llama {
+    if rope_factors {
         config.rope_factors = Some((0..32).map(|i| 1.0 + i as f32 * 0.2).collect());
     }
     let mut model = Model::random(config, 4).unwrap();
@@ -107,7 +112,13 @@ fn write_random(path: &Path, family: Family) -> Model {
     }
     metadata.text("tokenizer.ggml.model", "gpt2");
     metadata.text("tokenizer.ggml.pre", "llama-bpe");
-    let names: Vec<String> = (0..300).map(|i| format!("t{i}")).collect();
+    let name = |i: u8| match i {
+        10 => "\u{10a}".to_string(),
+        32 => "\u{120}".to_string(),
+        33..=126 => char::from(i).to_string(),
+        _ => format!("t{i}"),
+    };
+    let names: Vec<String> = (0..300u16).map(|i| u8::try_from(i).map_or_else(|_| format!("t{i}"), name)).collect();
     metadata.texts("tokenizer.ggml.tokens", names.iter().map(String::as_str));
     metadata.integers("tokenizer.ggml.token_type", &[1; 300]);
     metadata.texts("tokenizer.ggml.merges", ["t1 t2"].into_iter());
@@ -204,6 +215,55 @@ fn adapters_and_merged_models_are_the_same_model_in_llama_cpp_and_in_peft() {
 }
 
 #[test]
+fn hostile_adapters_are_refused_before_they_take_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, adapter) = (folder.path().join("base.gguf"), folder.path().join("adapter.gguf"));
+    write_random(&base, Family::Llama);
+    let plain = Model::from_gguf(&base).unwrap();
+    let mut model = plain.clone();
+    let targets = vec![Part::Q, Part::Down];
+    model.add_lora(LoraSettings { rank: 4, alpha: 8.0, dropout: 0.0, targets, layers: 0..2, seed: 1 }).unwrap();
+    for tensor in model.tensors.iter_mut().filter(|t| t.place.lora == Some(LoraHalf::B)) {
+        let Storage::F32(values) = &mut tensor.storage else { unreachable!() };
+        values.fill(0.5);
+    }
+    model.write_adapter(&adapter).unwrap();
+    let bytes = std::fs::read(&adapter).unwrap();
+    let refused = |bytes: &[u8]| {
+        std::fs::write(&adapter, bytes).unwrap();
+        plain.clone().add_adapter(&adapter).unwrap_err().message().to_string()
+    };
+    for length in [0, 7, 40, 400, bytes.len() / 2, bytes.len() - 1] {
+        refused(&bytes[..length]);
+    }
+    let with = |from: &[u8], to: &[u8]| {
+        let at = bytes.windows(from.len()).position(|w| w == from).unwrap();
+        let mut changed = bytes.clone();
+        changed[at..at + to.len()].copy_from_slice(to);
+        changed
+    };
+    // A tensor that the model does not have; one half without the other; values that are none.
+    assert!(refused(&with(b"blk.1.ffn_down.weight.lora_a", b"blk.7.ffn_down.weight.lora_a")).contains("blk.7"));
+    assert!(!refused(&with(b"blk.1.ffn_down.weight.lora_a", b"blk.1.ffn_gate.weight.lora_a")).is_empty());
+    let mut nan = bytes.clone();
+    let end = nan.len();
+    nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    assert!(refused(&nan).contains("NaN"));
+    // PEFT: a rank that its tensors do not have, another kind of adapter, a shape of another model.
+    let peft = folder.path().join("peft");
+    model.write_peft(&peft, "base").unwrap();
+    let settings = peft.join("adapter_config.json");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    for (from, to) in [("\"r\": 4", "\"r\": 60000"), ("\"LORA\"", "\"IA3\""), ("\"q_proj\"", "\"v_proj\"")] {
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&settings, text.replace(from, to)).unwrap();
+        assert!(plain.clone().add_peft(&peft).is_err(), "{from} as {to}");
+    }
+    std::fs::write(&settings, text).unwrap();
+    plain.clone().add_peft(&peft).unwrap();
+}
+
+#[test]
 fn truncated_and_foreign_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("base.gguf");
@@ -220,4 +280,98 @@ fn truncated_and_foreign_files_are_refused() {
     renamed[at + 6..at + 14].copy_from_slice(b"ffn_gatx");
     std::fs::write(&path, &renamed).unwrap();
     assert!(Model::from_gguf(&path).is_err());
+}
+
+/// Writes the base of `model`, which came from a GGUF, as a Hugging Face folder.
+fn write_hf(model: &Model, folder: &Path) {
+    use super::gguf_out::{Order, reorder_rows};
+    use safetensors::tensor::{Dtype, TensorView};
+    std::fs::create_dir_all(folder).unwrap();
+    let c = &model.config;
+    let gemma = c.family == Family::Gemma2;
+    let own = model.tensors.iter().filter(|t| t.place.lora.is_none());
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = own
+        .map(|t| {
+            let mut values = reorder_rows(c, t.place.part, t.to_floats(), t.cols, Order::ToHf);
+            if gemma && t.rows == 1 {
+                values.iter_mut().for_each(|v| *v -= 1.0);
+            }
+            let shape = if t.rows == 1 { vec![t.cols] } else { vec![t.rows, t.cols] };
+            (t.place.hf_name(c.family), shape, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        })
+        .collect();
+    let views: Vec<_> =
+        tensors.iter().map(|(n, s, b)| (n, TensorView::new(Dtype::F32, s.clone(), b).unwrap())).collect();
+    let metadata = std::collections::HashMap::from([("format".to_string(), "pt".to_string())]);
+    std::fs::write(folder.join("model.safetensors"), safetensors::serialize(views, Some(metadata)).unwrap()).unwrap();
+    let (kind, class) = match c.family {
+        Family::Llama => ("llama", "LlamaForCausalLM"),
+        Family::Qwen2 => ("qwen2", "Qwen2ForCausalLM"),
+        Family::Qwen3 => ("qwen3", "Qwen3ForCausalLM"),
+        Family::Gemma2 => ("gemma2", "Gemma2ForCausalLM"),
+    };
+    let mut config = serde_json::json!({
+        "model_type": kind, "architectures": [class], "vocab_size": c.vocabulary, "hidden_size": c.dim,
+        "intermediate_size": c.ffn, "num_hidden_layers": c.layers, "num_attention_heads": c.heads,
+        "num_key_value_heads": c.kv_heads, "head_dim": c.head_dim, "max_position_embeddings": c.context,
+        "rms_norm_eps": c.norm_eps, "rope_theta": c.rope_theta, "tie_word_embeddings": c.tied,
+        "bos_token_id": 0, "eos_token_id": 1, "hidden_act": "silu",
+    });
+    if gemma {
+        config["hidden_activation"] = "gelu_pytorch_tanh".into();
+        config["hidden_act"] = "gelu_pytorch_tanh".into();
+        config["query_pre_attn_scalar"] = (1.0 / c.attention_scale.powi(2)).into();
+        config["attn_logit_softcapping"] = c.attention_cap.into();
+        config["final_logit_softcapping"] = c.logit_cap.into();
+        config["sliding_window"] = c.window.into();
+    }
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+}
+
+/// An adapter tuned over a GGUF, loaded by PEFT over the Hugging Face form of the same base: the same logits. Needs Python
+/// with torch, transformers and peft.
+#[test]
+fn peft_computes_what_we_do_with_an_exported_adapter() {
+    let Some(python) = std::env::var_os("CAUSERIE_PYTHON") else {
+        eprintln!("skipped: CAUSERIE_PYTHON names no Python with torch, transformers and peft");
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/peft_logits.py");
+    for family in [Family::Llama, Family::Qwen2, Family::Qwen3, Family::Gemma2] {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        write_random_with(&at("base.gguf"), family, false);
+        let mut model = Model::from_gguf(&at("base.gguf")).unwrap();
+        let targets = LoraSettings::PROJECTIONS.to_vec();
+        let layers = if family == Family::Llama { 1..2 } else { 0..99 };
+        model.add_lora(LoraSettings { rank: 4, alpha: 8.0, dropout: 0.1, targets, layers, seed: 1 }).unwrap();
+        let mut random = Random::new(2, b"b");
+        for tensor in model.tensors.iter_mut().filter(|t| t.place.lora == Some(LoraHalf::B)) {
+            let Storage::F32(values) = &mut tensor.storage else { unreachable!() };
+            values.iter_mut().for_each(|v| *v = (random.normal() * 0.1) as f32);
+        }
+        write_hf(&model, &at("hf"));
+        model.write_peft(&at("peft"), "base").unwrap();
+        let tokens = tokens(40, 300);
+        // Our own reading of the Hugging Face folder and of the PEFT folder, first.
+        let ours = our_logits(&model, &tokens);
+        let mut again = Model::from_hf(&at("hf")).unwrap();
+        again.add_peft(&at("peft")).unwrap();
+        agree("from_hf", &ours, &our_logits(&again, &tokens), &tokens, 2e-4);
+        std::fs::write(at("tokens.json"), serde_json::to_string(&tokens).unwrap()).unwrap();
+        let done = std::process::Command::new(&python)
+            .arg(&script)
+            .args([at("hf"), at("peft"), at("tokens.json"), at("logits.f32")])
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let bytes = std::fs::read(at("logits.f32")).unwrap();
+        let theirs: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let worst = ours.iter().zip(&theirs).fold(0f32, |a, (x, y)| a.max((x - y).abs()));
+        let largest = theirs.iter().fold(0f32, |a, v| a.max(v.abs()));
+        eprintln!("{family:?}: a logit differs by at most {worst:.2e}, the largest is {largest:.2}");
+        let plain = our_logits(&Model::from_gguf(&at("base.gguf")).unwrap(), &tokens);
+        assert!(ours.iter().zip(&plain).any(|(a, b)| (a - b).abs() > 0.05), "the adapter shows");
+        agree(&format!("{family:?} in PEFT"), &ours, &theirs, &tokens, 1e-4 * largest.max(1.0));
+    }
 }

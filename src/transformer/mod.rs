@@ -9,6 +9,7 @@
 
 mod activation;
 mod adamw;
+mod adapter_in;
 mod attention;
 mod batch;
 mod config;
@@ -18,6 +19,7 @@ mod gguf_out;
 mod head;
 mod hf;
 mod layer;
+mod likeness;
 mod linear;
 mod lora;
 mod map;
@@ -39,7 +41,7 @@ pub use gguf_out::{Metadata, Precision};
 pub use head::Loss;
 pub use lora::LoraSettings;
 pub use map::Map;
-pub use model::{Backward, Forward, Keep, Model};
+pub use model::{Backward, Forward, Further, Keep, Model};
 pub use weights::{Grads, LoraHalf, Part, Place, Storage, Tensor, TensorId};
 
 #[cfg(all(test, feature = "llama"))]

@@ -77,6 +77,15 @@ pub struct Backward {
     lowest: usize,
 }
 
+/// A head of one's own on the normed states: the rows it reads, and the gradient of its loss.
+#[derive(Debug, Clone, Copy)]
+pub struct Further<'a> {
+    /// Rows of the batch, any number of times each.
+    pub rows: &'a [usize],
+    /// Gradient of the further loss in the normed states of `rows` ([`Model::hidden_at`]), `[rows, dim]`.
+    pub gradient: &'a [f32],
+}
+
 /// The places of the tensors that a model of this configuration has, with their shapes `(rows, cols)`.
 pub(super) fn places(config: &ModelConfig) -> Vec<(Place, usize, usize)> {
     let c = config;
@@ -302,6 +311,23 @@ impl Model {
         rmsnorm::forward(state, weight, self.config.norm_offset, self.config.norm_eps)
     }
 
+    /// The normed states of some rows of a batch, `[rows, dim]`: what llama.cpp gives as hidden states.
+    pub fn hidden_at(&self, forward: &Forward, rows: &[usize]) -> Vec<f32> {
+        let dim = self.config.dim;
+        let states: Vec<f32> = rows.iter().flat_map(|r| &forward.state[r * dim..(r + 1) * dim]).copied().collect();
+        self.final_norm(&states)
+    }
+
+    /// Rows of the language-model head, `[tokens, dim]`: the direction in which a state must lie to predict a token.
+    pub fn head_rows(&self, tokens: &[u32]) -> Vec<f32> {
+        let (table, dim) = (&self.tensors[self.head], self.config.dim);
+        let mut rows = vec![0.0; tokens.len() * dim];
+        for (row, token) in rows.chunks_exact_mut(dim).zip(tokens) {
+            table.decode(*token as usize * dim, row);
+        }
+        rows
+    }
+
     /// Logits of normed states `[rows, dim]`: `[rows, vocabulary]`.
     pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
         head::logits(hidden, &self.tensors[self.head], self.config.logit_cap)
@@ -314,10 +340,16 @@ impl Model {
         (states.collect(), batch.targets.iter().map(|t| t.token).collect())
     }
 
+    /// The loss of each of the batch's targets, in nats.
+    pub fn losses(&self, forward: &Forward, batch: &Batch) -> Vec<f64> {
+        let (states, tokens) = self.gather(forward, batch);
+        head::losses(&self.final_norm(&states), &self.tensors[self.head], self.config.logit_cap, &tokens)
+    }
+
     /// The losses' sum over the batch's targets.
     pub fn loss(&self, forward: &Forward, batch: &Batch) -> Loss {
-        let (states, tokens) = self.gather(forward, batch);
-        head::loss(&self.final_norm(&states), &self.tensors[self.head], self.config.logit_cap, &tokens)
+        let each = self.losses(forward, batch);
+        Loss { sum: each.iter().sum(), tokens: each.len() }
     }
 
     /// Loss and the start of the backward pass of `scale` times its sum; the head's gradients are added to `grads`.
@@ -325,22 +357,48 @@ impl Model {
     /// # Errors
     /// [`crate::ErrorKind::Bug`] when the forward pass kept nothing.
     pub fn backward(&self, forward: Forward, batch: &Batch, scale: f32, grads: &mut Grads) -> Result<(Loss, Backward)> {
+        self.backward_with(forward, batch, scale, None, grads)
+    }
+
+    /// [`Model::backward`] of `scale` times the loss plus that of a `further` head.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Bug`] when the forward pass kept nothing, or a gradient does not fit.
+    pub fn backward_with(
+        &self,
+        forward: Forward,
+        batch: &Batch,
+        scale: f32,
+        further: Option<Further<'_>>,
+        grads: &mut Grads,
+    ) -> Result<(Loss, Backward)> {
         let lowest = self.lowest_trained();
         if forward.kept.iter().skip(lowest).any(|kept| matches!(kept, Saved::Nothing)) {
             return Err(Error::bug("a backward pass after a forward pass that kept nothing"));
         }
-        let (states, tokens) = self.gather(&forward, batch);
-        let hidden = self.final_norm(&states);
-        let (w, cap) = (&self.tensors[self.head], self.config.logit_cap);
-        let (loss, dhidden) = head::backward(&hidden, w, cap, &tokens, scale, grads.slot(self.head));
+        let dim = self.config.dim;
+        let (mut states, tokens) = self.gather(&forward, batch);
+        let (mut loss, mut dhidden) = (Loss::default(), Vec::new());
+        if !tokens.is_empty() {
+            let hidden = self.final_norm(&states);
+            let (w, cap) = (&self.tensors[self.head], self.config.logit_cap);
+            (loss, dhidden) = head::backward(&hidden, w, cap, &tokens, scale, grads.slot(self.head));
+        }
+        let mut rows: Vec<usize> = batch.targets.iter().map(|t| t.row).collect();
+        if let Some(further) = further {
+            if further.gradient.len() != further.rows.len() * dim {
+                return Err(Error::bug("a further head's gradient does not fit its rows"));
+            }
+            states.extend(further.rows.iter().flat_map(|r| &forward.state[r * dim..(r + 1) * dim]));
+            dhidden.extend_from_slice(further.gradient);
+            rows.extend_from_slice(further.rows);
+        }
         let weight = self.tensors[self.final_norm].vector();
         let (offset, eps) = (self.config.norm_offset, self.config.norm_eps);
         let dstates = rmsnorm::backward(&states, weight, offset, eps, &dhidden, grads.slot(self.final_norm));
-        let dim = self.config.dim;
         let mut gradient = vec![0.0; forward.state.len()];
-        for (target, d) in batch.targets.iter().zip(dstates.chunks_exact(dim)) {
-            let row = &mut gradient[target.row * dim..(target.row + 1) * dim];
-            row.iter_mut().zip(d).for_each(|(sum, d)| *sum += d);
+        for (row, d) in rows.iter().zip(dstates.chunks_exact(dim)) {
+            gradient[row * dim..(row + 1) * dim].iter_mut().zip(d).for_each(|(sum, d)| *sum += d);
         }
         Ok((loss, Backward { forward, gradient, left: self.config.layers, lowest }))
     }

@@ -211,6 +211,29 @@ fn fit(
     Ok(best)
 }
 
+/// The listed item rows of a dialogue, best first, each once, but those of `named` (sorted): with their weights,
+/// 1 / log2(rank + 2), the seed item's [`SEED_WEIGHT`] times as much. `rows`: catalogue rows by id.
+///
+/// # Errors
+/// [`crate::ErrorKind::NotFound`] for a listed item that is not in the catalogue.
+pub(super) fn listed(dialogue: &Dialogue, rows: &HashMap<&str, u32>, named: &[u32]) -> Result<Vec<(u32, f64)>> {
+    let seed = dialogue.seed.as_ref().map(|s| s.item.as_str());
+    let mut list: Vec<(u32, f64)> = Vec::new();
+    for (rank, id) in dialogue.items.iter().enumerate() {
+        let row = *rows.get(id.as_str()).ok_or_else(|| {
+            Error::not_found(format!(
+                "tune: dialogue {} lists item {id:?}, which is not in the catalogue; make the dialogues again",
+                dialogue.id
+            ))
+        })?;
+        let boost = if seed == Some(id.as_str()) { SEED_WEIGHT } else { 1.0 };
+        if named.binary_search(&row).is_err() && list.iter().all(|(r, _)| *r != row) {
+            list.push((row, boost / ((rank + 2) as f64).log2()));
+        }
+    }
+    Ok(list)
+}
+
 /// Examples grouped by seed item (a dialogue without a seed is a group of its own), and how many dialogues teach nothing.
 fn examples(
     dialogues: &[Dialogue],
@@ -226,19 +249,7 @@ fn examples(
         named.sort_unstable();
         named.dedup();
         let seed = dialogue.seed.as_ref().map(|s| s.item.as_str());
-        let mut list: Vec<(u32, f64)> = Vec::new();
-        for (rank, id) in dialogue.items.iter().enumerate() {
-            let row = *rows.get(id.as_str()).ok_or_else(|| {
-                Error::not_found(format!(
-                    "tune: dialogue {} lists item {id:?}, which is not in the catalogue; make the dialogues again",
-                    dialogue.id
-                ))
-            })?;
-            let boost = if seed == Some(id.as_str()) { SEED_WEIGHT } else { 1.0 };
-            if named.binary_search(&row).is_err() && list.iter().all(|(r, _)| *r != row) {
-                list.push((row, boost / ((rank + 2) as f64).log2()));
-            }
-        }
+        let list = listed(dialogue, &rows, &named)?;
         if list.is_empty() || dialogue.query().trim().is_empty() {
             refused += 1;
             continue;

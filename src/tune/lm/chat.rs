@@ -32,7 +32,7 @@ pub fn messages_of(dialogue: &Dialogue) -> Result<Vec<(String, String)>> {
 }
 
 /// A dialogue in tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Example {
     /// Prompt, then answer, then the end of the turn.
     pub tokens: Vec<u32>,
@@ -158,6 +158,11 @@ impl Chat {
         }
         tokens.truncate(max_tokens);
         Ok(Example { tokens, trained_from })
+    }
+
+    /// Text in tokens, none of them special.
+    pub(super) fn plain(&self, text: &str) -> Result<Vec<u32>> {
+        as_u32(self.model.tokenise(text, false, false)?)
     }
 
     /// Content in which nothing reads as a special token: a review could otherwise close the turn it stands in.

@@ -1,12 +1,28 @@
 //! What comes out of a fine-tuning, and the proof that llama.cpp serves the model that was trained.
 
 use super::chat::Example;
+use super::items::ItemHead;
+use super::lessons::Lesson;
+use super::look::Look;
 use crate::config::TuneConfig;
 use crate::error::{Error, Result};
+use crate::gguf::Gguf;
 use crate::llama::{self, Quantisation};
+use crate::math::{Matrix, norm};
 use crate::run::Run;
 use crate::transformer::{Map, Metadata, Model, Precision};
+use crate::tune::Head;
 use std::path::{Path, PathBuf};
+
+/// The ranking head beside `adapter.gguf` or `model.gguf`, a [`Head`] whose row of a conversation is: the hidden state of
+/// the **last token of the prompt** ([`super::Chat::prompt`], the tokens before the answer's first), of the tuned model,
+/// after the output norm, as llama.cpp gives it ([`llama::Pooling::None`]), scaled to unit length. [`prompt_rows`] makes
+/// such rows. Mentions count nothing (W_m = 0): the model reads them in the prompt; items that the user names were out of
+/// the running in training. Its embedder's name is [`student_name`] of the exported file.
+pub const HEAD_FILE: &str = "head.safetensors";
+
+/// Items among the best that the export's ranking is compared on.
+const COMPARED: usize = 20;
 
 /// Files written, and the losses that prove them.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -19,35 +35,53 @@ pub struct Exported {
     pub llama_loss: f64,
     /// What llama.cpp says of the base model on them.
     pub base_loss: f64,
+    /// The ranking head, where one was trained along.
+    pub head: Option<ExportedHead>,
 }
 
-/// Writes the tuned model into `folder` and holds it against the trainer through llama.cpp on `probe`.
+/// The ranking head that was trained along, proven on the rows that llama.cpp computes.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct ExportedHead {
+    /// `head.safetensors`.
+    pub file: PathBuf,
+    /// Mean loss over the same dialogues, in the trainer, nats.
+    pub trainer_loss: f64,
+    /// The same by the file on llama.cpp's rows.
+    pub llama_loss: f64,
+    /// Of the trainer's best 20 items, the share that is among the best 20 there, too; the mean over the dialogues.
+    pub agreement: f64,
+}
+
+/// Writes the tuned model into `folder` and holds it against the trainer through llama.cpp on `probe`; `seen`: what the
+/// trainer sees in it.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Bug`] when llama.cpp's loss is not the trainer's: the file is not the model that was trained.
 /// [`crate::ErrorKind::Invalid`] when nothing was changed. Those of writing.
-pub fn export(
+#[allow(clippy::too_many_arguments)] // one caller
+pub(super) fn export(
     model: &Model,
+    items: Option<&ItemHead>,
     base: &Path,
     folder: &Path,
     config: &TuneConfig,
-    probe: &[&Example],
-    trainer_loss: f64,
+    probe: &[&Lesson],
+    seen: Look,
     run: &Run,
 ) -> Result<Exported> {
-    let base_loss = llama_loss(base, None, probe, run)?;
-    let (file, llama_loss) = if model.lora().is_some() {
-        let file = folder.join("adapter.gguf");
+    let trainer_loss = seen.text.ok_or_else(|| Error::invalid("no dialogue to hold the export against"))?;
+    let examples: Vec<&Example> = probe.iter().map(|l| &l.example).collect();
+    let base_loss = llama_loss(base, None, &examples, run)?;
+    let adapter = model.lora().is_some();
+    let file = folder.join(if adapter { "adapter.gguf" } else { "model.gguf" });
+    if adapter {
         model.write_adapter(&file)?;
         model.write_peft(&folder.join("adapter"), &base.display().to_string())?;
-        let loss = llama_loss(base, Some(&file), probe, run)?;
-        (file, loss)
     } else {
-        let file = folder.join("model.gguf");
         write_full(model, base, &file, &config.export, run)?;
-        let loss = llama_loss(&file, None, probe, run)?;
-        (file, loss)
-    };
+    }
+    let (served, applied) = if adapter { (base, Some(file.as_path())) } else { (file.as_path(), None) };
+    let llama_loss = llama_loss(served, applied, &examples, run)?;
     if llama_loss == base_loss {
         return Err(Error::invalid(format!(
             "{}: llama.cpp computes the same loss with it as without ({base_loss:.6}): the tuning changed nothing; \
@@ -63,7 +97,109 @@ pub fn export(
             file.display()
         )));
     }
-    Ok(Exported { file, trainer_loss, llama_loss, base_loss })
+    let probe: Vec<&Lesson> = probe.iter().filter(|l| !l.targets.is_empty()).copied().collect();
+    let head = match (items, seen.items) {
+        (Some(items), Some(trainer_loss)) => {
+            let path = folder.join(HEAD_FILE);
+            items.served(student_name(&file)?).save(&path)?;
+            let prompts: Vec<&[u32]> = probe.iter().map(|l| &l.example.tokens[..l.example.trained_from]).collect();
+            let rows = prompt_rows(served, applied, &prompts, run)?;
+            Some(prove_head(model, items, &path, &probe, &rows, trainer_loss, 10.0 * allowed, run)?)
+        }
+        (Some(items), None) => {
+            return Err(Error::invalid(format!(
+                "none of the {} dialogues to prove the export with lists an item of the {}; raise tune.holdout",
+                examples.len(),
+                items.items()
+            )));
+        }
+        (None, _) => None,
+    };
+    Ok(Exported { file, trainer_loss, llama_loss, base_loss, head })
+}
+
+/// Reads the head again and holds its loss and its ranking on llama.cpp's rows against the trainer's. `allowed`: nats, ten
+/// times those of the text's mean loss: a rounded state moves a score by s |x| times as much as a log-probability.
+#[allow(clippy::too_many_arguments)] // one caller
+fn prove_head(
+    model: &Model,
+    items: &ItemHead,
+    file: &Path,
+    probe: &[&Lesson],
+    rows: &Matrix,
+    trainer_loss: f64,
+    allowed: f64,
+    run: &Run,
+) -> Result<ExportedHead> {
+    let head = Head::load(file)?;
+    let ours = run.install(|| items.rankings(model, probe, COMPARED))?;
+    let (loss, theirs) = run.install(|| super::items::judge_served(&head, rows, probe, COMPARED))?;
+    let both =
+        |(a, b): (&Vec<u32>, &Vec<u32>)| a.iter().filter(|i| b.contains(i)).count() as f64 / a.len().max(1) as f64;
+    let agreement = ours.iter().zip(&theirs).map(both).sum::<f64>() / probe.len().max(1) as f64;
+    if (loss - trainer_loss).abs() > allowed || agreement < 0.5 {
+        return Err(Error::bug(format!(
+            "{}: on llama.cpp's rows its loss is {loss:.5}, the trainer's {trainer_loss:.5} (allowed is a difference of \
+             {allowed:.3}), and {:.0} % of the best {COMPARED} items are the same: the file is not the head that was trained",
+            file.display(),
+            100.0 * agreement
+        )));
+    }
+    Ok(ExportedHead { file: file.to_path_buf(), trainer_loss, llama_loss: loss, agreement })
+}
+
+/// The name under which a ranking head knows the tuned model whose rows it reads: `student/` and the hash of the header of
+/// `exported` (`adapter.gguf` or `model.gguf`).
+///
+/// # Errors
+/// Those of [`Gguf::open`].
+pub fn student_name(exported: &Path) -> Result<String> {
+    Ok(format!("student/{}", Gguf::open(exported)?.header_hash()))
+}
+
+/// The rows that a ranking head trained along reads, `[prompts, dim]`: of each prompt the last token's hidden state after
+/// the output norm, by llama.cpp with exact attention, at unit length.
+///
+/// # Errors
+/// Those of llama.cpp; [`crate::ErrorKind::Invalid`] for an empty prompt or a state of zeros or NaN.
+pub fn prompt_rows(path: &Path, adapter: Option<&Path>, prompts: &[&[u32]], run: &Run) -> Result<Matrix> {
+    let longest = prompts.iter().map(|p| p.len()).max().unwrap_or(0);
+    let mut context = context(path, adapter, longest, llama::Pooling::None, run)?;
+    let mut rows = Matrix::zeros(prompts.len(), context.model().width());
+    for (i, prompt) in prompts.iter().enumerate() {
+        let last = prompt.len().checked_sub(1).ok_or_else(|| Error::invalid(format!("prompt {i} is empty")))?;
+        context.clear();
+        let mut batch = llama::Batch::default();
+        prompt.iter().enumerate().for_each(|(t, token)| batch.push(*token as llama::Token, t, 0, true));
+        context.run_batch(&batch, run)?;
+        let state = context.hidden(last)?;
+        let length = norm(state);
+        if !length.is_finite() || length == 0.0 {
+            return Err(Error::invalid(format!("prompt {i}: llama.cpp gives a state of length {length}")));
+        }
+        rows.row_mut(i).iter_mut().zip(state).for_each(|(row, v)| *row = (f64::from(*v) / length) as f32);
+    }
+    Ok(rows)
+}
+
+/// A context for sequences of up to `longest` tokens, one at a time.
+pub(super) fn context(
+    path: &Path,
+    adapter: Option<&Path>,
+    longest: usize,
+    pooling: llama::Pooling,
+    run: &Run,
+) -> Result<llama::Context> {
+    if longest == 0 {
+        return Err(Error::invalid("no dialogue to hold the export against"));
+    }
+    let model = llama::Model::load(path)?;
+    let options = llama::ContextOptions { tokens: longest, batch_tokens: longest, sequences: 1, pooling, exact: true };
+    let mut context = llama::Context::new(&model, options, run)?;
+    if let Some(adapter) = adapter {
+        context.set_adapters(&[(llama::Adapter::load(&model, adapter)?, 1.0)])?;
+    }
+    Ok(context)
 }
 
 /// Nats by which llama.cpp's mean loss may differ. It rounds activations to the precision of the weights' dot products:
@@ -81,7 +217,7 @@ fn tolerance(model: &Model, config: &TuneConfig) -> f64 {
     }
 }
 
-fn write_full(model: &Model, base: &Path, file: &Path, kind: &str, run: &Run) -> Result<()> {
+pub(super) fn write_full(model: &Model, base: &Path, file: &Path, kind: &str, run: &Run) -> Result<()> {
     let metadata = Metadata::of(&Map::open(base)?)?;
     let precision = match kind {
         "f32" => Some(Precision::F32),
@@ -105,21 +241,7 @@ fn write_full(model: &Model, base: &Path, file: &Path, kind: &str, run: &Run) ->
 /// Those of llama.cpp; [`crate::ErrorKind::Invalid`] without examples.
 pub fn llama_loss(path: &Path, adapter: Option<&Path>, examples: &[&Example], run: &Run) -> Result<f64> {
     let longest = examples.iter().map(|e| e.tokens.len()).max().unwrap_or(0);
-    if longest == 0 {
-        return Err(Error::invalid("no dialogue to hold the export against"));
-    }
-    let model = llama::Model::load(path)?;
-    let options = llama::ContextOptions {
-        tokens: longest,
-        batch_tokens: longest,
-        sequences: 1,
-        pooling: llama::Pooling::Logits,
-        exact: true,
-    };
-    let mut context = llama::Context::new(&model, options, run)?;
-    if let Some(adapter) = adapter {
-        context.set_adapters(&[(llama::Adapter::load(&model, adapter)?, 1.0)])?;
-    }
+    let mut context = context(path, adapter, longest, llama::Pooling::Logits, run)?;
     let (mut sum, mut count) = (0.0, 0usize);
     for example in examples {
         context.clear();

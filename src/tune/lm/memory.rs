@@ -16,11 +16,13 @@ pub struct Estimate {
     pub activations: u64,
     /// Logits of a chunk of tokens.
     pub logits: u64,
+    /// The ranking head that is trained along: its weights, gradients, moments and scores.
+    pub items: u64,
 }
 
 impl Estimate {
-    /// Of `model`, prepared for training, under `config`.
-    pub fn of(model: &Model, config: &TuneConfig) -> Estimate {
+    /// Of `model`, prepared for training, under `config`; `items`: those of the ranking head trained along, or 0.
+    pub fn of(model: &Model, config: &TuneConfig, items: usize) -> Estimate {
         let c = &model.config;
         let (mut weights, mut gradients, mut moments) = (0u64, 0u64, 0u64);
         let mut largest_layer = 0u64;
@@ -52,19 +54,26 @@ impl Estimate {
         let layers = c.layers as u64;
         let activations = working + if config.checkpointing { kept + 4 * tokens * dim * layers } else { kept * layers };
         let rows = (tokens).min(((128u64 << 20) / 4 / c.vocabulary as u64).clamp(1, 1024));
-        Estimate { weights, gradients, moments, activations, logits: 4 * rows * c.vocabulary as u64 }
+        // Vectors, their gradient and a product of that shape, moments; scores of up to 64 prompts; W_q and W_m.
+        let moment_bytes = if config.moments == "8bit" { 2 } else { 8 };
+        let items = match items as u64 {
+            0 => 0,
+            n => n * (dim * (12 + moment_bytes) + 8 * 64) + 8 * dim * dim,
+        };
+        Estimate { weights, gradients, moments, activations, logits: 4 * rows * c.vocabulary as u64, items }
     }
 
     /// All together.
     pub fn total(&self) -> u64 {
-        self.weights + self.gradients + self.moments + self.activations + self.logits
+        self.weights + self.gradients + self.moments + self.activations + self.logits + self.items
     }
 
     /// `2.31 GiB: weights 1.22, gradients 0.04, …`
     pub fn words(&self) -> String {
         let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+        let items = if self.items > 0 { format!(", ranking head {:.2}", gib(self.items)) } else { String::new() };
         format!(
-            "{:.2} GiB: weights {:.2}, gradients {:.2}, moments {:.2}, activations {:.2}, logits {:.2}",
+            "{:.2} GiB: weights {:.2}, gradients {:.2}, moments {:.2}, activations {:.2}, logits {:.2}{items}",
             gib(self.total()),
             gib(self.weights),
             gib(self.gradients),

@@ -1,26 +1,36 @@
 //! The small language model: supervised fine-tuning on the synthetic dialogues, LoRA or all weights (paper §3.4, §4.2.2).
 //!
-//! `chat` turns dialogues into tokens, `pack` puts them into batches, `train` is the loop, `store` its checkpoints,
-//! `memory` its estimate, `export` what comes out, proven through llama.cpp. `new_model` makes a base from nothing, with a
+//! `chat` turns dialogues into tokens, `lessons` adds the catalogue items they name, `pack` puts them into batches, `train`
+//! is the loop, `step` one step of it, `items` the ranking head that can be trained along, `look` and `recall` measure what was held out, `chart`
+//! draws it, `store` keeps checkpoints, `memory` estimates, `export` writes what comes out, proven through llama.cpp, `merge` puts an adapter into its base. `new_model` makes a base from nothing, with a
 //! vocabulary from `bpe`.
 
 mod bpe;
+mod chart;
 mod chat;
 mod export;
+mod items;
+mod lessons;
+mod look;
 mod memory;
+mod merge;
 mod new_model;
 mod pack;
 mod prepare;
+mod recall;
 mod report;
+mod step;
 mod store;
 #[cfg(test)]
 mod tests;
 mod train;
 
 pub use chat::{Chat, Example, INSTRUCTION, messages_of, recommend_messages};
-pub use export::{Exported, llama_loss};
+pub use export::{Exported, ExportedHead, HEAD_FILE, llama_loss, prompt_rows, student_name};
+pub use lessons::Catalogue;
 pub use memory::{Estimate, available_bytes};
+pub use merge::{Merged, merge};
 pub use new_model::{new_model, pretrain, shape_of};
-pub use pack::micro_batches;
+pub use pack::{MicroBatch, Trained, micro_batches};
 pub use report::{LmPoint, LmReport};
-pub use train::tune_lm;
+pub use train::{tune_lm, tune_lm_with_catalogue};

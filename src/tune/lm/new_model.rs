@@ -136,7 +136,9 @@ fn metadata(config: &ModelConfig, bpe: &Bpe) -> Metadata {
 /// # Errors
 /// Those of [`super::tune_lm`].
 pub fn pretrain(base: &Path, texts: &[&str], config: &TuneConfig, folder: &Path, run: &Run) -> Result<LmReport> {
-    let config = TuneConfig { method: "full".into(), loss_on: "all".into(), ..config.clone() };
+    let text = |value: &str| value.to_string();
+    let (method, loss_on, objective) = (text("full"), text("all"), text("text"));
+    let config = TuneConfig { method, loss_on, objective, stop_on: text("loss"), ..config.clone() };
     let model = llama::Model::load_vocabulary(base)?;
     let mut examples = Vec::new();
     for text in texts {

@@ -2,69 +2,105 @@
 
 use super::chat::Example;
 use crate::transformer::{Batch, Segment, Target};
+use std::ops::Range;
 
 /// Shorter common beginnings are not worth a segment of their own.
 const MIN_SHARED: usize = 8;
 
+/// What of an example is run and trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trained {
+    /// All of it is run; the answer's tokens are trained.
+    Answers,
+    /// All of it is run; every token but the first is trained. Nothing is then shared, since a shared token would count
+    /// once in place of once per example.
+    AllTokens,
+    /// The prompt alone is run and no token is trained: a ranking head reads its last state.
+    Prompts,
+}
+
+/// Examples for one forward pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MicroBatch {
+    /// Their tokens.
+    pub batch: Batch,
+    /// Which of the examples given they are.
+    pub examples: Range<usize>,
+    /// The row of each example's last prompt token.
+    pub ends: Vec<usize>,
+}
+
 /// `examples` in their order as batches of at most `budget` tokens (a longer example has a batch of its own).
 ///
 /// `share`: what all examples of a batch begin with (an instruction) stands in it once, attended to by all; gradients are
-/// those of the whole sequences. It never reaches into an answer. `all_tokens`: prompts are trained too; nothing is then
-/// shared, since a shared token would count once in place of once per example.
-pub fn micro_batches(examples: &[&Example], budget: usize, share: bool, all_tokens: bool) -> Vec<Batch> {
-    let share = share && !all_tokens;
+/// those of the whole sequences. It never reaches into an answer.
+pub fn micro_batches(examples: &[&Example], budget: usize, share: bool, trained: Trained) -> Vec<MicroBatch> {
+    let share = share && trained != Trained::AllTokens;
     let mut batches = Vec::new();
-    let mut group: Vec<&Example> = Vec::new();
+    let mut first = 0;
     let mut common = 0;
-    for example in examples {
-        let with = if group.is_empty() { sharable(example) } else { common_length(group[0], example).min(common) };
+    for (at, example) in examples.iter().enumerate() {
+        let empty = at == first;
+        let sharable = sharable(example, trained);
+        let with = if empty { sharable } else { common_length(examples[first], example, trained).min(common) };
         let shared = if share && with >= MIN_SHARED { with } else { 0 };
-        let tokens: usize = shared + group.iter().chain([example]).map(|e| e.tokens.len() - shared).sum::<usize>();
-        if !group.is_empty() && tokens > budget {
-            batches.push(pack(&group, if share { common } else { 0 }, all_tokens));
-            group.clear();
-            common = sharable(example);
+        let length = |e: &&Example| tokens_of(e, trained).len() - shared;
+        let tokens: usize = shared + examples[first..=at].iter().map(length).sum::<usize>();
+        if !empty && tokens > budget {
+            batches.push(pack(examples, first..at, if share { common } else { 0 }, trained));
+            (first, common) = (at, sharable);
         } else {
             common = with;
         }
-        group.push(example);
     }
-    if !group.is_empty() {
-        batches.push(pack(&group, if share { common } else { 0 }, all_tokens));
+    if first < examples.len() {
+        batches.push(pack(examples, first..examples.len(), if share { common } else { 0 }, trained));
     }
     batches
 }
 
-/// Tokens that may be shared: those of the prompt, and never the whole example.
-fn sharable(example: &Example) -> usize {
-    example.trained_from.min(example.tokens.len().saturating_sub(1))
+/// The tokens that are run.
+fn tokens_of(example: &Example, trained: Trained) -> &[u32] {
+    match trained {
+        Trained::Answers | Trained::AllTokens => &example.tokens,
+        Trained::Prompts => &example.tokens[..example.trained_from.min(example.tokens.len())],
+    }
 }
 
-fn common_length(a: &Example, b: &Example) -> usize {
+/// Tokens that may be shared: those of the prompt, and never all that is run.
+fn sharable(example: &Example, trained: Trained) -> usize {
+    example.trained_from.min(tokens_of(example, trained).len().saturating_sub(1))
+}
+
+fn common_length(a: &Example, b: &Example, trained: Trained) -> usize {
     let same = a.tokens.iter().zip(&b.tokens).take_while(|(x, y)| x == y).count();
-    same.min(sharable(a)).min(sharable(b))
+    same.min(sharable(a, trained)).min(sharable(b, trained))
 }
 
-fn pack(group: &[&Example], common: usize, all_tokens: bool) -> Batch {
+fn pack(all: &[&Example], examples: Range<usize>, common: usize, trained: Trained) -> MicroBatch {
+    let group = &all[examples.clone()];
+    let common = if common < MIN_SHARED || group.len() < 2 { 0 } else { common };
     let mut batch = Batch::default();
-    let first_trained = |e: &Example| if all_tokens { 1 } else { e.trained_from };
-    if common < MIN_SHARED || group.len() < 2 {
-        for example in group {
-            let trained: Vec<bool> = (0..example.tokens.len()).map(|t| t >= first_trained(example)).collect();
-            batch.push(&example.tokens, &trained);
-        }
-        return batch;
+    let mut ends = Vec::with_capacity(group.len());
+    if common > 0 {
+        batch.push(&group[0].tokens[..common], &vec![false; common]);
     }
-    batch.push(&group[0].tokens[..common], &vec![false; common]);
     for example in group {
+        let tokens = tokens_of(example, trained);
         let start = batch.tokens.len();
-        batch.tokens.extend_from_slice(&example.tokens[common..]);
-        batch.segments.push(Segment { rows: start..batch.tokens.len(), prefix: Some(0..common) });
-        for (t, token) in example.tokens.iter().enumerate().skip(first_trained(example).max(1)) {
-            // The token before the first of a segment is the last of the shared beginning.
-            let row = if t == common { common - 1 } else { start + t - 1 - common };
-            batch.targets.push(Target { row, token: *token });
-        }
+        batch.tokens.extend_from_slice(&tokens[common..]);
+        let prefix = (common > 0).then_some(0..common);
+        batch.segments.push(Segment { rows: start..batch.tokens.len(), prefix });
+        // The token before the first of a segment is the last of the shared beginning.
+        let row = |t: usize| if t < common { t } else { start + t - common };
+        let first = match trained {
+            Trained::Answers => example.trained_from.max(1),
+            Trained::AllTokens => 1,
+            Trained::Prompts => tokens.len(),
+        };
+        let targets = tokens.iter().enumerate().skip(first);
+        batch.targets.extend(targets.map(|(t, token)| Target { row: row(t - 1), token: *token }));
+        ends.push(row(example.trained_from.clamp(1, tokens.len().max(1)) - 1));
     }
-    batch
+    MicroBatch { batch, examples, ends }
 }

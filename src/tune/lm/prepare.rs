@@ -1,12 +1,24 @@
-//! Before the first step: the model made ready, the dialogues drawn apart, the hash that a checkpoint must agree with.
+//! Before the first step: the model made ready, and the hash that a checkpoint must agree with.
 
-use super::chat::Example;
+use super::lessons::{Catalogue, Lesson};
 use crate::artifact;
 use crate::config::TuneConfig;
 use crate::error::{Error, Result};
-use crate::math::Random;
 use crate::transformer::{LoraSettings, Model};
 use std::path::Path;
+
+/// Refuses a folder, which would be a model in Hugging Face's layout: its tokeniser is none that llama.cpp reads, and what
+/// is tuned here is served by llama.cpp.
+pub(super) fn gguf_base(base: &Path) -> Result<&Path> {
+    if !base.is_dir() {
+        return Ok(base);
+    }
+    Err(Error::unsupported(format!(
+        "{}: a folder; a base model to tune is a GGUF (llama.cpp's convert_hf_to_gguf.py makes one of a Hugging Face \
+         folder; the adapter's PEFT folder then fits the original)",
+        base.display()
+    )))
+}
 
 /// The base model, ready to be trained.
 pub(super) fn prepare(base: &Path, config: &TuneConfig) -> Result<Model> {
@@ -31,37 +43,30 @@ pub(super) fn prepare(base: &Path, config: &TuneConfig) -> Result<Model> {
     Ok(model)
 }
 
-/// Training and held-out dialogues: a seeded draw, at least one of each where there are two and a share is held out.
-pub(super) fn split<'a>(examples: &'a [Example], config: &TuneConfig) -> (Vec<&'a Example>, Vec<&'a Example>) {
-    let mut order: Vec<usize> = (0..examples.len()).collect();
-    Random::new(config.seed, b"lm holdout").shuffle(&mut order);
-    let wanted = (examples.len() as f64 * config.holdout).round() as usize;
-    let least = usize::from(config.holdout > 0.0);
-    let count = wanted.max(least).min(examples.len().saturating_sub(1));
-    let held_out = order[..count].iter().map(|i| &examples[*i]).collect();
-    (order[count..].iter().map(|i| &examples[*i]).collect(), held_out)
-}
-
-/// What a checkpoint must agree with: settings, dialogues, the base file's header.
+/// What a checkpoint must agree with: settings, dialogues and their targets, the catalogue, the base file's header.
 pub(super) fn inputs_hash(
     base: &Path,
     config: &TuneConfig,
-    train: &[&Example],
-    held_out: &[&Example],
+    catalogue: Option<&Catalogue>,
+    lessons: impl Iterator<Item = impl std::ops::Deref<Target = Lesson>>,
 ) -> Result<String> {
     let header = crate::gguf::Gguf::open(base)?.header_hash().to_string();
     // What does not change the result may change.
     let settings = TuneConfig { save_every: 0, max_memory_bytes: 0, ..config.clone() };
-    let settings = format!("{settings:?}");
-    let tokens: Vec<Vec<u8>> = train
-        .iter()
-        .chain(held_out)
-        .map(|e| {
-            let mut bytes = (e.trained_from as u64).to_le_bytes().to_vec();
-            e.tokens.iter().for_each(|t| bytes.extend(t.to_le_bytes()));
-            bytes
-        })
-        .collect();
-    let parts = [header.as_bytes(), settings.as_bytes()];
-    Ok(artifact::content_hash(parts.into_iter().chain(tokens.iter().map(Vec::as_slice))))
+    let mut parts: Vec<Vec<u8>> = vec![header.into_bytes(), format!("{settings:?}").into_bytes()];
+    for lesson in lessons {
+        let mut bytes = (lesson.example.trained_from as u64).to_le_bytes().to_vec();
+        lesson.example.tokens.iter().for_each(|t| bytes.extend(t.to_le_bytes()));
+        lesson
+            .targets
+            .iter()
+            .for_each(|(item, weight)| bytes.extend([item.to_le_bytes(), weight.to_le_bytes()].concat()));
+        lesson.named.iter().for_each(|item| bytes.extend(item.to_le_bytes()));
+        parts.push(bytes);
+    }
+    if let Some(catalogue) = catalogue {
+        parts.extend(catalogue.ids.iter().chain(&catalogue.names).map(|text| text.clone().into_bytes()));
+        parts.push(catalogue.counts.iter().flat_map(|c| c.to_le_bytes()).collect());
+    }
+    Ok(artifact::content_hash(parts.iter().map(Vec::as_slice)))
 }

@@ -4,14 +4,24 @@ use super::export::Exported;
 use serde::{Deserialize, Serialize};
 
 /// One point of the loss curve.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct LmPoint {
     /// Optimiser steps done.
     pub step: u64,
-    /// Mean loss over the step's tokens, before the step; none at the looks at the held-out loss.
+    /// Mean loss over the step's tokens, before the step; none at the looks at the held-out dialogues.
     pub loss: Option<f64>,
-    /// Mean loss over the held-out dialogues.
+    /// Mean loss of the ranking head over the step's dialogues.
+    #[serde(default)]
+    pub items_loss: Option<f64>,
+    /// Mean loss over the held-out dialogues' tokens.
     pub held_out: Option<f64>,
+    /// Mean loss of the ranking head over the held-out dialogues.
+    #[serde(default)]
+    pub held_out_items: Option<f64>,
+    /// Held-out Recall@k: by the ranking head, the share of the listed items among the best k of the catalogue; without
+    /// one, the share of dialogues whose best listed item is among the best k of the sampled titles.
+    #[serde(default)]
+    pub recall: Option<f64>,
     /// Learning rate of the step.
     pub learning_rate: f64,
 }
@@ -21,16 +31,25 @@ pub struct LmPoint {
 pub struct LmReport {
     /// `lora` or `full`.
     pub method: String,
+    /// `text`, `items` or `both`.
+    pub objective: String,
+    /// k of the curve's Recall@k.
+    pub recall_k: usize,
+    /// Titles that stood beside the sought one for Recall without a ranking head; 0: the whole catalogue, or not measured.
+    pub recall_candidates: usize,
     /// Dialogues trained on and held out.
     pub dialogues: (usize, usize),
     /// Optimiser steps done, and planned.
     pub steps: (u64, u64),
     /// The curve.
     pub curve: Vec<LmPoint>,
-    /// Held-out loss of the base model; none when nothing is held out.
+    /// Held-out loss of the base model (that of the objective, as `best`); none when nothing is held out.
     pub base_held_out: Option<f64>,
-    /// The lowest held-out loss, and its step: the weights that were kept. None: the last weights were kept.
+    /// The best held-out value and its step, whose weights were kept: the lowest loss (text, items, or text plus
+    /// `tune.items_weight` times items), or the highest Recall with `tune.stop_on = "recall"`. None: the last were kept.
     pub best: Option<(f64, u64)>,
+    /// The best step was chosen by Recall.
+    pub best_by_recall: bool,
     /// Tokens that went through the model, of them trained, and per second in this call.
     pub tokens: (u64, u64),
     /// Tokens per second in this call, loading and export aside.
@@ -48,6 +67,8 @@ pub(super) struct Progress {
     pub inputs: String,
     pub step: u64,
     pub adam_steps: u64,
+    /// Steps of the ranking head's optimiser.
+    pub items_steps: u64,
     pub curve: Vec<LmPoint>,
     pub base_held_out: Option<f64>,
     pub best: Option<(f64, u64)>,

@@ -1,19 +1,26 @@
-//! The loop: epochs of shuffled dialogues, token-weighted accumulation, warm-up, clipping, held-out loss, the best
-//! weights kept, checkpoints from which a training goes on to the same bytes.
+//! The loop: epochs of shuffled dialogues, token-weighted accumulation, warm-up, clipping, looks at the held-out dialogues,
+//! the best weights kept, checkpoints from which a training goes on to the same bytes.
 
+use super::chart::loss_chart;
 use super::chat::{Chat, Example};
 use super::export::export;
+use super::items::{ItemHead, initial_vectors};
+use super::lessons::{Catalogue, Lesson, lessons_of, split};
+use super::look::{Judge, Look, trained};
 use super::memory::{Estimate, available_bytes};
-use super::pack::micro_batches;
-use super::prepare::{inputs_hash, prepare, split};
+use super::pack::Trained;
+use super::prepare::{gguf_base, inputs_hash, prepare};
+use super::recall::Candidates;
 use super::report::{LmPoint, LmReport, Progress};
+use super::step::Found;
 use super::store;
 use crate::artifact;
 use crate::config::TuneConfig;
 use crate::error::{Error, Result};
 use crate::math::Random;
 use crate::run::{Level, Run, log};
-use crate::transformer::{AdamW, AdamWSettings, Batch, Grads, Keep, Loss, Model, Moments, Schedule};
+use crate::synthesize::Dialogue;
+use crate::transformer::{AdamW, AdamWSettings, Grads, Model, Moments, Schedule};
 use std::path::Path;
 use std::time::Instant;
 
@@ -22,7 +29,7 @@ const PROBE: usize = 8;
 
 /// Fine-tunes the GGUF at `base` on `dialogues` (each: (role, content) messages, the assistant's answer last) with
 /// `config.method` `lora` or `full`, and writes into `folder`: `adapter.gguf` and `adapter/` (PEFT), or `model.gguf`;
-/// `tune.json`; `checkpoint.safetensors` and `best.safetensors` while it is under way. Paper: §3.4, §4.2.2.
+/// `tune.json` and `loss.svg`; `checkpoint.safetensors` and `best.safetensors` while it is under way. Paper: §3.4, §4.2.2.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Invalid`] for dialogues without a trainable token, and for settings that do not go together;
@@ -36,13 +43,34 @@ pub fn tune_lm(
     folder: &Path,
     run: &Run,
 ) -> Result<LmReport> {
-    let chat = Chat::open(base)?;
+    let chat = Chat::open(gguf_base(base)?)?;
     let examples = dialogues
         .iter()
         .enumerate()
         .map(|(i, d)| chat.example(d, config.max_tokens).map_err(|e| e.context(format!("dialogue {}", i + 1))))
         .collect::<Result<Vec<_>>>()?;
     tune_examples(base, &examples, config, folder, run)
+}
+
+/// [`tune_lm`] on synthetic dialogues whose items stand in `catalogue`: as `tune.objective` asks, a ranking head over it is
+/// trained along (`head.safetensors`, see [`super::HEAD_FILE`]), Recall is measured on the held-out dialogues, and
+/// dialogues of one seed item are held out together. `mentions` gives the item rows that a text names: they are no targets.
+///
+/// # Errors
+/// Those of [`tune_lm`]; [`crate::ErrorKind::NotFound`] for a listed item that is not in the catalogue.
+pub fn tune_lm_with_catalogue(
+    base: &Path,
+    dialogues: &[Dialogue],
+    catalogue: &Catalogue,
+    mentions: &dyn Fn(&str) -> Vec<u32>,
+    config: &TuneConfig,
+    folder: &Path,
+    run: &Run,
+) -> Result<LmReport> {
+    catalogue.check()?;
+    let chat = Chat::open(gguf_base(base)?)?;
+    let lessons = lessons_of(&chat, dialogues, catalogue, mentions, config.max_tokens)?;
+    tune_lessons(base, lessons, Some((&chat, catalogue)), config, folder, run)
 }
 
 /// [`tune_lm`] on dialogues that are tokens already.
@@ -53,8 +81,39 @@ pub(super) fn tune_examples(
     folder: &Path,
     run: &Run,
 ) -> Result<LmReport> {
+    let lessons = examples.iter().map(|e| Lesson { example: e.clone(), ..Lesson::default() }).collect();
+    tune_lessons(base, lessons, None, config, folder, run)
+}
+
+/// The training itself; the catalogue comes with the chat format that its titles are read in.
+pub(super) fn tune_lessons(
+    base: &Path,
+    mut lessons: Vec<Lesson>,
+    catalogue: Option<(&Chat, &Catalogue)>,
+    config: &TuneConfig,
+    folder: &Path,
+    run: &Run,
+) -> Result<LmReport> {
+    let ranks = config.objective != "text";
+    if ranks && catalogue.is_none() {
+        return Err(Error::invalid(format!(
+            "tune.objective = {:?} ranks a catalogue, and none is given (`causerie tune --dataset DIR`)",
+            config.objective
+        )));
+    }
+    if config.objective == "items" {
+        let all = lessons.len();
+        lessons.retain(|l| !l.targets.is_empty());
+        if lessons.len() < all {
+            let without = all - lessons.len();
+            log(
+                Level::Warn,
+                &format!("tune: {without} of {all} dialogues list no item to learn from; they are left out"),
+            );
+        }
+    }
     let mut model = run.install(|| prepare(base, config))?;
-    let estimate = Estimate::of(&model, config);
+    let estimate = Estimate::of(&model, config, catalogue.filter(|_| ranks).map_or(0, |(_, c)| c.ids.len()));
     log(Level::Info, &format!("tune: about {}", estimate.words()));
     let limit = Some(config.max_memory_bytes).filter(|b| *b > 0).or_else(available_bytes);
     if limit.is_some_and(|limit| estimate.total() > limit) {
@@ -66,11 +125,23 @@ pub(super) fn tune_examples(
             limit.unwrap_or(0) as f64 / (1u64 << 30) as f64
         )));
     }
-    let (train, held_out) = split(examples, config);
+    let (train, held_out) = split(&lessons, config);
     if train.is_empty() {
         return Err(Error::invalid("no dialogues to train on"));
     }
-    let mut training = Training::new(&mut model, base, config, folder, run, train, held_out)?;
+    let moments = if config.moments == "8bit" { Moments::Bits8 } else { Moments::F32 };
+    let settings = AdamWSettings { decay: config.weight_decay, moments, seed: config.seed, ..Default::default() };
+    let (mut items, mut candidates) = (None, None);
+    if let Some((chat, catalogue)) = catalogue {
+        if ranks {
+            items = Some(ItemHead::new(initial_vectors(&model, chat, catalogue, config.seed)?, settings)?);
+        } else if config.recall_candidates > 0 && !held_out.is_empty() {
+            candidates = Some(Candidates::draw(chat, catalogue, &held_out, config)?);
+        }
+    }
+    let inputs = inputs_hash(base, config, catalogue.map(|(_, c)| c), train.iter().chain(&held_out).copied())?;
+    let mut training =
+        Training::new(&mut model, items, candidates, settings, inputs, base, config, folder, run, (train, held_out))?;
     training.resume()?;
     let started = (Instant::now(), training.progress.tokens.0);
     training.run_all()?;
@@ -79,33 +150,39 @@ pub(super) fn tune_examples(
     training.finish(&estimate, tokens_per_second)
 }
 
-struct Training<'a> {
-    model: &'a mut Model,
-    base: &'a Path,
-    config: &'a TuneConfig,
-    folder: &'a Path,
-    run: &'a Run,
-    train: Vec<&'a Example>,
-    held_out: Vec<&'a Example>,
-    adam: AdamW,
-    grads: Grads,
-    progress: Progress,
-    schedule: Schedule,
-    learning_rate: f64,
-    steps_per_epoch: u64,
-    steps: u64,
-    warmup: u64,
+pub(super) struct Training<'a> {
+    pub model: &'a mut Model,
+    pub items: Option<ItemHead>,
+    pub candidates: Option<Candidates>,
+    pub base: &'a Path,
+    pub config: &'a TuneConfig,
+    pub folder: &'a Path,
+    pub run: &'a Run,
+    pub train: Vec<&'a Lesson>,
+    pub held_out: Vec<&'a Lesson>,
+    pub adam: AdamW,
+    pub grads: Grads,
+    pub progress: Progress,
+    pub schedule: Schedule,
+    pub learning_rate: f64,
+    pub steps_per_epoch: u64,
+    pub steps: u64,
+    pub warmup: u64,
 }
 
 impl<'a> Training<'a> {
+    #[allow(clippy::too_many_arguments)] // one caller; what it gives is what a training is
     fn new(
         model: &'a mut Model,
+        items: Option<ItemHead>,
+        candidates: Option<Candidates>,
+        settings: AdamWSettings,
+        inputs: String,
         base: &'a Path,
         config: &'a TuneConfig,
         folder: &'a Path,
         run: &'a Run,
-        train: Vec<&'a Example>,
-        held_out: Vec<&'a Example>,
+        (train, held_out): (Vec<&'a Lesson>, Vec<&'a Lesson>),
     ) -> Result<Training<'a>> {
         let steps_per_epoch = train.len().div_ceil(config.batch) as u64;
         let steps = steps_per_epoch * config.epochs as u64;
@@ -115,18 +192,23 @@ impl<'a> Training<'a> {
             "constant" => Schedule::Constant,
             other => return Err(Error::invalid(format!("tune.schedule = {other:?}"))),
         };
-        let moments = if config.moments == "8bit" { Moments::Bits8 } else { Moments::F32 };
-        let settings = AdamWSettings { decay: config.weight_decay, moments, seed: config.seed, ..Default::default() };
         let learning_rate = match (config.learning_rate > 0.0, config.method.as_str()) {
             (true, _) => config.learning_rate,
             (false, "lora") => 2e-4,
             (false, _) => 1e-5,
         };
-        let inputs = inputs_hash(base, config, &train, &held_out)?;
+        let sought = held_out.iter().any(|l| !l.targets.is_empty());
+        if config.stop_on == "recall" && !(sought && (items.is_some() || candidates.is_some())) {
+            return Err(Error::invalid(
+                "tune.stop_on = \"recall\" needs held-out dialogues that list items of a catalogue, and tune.objective = \
+                 \"items\" or \"both\", or tune.recall_candidates",
+            ));
+        }
         let progress = Progress {
             inputs,
             step: 0,
             adam_steps: 0,
+            items_steps: 0,
             curve: Vec::new(),
             base_held_out: None,
             best: None,
@@ -140,6 +222,8 @@ impl<'a> Training<'a> {
             grads: Grads::new(&model.tensors),
             warmup: (steps as f64 * config.warmup).ceil() as u64,
             model,
+            items,
+            candidates,
             base,
             config,
             folder,
@@ -158,7 +242,9 @@ impl<'a> Training<'a> {
     fn resume(&mut self) -> Result<()> {
         let path = self.folder.join("checkpoint.safetensors");
         if !path.exists() {
-            self.progress.base_held_out = self.look_at(&self.held_out, self.config.loss_on == "all")?;
+            let look = self.look_at_held_out()?;
+            self.progress.base_held_out = look.objective(self.config);
+            self.note_look(look);
             return Ok(());
         }
         let meta = store::read_meta(&path)?;
@@ -170,8 +256,8 @@ impl<'a> Training<'a> {
                 path.display()
             )));
         }
-        store::load(&path, self.model, Some(&mut self.adam))?;
-        self.adam.set_steps(there.adam_steps);
+        let steps = [there.adam_steps, there.items_steps];
+        store::load(&path, self.model, self.items.as_mut(), Some((&mut self.adam, steps)))?;
         log(Level::Info, &format!("tune: goes on after step {} of {}", there.step, self.steps));
         self.progress = there;
         Ok(())
@@ -179,8 +265,10 @@ impl<'a> Training<'a> {
 
     fn save(&mut self) -> Result<()> {
         self.progress.adam_steps = self.adam.steps();
+        self.progress.items_steps = self.items.as_ref().map_or(0, ItemHead::steps);
         let meta = serde_json::to_value(&self.progress).map_err(|e| Error::bug(e.to_string()))?;
-        store::save(&self.folder.join("checkpoint.safetensors"), self.model, Some(&self.adam), &meta)
+        let path = self.folder.join("checkpoint.safetensors");
+        store::save(&path, self.model, self.items.as_ref(), Some(&self.adam), &meta)
     }
 
     /// Runs to the end; a cancelled run saves a checkpoint first.
@@ -217,185 +305,111 @@ impl<'a> Training<'a> {
             }
             let first = (done % self.steps_per_epoch) as usize * self.config.batch;
             let last = (first + self.config.batch).min(order.1.len());
-            let group: Vec<&Example> = order.1[first..last].iter().map(|i| self.train[*i]).collect();
+            let group: Vec<&Lesson> = order.1[first..last].iter().map(|i| self.train[*i]).collect();
             self.step(&group, started)?;
         }
     }
 
-    /// One optimiser step over `group`.
-    fn step(&mut self, group: &[&Example], started: (Instant, u64)) -> Result<()> {
-        let config = self.config;
-        let batches = micro_batches(group, config.micro_batch_tokens, config.share_prefix, config.loss_on == "all");
-        let targets: usize = batches.iter().map(|b| b.targets.len()).sum();
-        if targets == 0 {
-            return Err(Error::invalid("a step without a single token to be trained"));
-        }
-        if config.fused && batches.len() > 1 {
-            return Err(Error::invalid(format!(
-                "tune.fused updates weights within the backward pass, so a step must fit one forward pass; these {} \
-                 dialogues need {}: raise tune.micro_batch_tokens or lower tune.batch",
-                group.len(),
-                batches.len()
-            )));
-        }
-        let step = self.progress.step;
-        let rate = self.learning_rate * self.schedule.factor(step + 1, self.warmup, self.steps + 1);
-        let scale = 1.0 / targets as f32;
-        let keep = if config.checkpointing { Keep::Inputs } else { Keep::All };
-        let mut total = Loss::default();
-        let mut tokens = self.progress.tokens.0;
-        for (i, batch) in batches.iter().enumerate() {
-            let seed = Some(config.seed ^ (step << 20) ^ i as u64);
-            let loss = if config.fused {
-                self.fused_pass(batch, keep, seed, scale, rate)?
-            } else {
-                let (model, grads) = (&*self.model, &mut self.grads);
-                self.run.install(|| model.loss_and_gradients(batch, keep, seed, scale, grads))?
-            };
-            total.add(loss);
-            tokens += batch.tokens.len() as u64;
-            if !loss.sum.is_finite() {
-                return Err(not_a_number(step, rate));
-            }
-            let note = || self.note(total, started);
-            if let Err(e) = self.run.step_with("tune", "steps", step, self.steps, note) {
-                // Half a step is no step: what it added is dropped. A fused pass has moved the weights already.
-                self.grads.zero();
-                if config.fused {
-                    self.finish_step(total, tokens, rate);
-                }
-                return Err(e);
-            }
-        }
-        if !config.fused {
-            let (model, grads, adam) = (&mut *self.model, &mut self.grads, &mut self.adam);
-            self.run.install(|| {
-                let norm = grads.norm();
-                if !norm.is_finite() {
-                    return Err(not_a_number(step, rate));
-                }
-                adam.step(&mut model.tensors, grads, rate, AdamW::clip_factor(norm, config.clip));
-                grads.zero();
-                Ok(())
-            })?;
-        }
-        self.finish_step(total, tokens, rate);
-        Ok(())
-    }
-
-    fn finish_step(&mut self, total: Loss, tokens: u64, rate: f64) {
-        self.progress.step += 1;
-        self.progress.tokens = (tokens, self.progress.tokens.1 + total.tokens as u64);
-        let step = self.progress.step;
-        self.progress.curve.push(LmPoint { step, loss: Some(total.mean()), held_out: None, learning_rate: rate });
-    }
-
-    /// A pass in which every layer is updated as soon as its gradients are complete.
-    fn fused_pass(&mut self, batch: &Batch, keep: Keep, seed: Option<u64>, scale: f32, rate: f64) -> Result<Loss> {
-        let (model, grads, adam) = (&mut *self.model, &mut self.grads, &mut self.adam);
-        let (step, clip) = (self.progress.step, self.config.clip);
-        self.run.install(|| {
-            let forward = model.forward(batch, keep, seed)?;
-            let (loss, mut pass) = model.backward(forward, batch, scale, grads)?;
-            if !loss.sum.is_finite() {
-                return Err(not_a_number(step, rate));
-            }
-            adam.begin_step();
-            loop {
-                let layer = model.backward_step(&mut pass, batch, grads);
-                for (id, tensor) in model.tensors.iter_mut().enumerate() {
-                    // The last call, for the embedding, is also the turn of all that belongs to no layer.
-                    if tensor.place.layer != layer {
-                        continue;
-                    }
-                    if let Some(gradient) = grads.get(id) {
-                        let norm = crate::math::norm(gradient);
-                        if !norm.is_finite() {
-                            return Err(not_a_number(step, rate));
-                        }
-                        adam.update(id, tensor, gradient, rate, AdamW::clip_factor(norm, clip));
-                    }
-                    grads.free(id);
-                }
-                if layer.is_none() {
-                    return Ok(loss);
-                }
-            }
-        })
-    }
-
-    /// `loss 1.234, 812 tokens/s, 0:12 left`
-    fn note(&self, total: Loss, started: (Instant, u64)) -> String {
+    /// `loss 1.234, items 4.56, held-out 1.41, recall@20 0.31, 812 tokens/s, 0:12 left`
+    pub fn note(&self, found: &Found, started: (Instant, u64)) -> String {
         let seconds = started.0.elapsed().as_secs_f64();
         let done = (self.progress.step - started.1) as f64 + 0.5;
         let left = seconds / done * (self.steps - self.progress.step) as f64;
         let per_step = self.progress.tokens.0 as f64 / (self.progress.step.max(1)) as f64;
-        format!(
-            "loss {:.3}, {:.0} tokens/s, {}:{:02} left",
-            total.mean(),
-            per_step * done / seconds.max(1e-9),
-            left as u64 / 60,
-            left as u64 % 60
-        )
+        let mut parts = Vec::new();
+        let mut put = |name: &str, value: Option<f64>| parts.extend(value.map(|v| format!("{name} {v:.3}")));
+        put("loss", found.text_mean());
+        put("items", found.items_mean());
+        let looks = || self.progress.curve.iter().rev();
+        put("held-out", looks().find_map(|p| p.held_out.or(p.held_out_items)));
+        put(&format!("recall@{}", self.config.recall_k), looks().find_map(|p| p.recall));
+        parts.push(format!("{:.0} tokens/s", per_step * done / seconds.max(1e-9)));
+        parts.push(format!("{}:{:02} left", left as u64 / 60, left as u64 % 60));
+        parts.join(", ")
     }
 
-    /// Mean loss over `examples`, over `all` tokens or the answers'; none without examples.
-    fn look_at(&self, examples: &[&Example], all: bool) -> Result<Option<f64>> {
-        let mut total = Loss::default();
-        for batch in micro_batches(examples, self.config.micro_batch_tokens, self.config.share_prefix, all) {
-            self.run.check()?;
-            total.add(self.run.install(|| {
-                let forward = self.model.forward(&batch, Keep::Nothing, None)?;
-                Ok::<_, Error>(self.model.loss(&forward, &batch))
-            })?);
+    fn judge(&self) -> Judge<'_> {
+        Judge { model: self.model, items: self.items.as_ref(), config: self.config, run: self.run }
+    }
+
+    fn look_at_held_out(&self) -> Result<Look> {
+        self.judge().look(&self.held_out, trained(self.config), self.candidates.as_ref())
+    }
+
+    /// Puts what was seen into the curve.
+    fn note_look(&mut self, look: Look) {
+        if look.objective(self.config).is_some() {
+            self.progress.curve.push(LmPoint {
+                step: self.progress.step,
+                held_out: look.text,
+                held_out_items: look.items,
+                recall: look.recall,
+                ..LmPoint::default()
+            });
         }
-        Ok((total.tokens > 0).then(|| total.mean()))
     }
 
-    /// A look at the held-out loss: keeps the best weights, and stops when nothing was gained for long. When nothing is
-    /// held out the last weights are the ones to keep.
+    /// A look at the held-out dialogues: keeps the best weights, and stops when nothing was gained for long. When nothing
+    /// is held out the last weights are the ones to keep.
     fn look(&mut self) -> Result<()> {
-        let loss = self.look_at(&self.held_out, self.config.loss_on == "all")?;
+        let look = self.look_at_held_out()?;
         let step = self.progress.step;
-        if let Some(held_out) = loss {
-            let point = LmPoint { step, loss: None, held_out: Some(held_out), learning_rate: 0.0 };
-            self.progress.curve.push(point);
-        }
-        let better = match (loss, self.progress.best) {
-            (Some(loss), Some((best, _))) => loss < best,
+        self.note_look(look);
+        let by_recall = self.config.stop_on == "recall";
+        let value = if by_recall { look.recall } else { look.objective(self.config) };
+        let better = match (value, self.progress.best) {
+            (Some(value), Some((best, _))) => {
+                if by_recall {
+                    value > best
+                } else {
+                    value < best
+                }
+            }
             (Some(_), None) | (None, _) => true,
         };
         if better {
-            self.progress.best = loss.map(|loss| (loss, step));
+            self.progress.best = value.map(|value| (value, step));
             self.progress.looks_without_gain = 0;
-            let meta = serde_json::json!({"step": step, "held_out": loss});
-            store::save(&self.folder.join("best.safetensors"), self.model, None, &meta)?;
+            let meta = serde_json::json!({"step": step, "held_out": value});
+            store::save(&self.folder.join("best.safetensors"), self.model, self.items.as_ref(), None, &meta)?;
         } else {
             self.progress.looks_without_gain += 1;
             let patience = self.config.patience;
             self.progress.stopped = patience > 0 && self.progress.looks_without_gain >= patience;
         }
         self.progress.looked = step;
-        Ok(())
+        self.draw()
+    }
+
+    /// `loss.svg` as far as the curve goes.
+    fn draw(&self) -> Result<()> {
+        let path = self.folder.join("loss.svg");
+        let best = self.progress.best.map(|(_, step)| step);
+        let svg = loss_chart(&self.progress.curve, best, self.config.recall_k)?;
+        artifact::write_atomic(&path, |out| out.write_all(svg.as_bytes()).map_err(|e| Error::io(&path, e)))
     }
 
     /// Takes the best weights, exports and proves them, and writes the report.
-    fn finish(self, estimate: &Estimate, tokens_per_second: f64) -> Result<LmReport> {
+    fn finish(mut self, estimate: &Estimate, tokens_per_second: f64) -> Result<LmReport> {
         let best = self.folder.join("best.safetensors");
-        store::load(&best, self.model, None)?;
-        let mut probe: Vec<&Example> =
-            if self.held_out.is_empty() { self.train.clone() } else { self.held_out.clone() };
+        store::load(&best, self.model, self.items.as_mut(), None)?;
+        let mut probe: Vec<&Lesson> = if self.held_out.is_empty() { self.train.clone() } else { self.held_out.clone() };
         probe.truncate(PROBE);
-        let trainer_loss =
-            self.look_at(&probe, false)?.ok_or_else(|| Error::invalid("no dialogue to hold the export against"))?;
-        let exported = export(self.model, self.base, self.folder, self.config, &probe, trainer_loss, self.run)?;
+        let seen = self.judge().look(&probe, Trained::Answers, None)?;
+        let exported =
+            export(self.model, self.items.as_ref(), self.base, self.folder, self.config, &probe, seen, self.run)?;
+        self.draw()?;
         let report = LmReport {
             method: self.config.method.clone(),
+            objective: self.config.objective.clone(),
+            recall_k: self.config.recall_k,
+            recall_candidates: self.candidates.as_ref().map_or(0, |_| self.config.recall_candidates),
             dialogues: (self.train.len(), self.held_out.len()),
             steps: (self.progress.step, self.steps),
             curve: self.progress.curve.clone(),
             base_held_out: self.progress.base_held_out,
             best: self.progress.best,
+            best_by_recall: self.config.stop_on == "recall",
             tokens: self.progress.tokens,
             tokens_per_second,
             memory: estimate.words(),
@@ -410,12 +424,4 @@ impl<'a> Training<'a> {
         }
         Ok(report)
     }
-}
-
-fn not_a_number(step: u64, rate: f64) -> Error {
-    Error::invalid(format!(
-        "tune: step {} gives NaN or infinity at a learning rate of {rate:.3e}; the last checkpoint stands; lower \
-         tune.learning_rate",
-        step + 1
-    ))
 }
