@@ -3,6 +3,8 @@
 mod data;
 mod judge;
 mod progress;
+#[cfg(feature = "serve")]
+mod serve;
 mod settings;
 mod stages;
 mod talk;
@@ -35,6 +37,8 @@ pub fn command() -> Command {
         );
     #[cfg(feature = "llama")]
     let command = command.subcommand(stages::new_model_command());
+    #[cfg(feature = "serve")]
+    let command = command.subcommand(serve::serve_command());
     command
 }
 
@@ -56,6 +60,8 @@ pub fn dispatch(matches: &ArgMatches) -> Result<()> {
         Some(("tune", m)) => stages::tune(m),
         #[cfg(feature = "llama")]
         Some(("new-model", m)) => stages::new_model(m),
+        #[cfg(feature = "serve")]
+        Some(("serve", m)) => serve::serve(m),
         Some(("config", m)) => progress::print(&settings::table_text(m.get_flag("toml"))),
         _ => Err(Error::invalid("no such command; `causerie --help` lists them")),
     }
