@@ -23,6 +23,7 @@ fn settings(dir: &Path, run: &Run) -> Config {
         ("pipeline.budget", "200"),
         ("pipeline.naive", "false"),
         ("evaluate.bootstrap", "200"),
+        ("tune.method", "head"),
     ] {
         config.set(key, value).unwrap();
     }
@@ -129,4 +130,72 @@ fn a_cancelled_run_goes_on_where_it_stopped() {
     pipeline(&config, folder.path(), false, &run).unwrap();
     assert_eq!(fs::metadata(&dialogues).unwrap().modified().unwrap(), made, "dialogues were made twice");
     assert!(folder.path().join("report.html").exists());
+}
+
+/// A language model in the loop: made of the reviews, tuned by LoRA in every round, the reviews seen through it.
+#[test]
+#[cfg(feature = "llama")]
+fn a_language_model_made_of_the_reviews_is_tuned_in_rounds_and_recommends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    let student = |dir: &Path, run: &Run| {
+        let mut config = settings(dir, run);
+        for (key, value) in [
+            ("simulate.items", "60"),
+            ("simulate.users", "200"),
+            ("simulate.reviews", "600"),
+            ("simulate.conversations", "60"),
+            ("pipeline.strategies", "fisher"),
+            ("pipeline.budget", "40"),
+            ("pipeline.reembed", "true"),
+            ("tune.method", "lora"),
+            ("tune.new_parameters", "400000"),
+            ("tune.pretrain_max_tokens", "64"),
+            ("tune.learning_rate", "0.005"),
+            ("tune.epochs", "2"),
+            ("embed.max_tokens", "32"),
+        ] {
+            config.set(key, value).unwrap();
+        }
+        demo_config(dir, &config, run).unwrap()
+    };
+    let run = Run::new(2).unwrap();
+    let config = student(&one, &run);
+    let report = pipeline(&config, &one, false, &run).unwrap();
+    let set = &report.evaluations[0];
+    let recall_of = |label: &str| recall(set, label, 20);
+    let (tuned, untuned) = (recall_of("language model (lora, fisher)"), recall_of("language model, untuned"));
+    assert!((0.0..=1.0).contains(&tuned) && (0.0..=1.0).contains(&untuned));
+    assert!(report.losses.iter().any(|p| p.label == "model fisher 2" && p.loss.is_finite()));
+    for file in ["base/model.gguf", "fisher/round-1/student/adapter.gguf", "fisher/round-2/embeddings.safetensors"] {
+        assert!(one.join(file).exists(), "{file}");
+    }
+
+    // The weights are the same for one thread and two; a lost adapter comes back the same.
+    let adapter = "fisher/round-1/student/adapter.gguf";
+    let before = fs::read(one.join(adapter)).unwrap();
+    fs::remove_file(one.join(adapter)).unwrap();
+    pipeline(&config, &one, false, &run).unwrap();
+    assert!(fs::read(one.join(adapter)).unwrap() == before, "a second tuning gave another adapter");
+    let single = Run::new(1).unwrap();
+    pipeline(&student(&two, &single), &two, false, &single).unwrap();
+    for file in ["base/model.gguf", adapter] {
+        assert!(
+            fs::read(two.join(file)).unwrap() == fs::read(one.join(file)).unwrap(),
+            "{file} depends on the threads"
+        );
+    }
+
+    // It serves from the finished directory, only what is in the catalogue, and nothing that was excluded.
+    let opened = open(&one, "lm", "fisher", &run).unwrap();
+    let conversations = causerie::dataset::load_conversations(Path::new(&config.evaluate.conversations[0])).unwrap();
+    let exclude = [opened.dataset.items.id(3).to_string()];
+    let request = Request { conversation: &conversations[0], exclude: &exclude, allow: &[], top_k: 60 };
+    let answer =
+        &recommend(&*opened.recommender, &[request], &opened.dataset.items, &opened.mentions, &run).unwrap()[0];
+    let mut items: Vec<u32> = answer.iter().map(|r| r.item).collect();
+    items.sort_unstable();
+    let distinct = items.len();
+    items.dedup();
+    assert!(distinct == items.len() && distinct > 20 && items.iter().all(|i| *i < 60 && *i != 3), "{items:?}");
 }

@@ -2,8 +2,10 @@
 
 use super::progress::{print, run_of};
 use super::settings::{config_of, config_over, with_settings};
+use causerie::dataset::{Role, load_conversations};
 use causerie::evaluate::{Metric, ReportData};
-use causerie::{Result, pipeline};
+use causerie::recommend::{Request, recommend};
+use causerie::{Result, Run, pipeline};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -96,5 +98,38 @@ pub fn demo(matches: &ArgMatches) -> Result<()> {
     let config = pipeline::demo_config(work, &base, &run)?;
     let report = pipeline::pipeline(&config, work, matches.get_flag("restart"), &run)?;
     print(&summary(&report, work))?;
-    print(&format!("\nTalk to it:  causerie recommend --work {}", work.display()))
+    if config.tune.method != "head" {
+        let strategy = config.pipeline.students.first().map(String::as_str).unwrap_or_default();
+        print(&model_says(&config, work, strategy, &run)?)?;
+        let show = work.display();
+        print(&format!(
+            "\nTalk to it:  causerie recommend --work {show}   (the language model: --system lm --strategy {strategy})"
+        ))
+    } else {
+        print(&format!("\nTalk to it:  causerie recommend --work {}", work.display()))
+    }
+}
+
+/// What the language model answers to the first held-out conversation.
+fn model_says(config: &causerie::Config, work: &Path, strategy: &str, run: &Run) -> Result<String> {
+    let opened = pipeline::open(work, "lm", strategy, run)?;
+    let conversations = match config.evaluate.conversations.first() {
+        Some(path) => load_conversations(Path::new(path))?,
+        None => Vec::new(),
+    };
+    let Some(conversation) = conversations.first() else { return Ok(String::new()) };
+    let request = Request { conversation, exclude: &[], allow: &[], top_k: 5 };
+    let items = &opened.dataset.items;
+    let answers = recommend(&*opened.recommender, &[request], items, &opened.mentions, run)?;
+    let mut out =
+        String::from("\nThe language model, made a moment ago of the reviews and dialogues alone, is asked:\n");
+    for turn in &conversation.turns {
+        let _ = writeln!(out, "  {}: {}", if turn.role == Role::User { "user" } else { "assistant" }, turn.text);
+    }
+    let _ = write!(out, "and answers:");
+    for ranked in answers.iter().flatten() {
+        let item = ranked.item as usize;
+        let _ = write!(out, "\n  {}  ({:.1} %)", items.name(item), f64::from(ranked.score).exp() * 100.0);
+    }
+    Ok(out)
 }

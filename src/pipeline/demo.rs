@@ -7,7 +7,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use std::path::Path;
 
-/// The settings of the demonstration: two rounds of three strategies, the built-in embedder, the offline teacher.
+/// The settings of the demonstration: two rounds of three strategies, the built-in embedder, the offline teacher; and a
+/// language model made of nothing but the reviews and the dialogues of one strategy, where the build has llama.cpp.
 pub fn demo_defaults() -> Config {
     let mut config = Config::default();
     config.pipeline.title = "Simulated domain".to_string();
@@ -15,6 +16,15 @@ pub fn demo_defaults() -> Config {
     config.pipeline.rounds = 2;
     config.pipeline.budget = 250;
     config.pipeline.naive = true;
+    if cfg!(feature = "llama") {
+        config.tune.method = "full".to_string();
+        config.pipeline.students = vec!["fisher".to_string()];
+        config.tune.new_parameters = 800_000;
+        config.tune.pretrain_max_tokens = 96;
+        config.tune.learning_rate = 0.002;
+        config.tune.micro_batch_tokens = 4096;
+        config.tune.export = "f32".to_string();
+    }
     config
 }
 

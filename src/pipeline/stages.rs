@@ -288,9 +288,9 @@ fn round(
 
     let file = round_file(strategy, number, "head.safetensors");
     let head = tuned_head(work, config, made, &name("tune"), &file, &dialogues, run)?;
-    let student = match made.base_model {
-        Some(_) => Some(student::tune(work, config, strategy, number, &dialogues, run)?),
-        None => None,
+    let student = match student::wanted_in(config, strategy, number) {
+        true => Some(student::tune(work, config, strategy, number, &dialogues, run)?),
+        false => None,
     };
     let seeds = selection.rows();
     Ok(Round { strategy: strategy.to_string(), number, budget: seeds.len(), seeds, dialogues, head, student })
@@ -367,7 +367,8 @@ pub(super) fn load_finished(dir: &Path, config: &Config, run: &Run) -> Result<Ma
         }
         let seeds = Selection::load(&dir.join(round_file(strategy, number, "selection.jsonl")))?.rows();
         let head = Head::load(&dir.join(round_file(strategy, number, "head.safetensors")))?;
-        let student = student::wanted(config).then(|| student::of_round(dir, config, strategy, number));
+        let student =
+            student::wanted_in(config, strategy, number).then(|| student::of_round(dir, config, strategy, number));
         let strategy = strategy.clone();
         rounds.push(Round { strategy, number, budget: seeds.len(), seeds, dialogues, head, student });
     }

@@ -33,6 +33,14 @@ pub(super) fn wanted(config: &Config) -> bool {
     config.tune.method != "head"
 }
 
+/// Whether one is tuned in round `number` of `strategy`.
+pub(super) fn wanted_in(config: &Config, strategy: &str, number: usize) -> bool {
+    let pipeline = &config.pipeline;
+    wanted(config)
+        && (pipeline.students.is_empty() || pipeline.students.iter().any(|s| s == strategy))
+        && (pipeline.reembed || number == pipeline.rounds)
+}
+
 /// The model before any tuning on dialogues.
 pub(super) fn base(dir: &Path, config: &Config) -> Student {
     Student { model: base_path(dir, config), adapter: None }
@@ -51,7 +59,7 @@ pub(super) fn of_round(dir: &Path, config: &Config, strategy: &str, number: usiz
 #[cfg(feature = "llama")]
 mod with_llama {
     use super::*;
-    use crate::config::TuneConfig;
+    use crate::config::{RecommendConfig, TuneConfig};
     use crate::embed::{self, LmEmbedder};
     use crate::recommend::lm::LmRecommender;
     use crate::tune::lm::{messages_of, new_model, pretrain, tune_lm};
@@ -153,8 +161,9 @@ mod with_llama {
             run: &Run,
         ) -> Result<Arc<dyn Recommender>> {
             let adapter = self.adapter.as_deref().map(|path| (path, config.recommend.adapter_scale as f32));
-            let opened =
-                LmRecommender::open(&self.model, adapter, &dataset.items, mentions.clone(), &config.recommend, run)?;
+            let contexts = config.recommend.contexts.max(run.threads());
+            let settings = RecommendConfig { contexts, ..config.recommend.clone() };
+            let opened = LmRecommender::open(&self.model, adapter, &dataset.items, mentions.clone(), &settings, run)?;
             Ok(Arc::new(opened.named(name)))
         }
     }

@@ -20,6 +20,7 @@ use crate::run::{Level, Run, log};
 use crate::synthesize::Grounder;
 use crate::tune::Head;
 use crate::tune::lm::Chat;
+use rayon::prelude::*;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ use std::time::{Duration, Instant};
 const SEQUENCES: (usize, usize) = (65, 256);
 /// Tokens that a search may hold, at least and at most.
 const SEARCH_TOKENS: (usize, usize) = (1024, 16_384);
+/// Conversations between two signs of progress.
+const WINDOW: usize = 32;
 /// Logits of a forward pass at most: 64 MiB of f32.
 const PASS_LOGITS: usize = 1 << 24;
 
@@ -473,6 +476,39 @@ pub(super) fn rank_found(trie: &Trie, found: &[Found], power: f64) -> Vec<LmItem
     items.into_iter().map(|(item, _)| item).collect()
 }
 
+impl LmRecommender {
+    /// `answer` for every conversation. With several contexts each works on one thread: nobody waits for anybody, where
+    /// threads that share a small model's layers wait most of the time.
+    fn each(
+        &self,
+        conversations: &[&Conversation],
+        run: &Run,
+        answer: impl Fn(usize, &Conversation, &Run) -> Result<LmAnswer> + Sync,
+    ) -> Result<Vec<LmAnswer>> {
+        let total = conversations.len() as u64;
+        if self.config.contexts < 2 || conversations.len() < 2 {
+            let mut answers = Vec::with_capacity(conversations.len());
+            for (at, conversation) in conversations.iter().enumerate() {
+                run.step("recommend", "conversations", at as u64, total)?;
+                answers.push(answer(at, conversation, run)?);
+            }
+            return Ok(answers);
+        }
+        let one = Run::new(1)?.cancelled_by(run.cancel_flag());
+        let mut answers = Vec::with_capacity(conversations.len());
+        for (window, chunk) in conversations.chunks(WINDOW).enumerate() {
+            let first = window * WINDOW;
+            run.step("recommend", "conversations", first as u64, total)?;
+            let found: Vec<Result<LmAnswer>> = run.install(|| {
+                let numbered = chunk.par_iter().enumerate().with_max_len(1);
+                numbered.map(|(at, conversation)| answer(first + at, conversation, &one)).collect()
+            });
+            answers.extend(found.into_iter().collect::<Result<Vec<_>>>()?);
+        }
+        Ok(answers)
+    }
+}
+
 impl Recommender for LmRecommender {
     fn name(&self) -> String {
         self.name.clone()
@@ -482,15 +518,16 @@ impl Recommender for LmRecommender {
     }
     /// Scores of the items that the search reached; all others have `-inf`.
     fn score(&self, conversations: &[&Conversation], run: &Run) -> Result<Matrix> {
-        let items = self.items();
-        let mut scores = Matrix::zeros(conversations.len(), items);
-        scores.data_mut().fill(f32::NEG_INFINITY);
-        for (row, conversation) in conversations.iter().enumerate() {
+        let answers = self.each(conversations, run, |_, conversation, run| {
             // What was seen is taken out of the ranking later: so many more are asked for.
             let seen = self.mentions.of_conversation(conversation).len();
-            let answer = self.answer(conversation, &[], self.config.top_k + seen, run)?;
+            self.answer(conversation, &[], self.config.top_k + seen, run)
+        })?;
+        let mut scores = Matrix::zeros(conversations.len(), self.items());
+        scores.data_mut().fill(f32::NEG_INFINITY);
+        for (row, answer) in answers.iter().enumerate() {
             let row = scores.row_mut(row);
-            for found in answer.items {
+            for found in &answer.items {
                 if let Some(score) = row.get_mut(found.item as usize) {
                     *score = found.score;
                 }
@@ -505,18 +542,13 @@ impl Recommender for LmRecommender {
         top_k: usize,
         run: &Run,
     ) -> Result<Vec<Vec<Ranked>>> {
-        let none = Vec::new();
-        conversations
-            .iter()
-            .enumerate()
-            .map(|(at, conversation)| {
-                let masked = masked.get(at).unwrap_or(&none);
-                let answer = self.answer(conversation, masked, top_k, run)?;
-                if answer.partial {
-                    log(Level::Warn, "recommend: the time was over; the answer holds what was finished by then");
-                }
-                Ok(answer.items.iter().map(|i| Ranked { item: i.item, score: i.score }).collect())
-            })
-            .collect()
+        let answers = self.each(conversations, run, |at, conversation, run| {
+            self.answer(conversation, masked.get(at).map_or(&[], Vec::as_slice), top_k, run)
+        })?;
+        if answers.iter().any(|a| a.partial) {
+            log(Level::Warn, "recommend: the time was over; an answer holds what was finished by then");
+        }
+        let ranked = |answer: &LmAnswer| answer.items.iter().map(|i| Ranked { item: i.item, score: i.score }).collect();
+        Ok(answers.iter().map(ranked).collect())
     }
 }
