@@ -538,6 +538,41 @@ settings! {
         /// Rounds after the first select on the reviews as the language model tuned in the round before sees them (§3.2).
         reembed: bool = false, ANY;
     }
+    /// Serving over HTTP.
+    serve: ServeConfig {
+        /// Where it listens: an address or a host name of this machine.
+        address: String = "127.0.0.1".into(), ANY;
+        /// The port; 0: a free one.
+        port: usize = 8080, int(0, 65_535);
+        /// Environment variable that holds the bearer token; where it is not set (and this is the default), none is asked for.
+        token_env: String = "CAUSERIE_TOKEN".into(), ANY;
+        /// File that holds the bearer token, in place of the environment variable.
+        token_file: String = String::new(), ANY;
+        /// Listen without a token on an address that other machines can reach.
+        allow_no_token: bool = false, ANY;
+        /// Bytes in the body of a request.
+        body_bytes: usize = 1 << 20, int(1024, 1 << 30);
+        /// Open connections.
+        max_connections: usize = 256, int(1, 1 << 16);
+        /// Requests computed at once; 0: one per thread.
+        max_concurrent: usize = 0, int(0, 4096);
+        /// Requests that wait for their turn before more are refused (429).
+        max_waiting: usize = 64, int(0, 1 << 20);
+        /// Conversations in one batch.
+        max_batch: usize = 64, int(1, 65_536);
+        /// The greatest `top_k` of a request.
+        max_top_k: usize = 1000, int(1, 100_000);
+        /// A request is answered within this time, waiting included, or refused (503).
+        timeout_ms: u64 = 30_000, int(1, 86_400_000);
+        /// A request's head, and then its body, arrives within this time each; an idle connection is closed after it.
+        read_timeout_ms: u64 = 10_000, int(10, 3_600_000);
+        /// A client that takes no byte of its answer for so long is dropped.
+        write_timeout_ms: u64 = 10_000, int(10, 3_600_000);
+        /// After SIGTERM, requests under way have this long to finish.
+        shutdown_ms: u64 = 10_000, int(0, 3_600_000);
+        /// Write what users say into the log.
+        log_text: bool = false, ANY;
+    }
 }
 
 /// `unknown setting select.bugdet; the nearest known one is select.budget`.

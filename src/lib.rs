@@ -24,6 +24,8 @@ pub mod tune;
 pub mod recommend;
 pub mod evaluate;
 pub mod pipeline;
+#[cfg(feature = "serve")]
+pub mod serve;
 
 #[cfg(test)]
 mod testing;

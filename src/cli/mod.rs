@@ -3,6 +3,8 @@
 mod data;
 mod judge;
 mod progress;
+#[cfg(feature = "serve")]
+mod serve;
 mod settings;
 mod stages;
 mod talk;
@@ -35,6 +37,8 @@ pub fn command() -> Command {
         );
     #[cfg(feature = "llama")]
     let command = command.subcommand(stages::new_model_command()).subcommand(stages::merge_command());
+    #[cfg(feature = "serve")]
+    let command = command.subcommand(serve::serve_command());
     command
 }
 
@@ -58,6 +62,8 @@ pub fn dispatch(matches: &ArgMatches) -> Result<()> {
         Some(("new-model", m)) => stages::new_model(m),
         #[cfg(feature = "llama")]
         Some(("merge", m)) => stages::merge(m),
+        #[cfg(feature = "serve")]
+        Some(("serve", m)) => serve::serve(m),
         Some(("config", m)) => progress::print(&settings::table_text(m.get_flag("toml"))),
         _ => Err(Error::invalid("no such command; `causerie --help` lists them")),
     }

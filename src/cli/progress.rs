@@ -18,6 +18,14 @@ pub fn run_of(config: &Config) -> Result<Run> {
             eprintln!("causerie: {text}");
         }
     })));
+    run_until(config, || eprintln!("\ncauserie: stopping; what is finished is kept (again: at once)"))
+}
+
+/// [`run_of`] without the log, `on_stop` called at the first Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// Those of [`Run::new`].
+pub fn run_until(config: &Config, on_stop: impl Fn() + Send + 'static) -> Result<Run> {
     let cancel = Arc::new(AtomicBool::new(false));
     let flag = cancel.clone();
     // A second run in one process (never in the command) would keep the first handler: that is what is wanted.
@@ -25,7 +33,7 @@ pub fn run_of(config: &Config) -> Result<Run> {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\ncauserie: stopping; what is finished is kept (again: at once)");
+        on_stop();
     });
     let mut display = Display::new();
     Ok(Run::new(config.run.threads)?.cancelled_by(cancel).on_progress(move |p| display.show(p)))

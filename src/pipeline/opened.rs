@@ -5,13 +5,16 @@ use super::systems::Builder;
 use crate::artifact;
 use crate::config::Config;
 use crate::dataset::Dataset;
-use crate::embed::Embedder;
+use crate::embed::{Embedder, Remembering};
 use crate::error::{Error, ErrorKind, Result};
 use crate::math::Matrix;
 use crate::recommend::{Mentions, Recommender};
 use crate::run::Run;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Conversations whose embeddings are kept at hand.
+const REMEMBERED: usize = 1024;
 
 /// What serves: the recommender, and what its answers are explained with.
 pub struct Opened {
@@ -63,10 +66,12 @@ pub fn open(dir: &Path, system: &str, strategy: &str, run: &Run) -> Result<Opene
     };
     config.pipeline.strategies = vec![strategy];
     let made = stages::load_finished(dir, &config, run).map_err(unfinished)?;
-    let builder = Builder::new(&made, &config);
+    // The recommender and the evidence embed the same conversation; what serves for months remembers only the latest.
+    let embedder: Arc<dyn Embedder> = Arc::new(Remembering::at_most(made.embedder.clone(), REMEMBERED));
+    let builder = Builder::with_embedder(&made, &config, embedder.clone());
     let last =
         made.rounds.last().ok_or_else(|| Error::not_found(format!("{}: no round is finished", dir.display())))?;
     let recommender = builder.one(system, last, run)?;
-    let stages::Made { dataset, mentions, embedder, reviews, .. } = made;
+    let stages::Made { dataset, mentions, reviews, .. } = made;
     Ok(Opened { dataset, mentions, embedder, reviews, recommender, config })
 }

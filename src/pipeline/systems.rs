@@ -35,7 +35,11 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub fn new(made: &'a Made, config: &'a Config) -> Builder<'a> {
-        Builder { made, config, embedder: Arc::new(Remembering::new(made.embedder.clone())) }
+        Builder::with_embedder(made, config, Arc::new(Remembering::new(made.embedder.clone())))
+    }
+    /// The same over an embedder of the caller's, which embeds as `made.embedder` does.
+    pub fn with_embedder(made: &'a Made, config: &'a Config, embedder: Arc<dyn Embedder>) -> Builder<'a> {
+        Builder { made, config, embedder }
     }
 
     /// NBCRS over a datastore, its k chosen on held-out posts unless the settings give it.

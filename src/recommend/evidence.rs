@@ -4,10 +4,11 @@ use super::Neighbour;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, dot};
+use std::borrow::Cow;
 
 /// The seed reviews with their embeddings.
 pub struct Evidence<'a> {
-    rows: &'a Matrix,
+    rows: Cow<'a, Matrix>,
     by_item: Vec<Vec<u32>>,
 }
 
@@ -17,6 +18,16 @@ impl<'a> Evidence<'a> {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] when there is not one row per review.
     pub fn new(dataset: &Dataset, rows: &'a Matrix) -> Result<Evidence<'a>> {
+        Evidence::over(dataset, Cow::Borrowed(rows))
+    }
+    /// [`Evidence::new`] that keeps the rows itself, for what outlives the call.
+    ///
+    /// # Errors
+    /// Those of [`Evidence::new`].
+    pub fn owned(dataset: &Dataset, rows: Matrix) -> Result<Evidence<'static>> {
+        Evidence::over(dataset, Cow::Owned(rows))
+    }
+    fn over<'r>(dataset: &Dataset, rows: Cow<'r, Matrix>) -> Result<Evidence<'r>> {
         if rows.rows() != dataset.reviews() {
             return Err(Error::invalid(format!(
                 "evidence: {} embeddings for {} reviews; embed them again",

@@ -1,0 +1,286 @@
+//! What answers: an opened work directory, one generation of it at a time.
+
+use super::problem::{Outcome, Problem};
+use super::voice::{ListVoice, Voice};
+use crate::dataset::{Conversation, Dataset, ItemName};
+use crate::embed::Embedder;
+use crate::error::{Error, Result};
+use crate::pipeline::Opened;
+use crate::recommend::{Context, Evidence, Mentions, Recommender, Request, Speakers, excerpt, query_text, recommend};
+use crate::run::Run;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Characters of a review that an answer quotes.
+const EXCERPT_CHARS: usize = 240;
+/// Unknown ids that a warning quotes.
+const QUOTED_IDS: usize = 5;
+
+/// A recommender and what its answers are explained with, ready to be asked from any thread.
+pub struct Served {
+    dataset: Dataset,
+    mentions: Arc<Mentions>,
+    embedder: Arc<dyn Embedder>,
+    evidence: Evidence<'static>,
+    recommender: Arc<dyn Recommender>,
+    context: Context,
+    voice: Arc<dyn Voice>,
+    model: String,
+    top_k: usize,
+    reads: bool,
+}
+
+impl Served {
+    /// `system`: the name that [`crate::pipeline::open`] was asked for; the model is called `causerie-SYSTEM`.
+    /// `top_k`: items in an answer where a request does not say.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] when the parts are not of one catalogue.
+    pub fn new(opened: Opened, system: &str, top_k: usize) -> Result<Served> {
+        let Opened { dataset, mentions, embedder, reviews, recommender, config, .. } = opened;
+        if recommender.items() != dataset.items.len() {
+            return Err(Error::invalid(format!(
+                "serve: {} scores {} items, the catalogue has {}; run the pipeline again",
+                recommender.name(),
+                recommender.items(),
+                dataset.items.len()
+            )));
+        }
+        let evidence = Evidence::owned(&dataset, reviews)?;
+        let context = Context::from_config(&config.recommend)?;
+        let (voice, model) = (Arc::new(ListVoice), format!("causerie-{system}"));
+        let reads = system != "popularity";
+        Ok(Served { dataset, mentions, embedder, evidence, recommender, context, voice, model, top_k, reads })
+    }
+    /// The same, its replies said by `voice`.
+    pub fn with_voice(mut self, voice: Arc<dyn Voice>) -> Served {
+        self.voice = voice;
+        self
+    }
+    /// The model's name in the API.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+    /// Items in the catalogue.
+    pub fn items(&self) -> usize {
+        self.dataset.items.len()
+    }
+    pub(super) fn voice(&self) -> &dyn Voice {
+        &*self.voice
+    }
+    pub(super) fn knows(&self, id: &str) -> bool {
+        self.dataset.items.find(id).is_some()
+    }
+}
+
+/// What is served from one change to the next; a request sees one generation from beginning to end.
+pub(super) struct Generation {
+    /// 1 for the first; higher after every reload and every change of the catalogue.
+    pub number: u64,
+    pub served: Arc<Served>,
+    /// Ids taken out of the catalogue for the time being.
+    pub withdrawn: BTreeSet<String>,
+}
+
+/// One request, its fields checked one by one; what the catalogue has to say of them comes with the answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Ask {
+    pub conversation: Conversation,
+    /// Ids or titles of items already known to the user.
+    pub seen: Vec<Seen>,
+    pub exclude: Vec<String>,
+    /// None: every item may come back.
+    pub allow: Option<Vec<String>>,
+    /// None: as many as the server gives by default.
+    pub top_k: Option<usize>,
+    /// Reviews behind each item.
+    pub explain: usize,
+    pub warnings: Vec<String>,
+}
+
+/// An item as a caller names it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Seen {
+    /// An id, or a title with or without its year.
+    Text(String),
+    Named(ItemName),
+}
+
+/// A review that speaks for an item.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Spoken {
+    /// Row of the review in the dataset.
+    pub review: u32,
+    /// Cosine with what was said.
+    pub similarity: f32,
+    pub text: String,
+}
+
+/// One recommended item.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Answered {
+    pub id: String,
+    pub title: String,
+    pub year: Option<u16>,
+    pub score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Vec<Spoken>>,
+}
+
+/// The answer to one [`Ask`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Answer {
+    pub items: Vec<Answered>,
+    /// The conversation was longer than what the recommender reads.
+    pub truncated: bool,
+    pub warnings: Vec<String>,
+    /// `Title (year)` of each item, for the reply.
+    #[serde(skip)]
+    pub names: Vec<String>,
+}
+
+/// An ask with its names looked up.
+struct Resolved {
+    conversation: Conversation,
+    exclude: Vec<String>,
+    allow: Vec<String>,
+    top_k: usize,
+    truncated: bool,
+    warnings: Vec<String>,
+}
+
+/// `3 of the ids in exclude are not in the catalogue: "a", "b", "c"`.
+fn unknown(field: &str, ids: &[&str], out: &mut Vec<String>) {
+    if ids.is_empty() {
+        return;
+    }
+    let quoted: Vec<String> = ids.iter().take(QUOTED_IDS).map(|id| format!("{:?}", excerpt(id, 60))).collect();
+    let more = if ids.len() > QUOTED_IDS { ", …" } else { "" };
+    out.push(format!("{field}: {} not in the catalogue: {}{more}", ids.len(), quoted.join(", ")));
+}
+
+impl Served {
+    fn resolve(&self, ask: &Ask, withdrawn: &BTreeSet<String>) -> Outcome<Resolved> {
+        let items = &self.dataset.items;
+        let mut warnings = ask.warnings.clone();
+        let mut conversation = ask.conversation.clone();
+        let mut gone = Vec::new();
+        for seen in &ask.seen {
+            let (row, said) = match seen {
+                Seen::Text(text) => (items.find(text).or_else(|| self.mentions.resolve_title(text)), text.as_str()),
+                Seen::Named(name) => (self.mentions.resolve(name), name.item.as_deref().unwrap_or(&name.title)),
+            };
+            match row {
+                Some(row) => conversation
+                    .seen
+                    .push(ItemName { item: Some(items.id(row as usize).to_string()), ..ItemName::default() }),
+                None => gone.push(said),
+            }
+        }
+        unknown("seen", &gone, &mut warnings);
+        let known = |ids: &[String]| ids.iter().filter(|id| items.find(id).is_some()).cloned().collect::<Vec<_>>();
+        let gone: Vec<&str> = ask.exclude.iter().filter(|id| items.find(id).is_none()).map(String::as_str).collect();
+        unknown("exclude", &gone, &mut warnings);
+        let mut exclude = known(&ask.exclude);
+        exclude.extend(withdrawn.iter().filter(|id| items.find(id).is_some()).cloned());
+        let mut allow = Vec::new();
+        if let Some(asked) = &ask.allow {
+            allow = known(asked);
+            // An empty list would mean "all" to the recommender: it must never be reached by a caller who allows nothing.
+            if asked.is_empty() {
+                return Err(Problem::field("allow", "an empty list allows nothing; leave it out to allow every item"));
+            }
+            if allow.is_empty() {
+                return Err(Problem::field("allow", "none of these ids is in the catalogue"));
+            }
+            let gone: Vec<&str> = asked.iter().filter(|id| items.find(id).is_none()).map(String::as_str).collect();
+            unknown("allow", &gone, &mut warnings);
+        }
+        let whole = Context { speakers: self.context.speakers, turns: 0, chars: 0 };
+        let truncated = self.reads && query_text(&conversation, whole) != query_text(&conversation, self.context);
+        if truncated {
+            warnings.push(format!("the conversation is long: {} were read", self.window()));
+        }
+        let top_k = ask.top_k.unwrap_or(self.top_k);
+        Ok(Resolved { conversation, exclude, allow, top_k, truncated, warnings })
+    }
+
+    /// What the recommender reads of a conversation, in words.
+    fn window(&self) -> String {
+        let whose = match self.context.speakers {
+            Speakers::User => "the user's",
+            Speakers::All => "everybody's",
+        };
+        match (self.context.turns, self.context.chars) {
+            (0, chars) => format!("{whose} latest {chars} characters"),
+            (turns, 0) => format!("{whose} latest {turns} turns"),
+            (turns, chars) => format!("{whose} latest {turns} turns, at most {chars} characters,"),
+        }
+    }
+
+    /// Answers `asks`, one answer each.
+    pub(super) fn answer(
+        &self,
+        asks: &[Ask],
+        withdrawn: &BTreeSet<String>,
+        run: &Run,
+    ) -> Outcome<Vec<Answer>> {
+        let place = |n: usize| move |p: Problem| if asks.len() > 1 { p.within(&format!("requests[{n}]")) } else { p };
+        let mut resolved = Vec::with_capacity(asks.len());
+        for (n, ask) in asks.iter().enumerate() {
+            resolved.push(self.resolve(ask, withdrawn).map_err(place(n))?);
+            run.check().map_err(|e| Problem::of(&e))?;
+        }
+        let requests: Vec<Request> = resolved
+            .iter()
+            .map(|r| Request {
+                conversation: &r.conversation,
+                exclude: &r.exclude,
+                allow: &r.allow,
+                top_k: r.top_k,
+            })
+            .collect();
+        let ranked = recommend(&*self.recommender, &requests, &self.dataset.items, &self.mentions, run)
+            .map_err(|e| Problem::of(&e))?;
+        let mut answers = Vec::with_capacity(asks.len());
+        for ((ask, mut resolved), ranked) in asks.iter().zip(resolved).zip(ranked) {
+            let query = match ask.explain {
+                0 => None,
+                _ => {
+                    let text = query_text(&resolved.conversation, self.context);
+                    Some(self.embedder.embed(&[&text], true, run).map_err(|e| Problem::of(&e))?)
+                }
+            };
+            let mut items = Vec::with_capacity(ranked.len());
+            let mut names = Vec::with_capacity(ranked.len());
+            for one in &ranked {
+                let row = one.item as usize;
+                let evidence = match &query {
+                    None => None,
+                    Some(query) => Some(self.speaks_for(one.item, query.row(0), ask.explain)?),
+                };
+                items.push(Answered {
+                    id: self.dataset.items.id(row).to_string(),
+                    title: self.dataset.items.title(row).to_string(),
+                    year: self.dataset.items.year(row),
+                    score: one.score,
+                    evidence,
+                });
+                names.push(self.dataset.items.name(row));
+            }
+            if items.is_empty() {
+                resolved.warnings.push("nothing is left: every item is seen, excluded, withdrawn or not allowed".into());
+            }
+            run.check().map_err(|e| Problem::of(&e))?;
+            answers.push(Answer { items, truncated: resolved.truncated, warnings: resolved.warnings, names });
+        }
+        Ok(answers)
+    }
+
+    fn speaks_for(&self, item: u32, query: &[f32], count: usize) -> Outcome<Vec<Spoken>> {
+        let found = self.evidence.of(item, query, count).map_err(|e| Problem::internal(e.to_string()))?;
+        let spoken = |row: u32| excerpt(self.dataset.review_text(row as usize), EXCERPT_CHARS);
+        Ok(found.iter().map(|n| Spoken { review: n.row, similarity: n.similarity, text: spoken(n.row) }).collect())
+    }
+}

@@ -1,0 +1,348 @@
+//! The server: listens, keeps the connections, computes in turns, ends in order.
+
+use super::access;
+use super::auth::Token;
+use super::gate::{Gate, Permit};
+use super::metrics::Metrics;
+use super::problem::{Outcome, Problem};
+use super::reply::CancelOnDrop;
+use super::route::handle;
+use super::served::{Generation, Served};
+use super::stall::Stall;
+use crate::config::ServeConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::run::{Level, Run, default_threads};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+/// Takes the server's log, a JSON object a line, from any thread.
+pub type LogLine = dyn Fn(&str) + Send + Sync;
+type Loader = dyn Fn() -> Result<Served> + Send + Sync;
+
+/// Bytes of a request's head at most.
+const HEAD_BYTES: usize = 64 << 10;
+/// After the grace, blocking work that was cancelled has this long to notice.
+const LAST_CALL: Duration = Duration::from_secs(2);
+
+/// What all connections share.
+pub(super) struct Shared {
+    pub config: ServeConfig,
+    pub token: Option<Token>,
+    /// Without a token, on loopback: the Host header is checked.
+    pub open_loopback: bool,
+    pub gate: Arc<Gate>,
+    pub metrics: Metrics,
+    pub reloading: AtomicBool,
+    pub load: Box<Loader>,
+    pub started_s: u64,
+    threads: usize,
+    log: Box<LogLine>,
+    current: RwLock<Option<Arc<Generation>>>,
+    draining: AtomicBool,
+}
+
+/// A request whose turn has come.
+pub(super) struct Started {
+    /// Dropped by the thread that computes, when it is done.
+    pub permit: Permit,
+    pub run: Run,
+    pub generation: Arc<Generation>,
+    pub cancel: CancelOnDrop,
+    pub deadline: Instant,
+}
+
+impl Shared {
+    pub fn log(&self, level: Level, fields: Value) {
+        (self.log)(&access::line(level, fields));
+    }
+    pub fn is_ready(&self) -> bool {
+        self.current().is_ok() && !self.draining.load(Ordering::Relaxed)
+    }
+    /// What is served now.
+    pub fn current(&self) -> Outcome<Arc<Generation>> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        current.ok_or_else(|| {
+            Problem::new(503, "loading", "the recommender is being loaded: try again in a moment").retry_after(1)
+        })
+    }
+    /// Serves `served` from now on; what was withdrawn stays so.
+    pub fn install(&self, served: Served) -> Arc<Generation> {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut withdrawn = current.as_ref().map_or_else(BTreeSet::new, |g| g.withdrawn.clone());
+        withdrawn.retain(|id| served.knows(id));
+        let number = current.as_ref().map_or(1, |g| g.number + 1);
+        let next = Arc::new(Generation { number, served: Arc::new(served), withdrawn });
+        *current = Some(next.clone());
+        drop(current);
+        let (items, model) = (next.served.items(), next.served.model());
+        self.log(Level::Info, json!({"event": "serving", "model": model, "items": items, "generation": number}));
+        next
+    }
+    /// Changes what is withdrawn; refused (409) when `expected` is not the present generation.
+    pub fn change<T>(
+        &self,
+        expected: Option<u64>,
+        change: impl FnOnce(&Served, &mut BTreeSet<String>) -> T,
+    ) -> Outcome<(Arc<Generation>, T)> {
+        self.current()?;
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(now) = current.clone() else { return Err(Problem::internal("nothing is served".into())) };
+        if expected.is_some_and(|e| e != now.number) {
+            let message = format!("generation {} is served: read /v1/catalogue and decide again", now.number);
+            return Err(Problem { param: Some("generation".into()), ..Problem::new(409, "other_generation", message) });
+        }
+        let mut withdrawn = now.withdrawn.clone();
+        let out = change(&now.served, &mut withdrawn);
+        if withdrawn == now.withdrawn {
+            return Ok((now, out));
+        }
+        let next = Arc::new(Generation { number: now.number + 1, served: now.served.clone(), withdrawn });
+        *current = Some(next.clone());
+        Ok((next, out))
+    }
+
+    /// Waits for a turn to compute.
+    pub async fn start(&self, peer: IpAddr) -> Outcome<Started> {
+        self.current()?;
+        let deadline = Instant::now() + Duration::from_millis(self.config.timeout_ms);
+        let permit = match timeout_at(deadline, self.gate.enter(peer)).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_)) => {
+                let message = format!(
+                    "{} requests wait already: try again after the time in Retry-After, or raise serve.max_waiting",
+                    self.config.max_waiting
+                );
+                return Err(Problem::new(429, "too_many_waiting", message).retry_after(1));
+            }
+            Err(_) => return Err(Problem::timed_out()),
+        };
+        let run = Run::new(self.threads).map_err(|e| Problem::of(&e))?;
+        let cancel = CancelOnDrop(run.cancel_flag());
+        Ok(Started { permit, run, generation: self.current()?, cancel, deadline })
+    }
+
+    /// Computes on a thread of its own when the turn has come. Dropping the future (the client left), or the deadline,
+    /// cancels the work.
+    pub async fn compute<T: Send + 'static>(
+        &self,
+        peer: IpAddr,
+        work: impl FnOnce(&Generation, &Run) -> Outcome<T> + Send + 'static,
+    ) -> Outcome<T> {
+        let Started { permit, run, generation, cancel, deadline } = self.start(peer).await?;
+        let task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work(&generation, &run)
+        });
+        let done = timeout_at(deadline, task).await;
+        drop(cancel);
+        match done {
+            Ok(Ok(done)) => done,
+            Ok(Err(e)) => Err(Problem::internal(format!("the work ended early: {e}"))),
+            Err(_) => Err(Problem::timed_out()),
+        }
+    }
+}
+
+/// Ends a server; every clone does.
+#[derive(Clone)]
+pub struct Stopper(Arc<watch::Sender<bool>>);
+
+impl Stopper {
+    /// Takes no more connections, finishes the requests under way within `serve.shutdown_ms`, then ends [`Server::run`].
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// A server that listens and does not yet answer.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    config: ServeConfig,
+    token: Option<Token>,
+    threads: usize,
+    stop: Stopper,
+    log: Box<LogLine>,
+}
+
+impl Server {
+    /// Listens on `serve.address` and `serve.port`. `threads`: those of each computation (0: what the quota gives); `log`
+    /// takes a JSON line for every request, without what users say unless `serve.log_text`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for an address that other machines reach without a token, unless `serve.allow_no_token`;
+    /// [`ErrorKind::Io`] when the port is taken or not allowed.
+    pub fn bind(config: &ServeConfig, token: Option<Token>, threads: usize, log: Box<LogLine>) -> Result<Server> {
+        let name = (config.address.as_str(), u16::try_from(config.port).unwrap_or(0));
+        let io = |e: std::io::Error| {
+            let what = format!("serve: cannot listen on {}:{}: {e}; set serve.address and serve.port", name.0, name.1);
+            Error::new(ErrorKind::Io, what)
+        };
+        let address = name.to_socket_addrs().map_err(io)?.next().ok_or_else(|| {
+            Error::invalid(format!("serve.address = {:?}: no such address; 127.0.0.1 is this machine", config.address))
+        })?;
+        if token.is_none() && !address.ip().is_loopback() && !config.allow_no_token {
+            return Err(Error::invalid(format!(
+                "serve: other machines can reach {}, and there is no token: export {}, or set serve.token_file, or listen on 127.0.0.1 (serve.allow_no_token = true lets everybody in)",
+                address.ip(),
+                if config.token_env.is_empty() { "CAUSERIE_TOKEN" } else { &config.token_env }
+            )));
+        }
+        let listener = TcpListener::bind(address).map_err(io)?;
+        listener.set_nonblocking(true).map_err(io)?;
+        let address = listener.local_addr().map_err(io)?;
+        let stop = Stopper(Arc::new(watch::Sender::new(false)));
+        Ok(Server { listener, address, config: config.clone(), token, threads, stop, log })
+    }
+    /// Where it listens, with the port that was given for port 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+    /// Ends it, from any thread.
+    pub fn stopper(&self) -> Stopper {
+        self.stop.clone()
+    }
+
+    /// Loads what is served and answers until stopped. Until `load` is done, and again on every `POST /v1/reload`, requests
+    /// are told to come back (`/health/ready` says when). A stop during the first load ends at once.
+    ///
+    /// # Errors
+    /// Those of the first `load`; [`ErrorKind::Io`] when the system gives no threads.
+    pub fn run(self, load: impl Fn() -> Result<Served> + Send + Sync + 'static) -> Result<()> {
+        let Server { listener, address, config, token, threads, stop, log } = self;
+        let places = if config.max_concurrent > 0 { config.max_concurrent } else { default_threads().max(1) };
+        let io = |e: std::io::Error| Error::new(ErrorKind::Io, format!("serve: {e}"));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(default_threads().clamp(1, 4))
+            // Those that compute, one that loads, and those of callers who left and do not yet know.
+            .max_blocking_threads(places + 2)
+            .thread_name("causerie-serve")
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(io)?;
+        let shared = Arc::new(Shared {
+            gate: Gate::new(places, config.max_waiting),
+            open_loopback: token.is_none() && address.ip().is_loopback(),
+            config,
+            token,
+            metrics: Metrics::new(),
+            reloading: AtomicBool::new(false),
+            load: Box::new(load),
+            started_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            threads,
+            log,
+            current: RwLock::new(None),
+            draining: AtomicBool::new(false),
+        });
+        shared.log(Level::Info, json!({"event": "listening", "address": address.to_string()}));
+        let result = runtime.block_on(serve(shared.clone(), listener, stop));
+        runtime.shutdown_timeout(LAST_CALL);
+        shared.log(Level::Info, json!({"event": "stopped"}));
+        result
+    }
+}
+
+/// Accepts until stopped, then waits for the connections that have a request under way.
+async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Stopper) -> Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)
+        .map_err(|e| Error::new(ErrorKind::Io, format!("serve: {e}")))?;
+    let mut stopped = stop.0.subscribe();
+    let mut connections: JoinSet<()> = JoinSet::new();
+    let first = shared.clone();
+    let mut loading = pin!(tokio::task::spawn_blocking(move || (first.load)()));
+    let mut loaded = false;
+    loop {
+        tokio::select! {
+            _ = stopped.wait_for(|s| *s) => break,
+            done = &mut loading, if !loaded => {
+                loaded = true;
+                match done {
+                    Ok(served) => drop(shared.install(served?)),
+                    Err(e) => return Err(Error::bug(format!("serve: loading ended early: {e}"))),
+                }
+            }
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) if connections.len() < shared.config.max_connections => {
+                    connections.spawn(connection(shared.clone(), stream, peer.ip(), stop.0.subscribe()));
+                }
+                Ok((stream, _)) => drop(tokio::spawn(turn_away(stream))),
+                Err(e) => {
+                    // Too many open files, most likely: it passes, and a tight loop would not help.
+                    shared.log(Level::Error, json!({"event": "accept", "cause": e.to_string()}));
+                    sleep(Duration::from_millis(100)).await;
+                }
+            },
+        }
+    }
+    shared.draining.store(true, Ordering::Relaxed);
+    drop(listener);
+    let open = connections.len();
+    shared.log(Level::Info, json!({"event": "stopping", "connections": open}));
+    let grace = Duration::from_millis(shared.config.shutdown_ms);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if timeout(grace, all).await.is_err() {
+        // Dropping their futures cancels their work.
+        shared.log(Level::Warn, json!({"event": "cut_off", "connections": connections.len()}));
+        connections.shutdown().await;
+    }
+    Ok(())
+}
+
+/// One connection, from its first request to its last.
+async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: IpAddr, mut stopped: watch::Receiver<bool>) {
+    let _counted = shared.metrics.connection();
+    // An event of a stream leaves when it is made.
+    let _ = stream.set_nodelay(true);
+    let io = TokioIo::new(Stall::new(stream, Duration::from_millis(shared.config.write_timeout_ms)));
+    let answering = shared.clone();
+    let service = service_fn(move |request| handle(answering.clone(), peer, request));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(shared.config.read_timeout_ms))
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(io, service);
+    let mut served = pin!(served);
+    // A broken connection is the client's affair: its request says so in the log.
+    let ended = tokio::select! {
+        ended = served.as_mut() => Some(ended),
+        _ = stopped.wait_for(|s| *s) => None,
+    };
+    if ended.is_none() {
+        served.as_mut().graceful_shutdown();
+        let _ = served.await;
+    }
+}
+
+/// A connection above the limit is told so, and closed.
+async fn turn_away(mut stream: TcpStream) {
+    let problem = Problem::new(503, "too_many_connections", "too many connections: try again, or raise serve.max_connections");
+    let body = format!("{}\n", problem.body());
+    let text = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let said = async {
+        // What was sent is taken first: closing over unread bytes would throw the answer away.
+        let mut asked = [0; 4096];
+        let _ = stream.read(&mut asked).await?;
+        stream.write_all(text.as_bytes()).await?;
+        stream.shutdown().await
+    };
+    // Whether it was heard makes no difference.
+    let _ = timeout(Duration::from_secs(1), said).await;
+}
