@@ -562,6 +562,8 @@ settings! {
         max_batch: usize = 64, int(1, 65_536);
         /// The greatest `top_k` of a request.
         max_top_k: usize = 1000, int(1, 100_000);
+        /// Items, and reviews behind them, in one answer: the sum over a batch of `top_k` times (1 + `explain`).
+        max_answer: usize = 100_000, int(1, MAX);
         /// A request is answered within this time, waiting included, or refused (503).
         timeout_ms: u64 = 30_000, int(1, 86_400_000);
         /// A request's head, and then its body, arrives within this time each; an idle connection is closed after it.

@@ -61,7 +61,7 @@ fn a_room_uses_leaves_and_earlier_rooms_only() {
     for (name, text) in sources() {
         let Some(at) = ROOMS.iter().position(|r| name.starts_with(&format!("{r}/"))) else { continue };
         for (number, line) in code(without_tests(&text)) {
-            for later in ROOMS[at + 1..].iter().chain(&["pipeline"]) {
+            for later in ROOMS[at + 1..].iter().chain(&["pipeline", "serve"]) {
                 if names(line, later) {
                     wrong.push(format!("src/{name}:{number} uses {later}: {line}"));
                 }
@@ -81,7 +81,7 @@ fn leaves_use_no_room() {
             continue;
         }
         for (number, line) in code(without_tests(&text)) {
-            for room in ROOMS.iter().chain(&["pipeline"]) {
+            for room in ROOMS.iter().chain(&["pipeline", "serve"]) {
                 if names(line, room) {
                     wrong.push(format!("src/{name}:{number} uses {room}: {line}"));
                 }
@@ -108,14 +108,36 @@ fn unsafe_code_lives_in_llama_ffi_and_the_memory_map_alone() {
 }
 
 #[test]
-fn only_the_http_teacher_can_reach_a_network() {
+fn only_the_http_teacher_connects_and_only_serve_listens() {
     for (name, text) in sources() {
         if name == "synthesize/http.rs" {
             continue;
         }
+        let serves = name.starts_with("serve/");
         for (number, line) in code(without_tests(&text)) {
-            assert!(!line.contains("ureq"), "src/{name}:{number}: {line}");
-            assert!(!line.contains("TcpStream") && !line.contains("UdpSocket"), "src/{name}:{number}: {line}");
+            assert!(!line.contains("ureq") && !line.contains("UdpSocket"), "src/{name}:{number}: {line}");
+            assert!(!line.contains("UnixStream") && !line.contains("TcpSocket"), "src/{name}:{number}: {line}");
+            // What listens is handed its streams: it opens none.
+            assert!(!line.contains("TcpStream::"), "src/{name}:{number}: {line}");
+            let sockets = ["TcpListener", "TcpStream", "hyper", "tokio"];
+            assert!(serves || !sockets.iter().any(|s| line.contains(s)), "src/{name}:{number}: {line}");
+        }
+    }
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/serve/page.html")).unwrap();
+    let page = page.replace("xmlns='http://www.w3.org/2000/svg'", "");
+    for foreign in ["http:", "https:", "//cdn", "@import", "url("] {
+        assert!(!page.contains(foreign), "the chat page names {foreign}");
+    }
+}
+
+#[test]
+fn serve_is_used_by_the_command_alone() {
+    for (name, text) in sources() {
+        if name.starts_with("serve/") || name.starts_with("cli/") || name == "lib.rs" {
+            continue;
+        }
+        for (number, line) in code(without_tests(&text)) {
+            assert!(!names(line, "serve"), "src/{name}:{number}: {line}");
         }
     }
 }

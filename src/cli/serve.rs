@@ -65,7 +65,11 @@ pub fn serve(matches: &ArgMatches) -> Result<()> {
     });
     match done {
         // Stopped while still loading: that is what was asked for.
-        Err(e) if e.kind() == causerie::ErrorKind::Cancelled && cancelled.load(std::sync::atomic::Ordering::Relaxed) => Ok(()),
+        Err(e)
+            if e.kind() == causerie::ErrorKind::Cancelled && cancelled.load(std::sync::atomic::Ordering::Relaxed) =>
+        {
+            Ok(())
+        }
         done => done,
     }
 }

@@ -73,7 +73,7 @@ impl Drop for Access {
         let took = self.started.elapsed();
         self.shared.metrics.end(self.route, self.status, took, self.items);
         let level = match self.status {
-            500.. => Level::Error,
+            500 => Level::Error,
             400.. => Level::Warn,
             _ => Level::Info,
         };

@@ -61,7 +61,9 @@ impl Token {
     pub(super) fn check(&self, headers: &HeaderMap) -> Outcome<()> {
         let refuse = |message: &str| Err(Problem::new(401, "invalid_api_key", message));
         let Some(given) = headers.get(AUTHORIZATION) else {
-            return refuse("no token: send the header `Authorization: Bearer TOKEN`, the token that the server was started with");
+            return refuse(
+                "no token: send the header `Authorization: Bearer TOKEN`, the token that the server was started with",
+            );
         };
         let given = given.as_bytes();
         let secret = match given.split_at_checked(7) {
@@ -125,7 +127,9 @@ mod tests {
         let check = |value| token.check(&headers(&[("authorization", value)])).map_err(|p| p.status);
         assert_eq!(check("Bearer 0123456789abcdef"), Ok(()));
         assert_eq!(check("bearer  0123456789abcdef"), Ok(()));
-        for wrong in ["Bearer 0123456789abcde", "Bearer 0123456789abcdefg", "Bearer ", "Bearer", "Basic 0123456789abcdef", "x"] {
+        for wrong in
+            ["Bearer 0123456789abcde", "Bearer 0123456789abcdefg", "Bearer ", "Bearer", "Basic 0123456789abcdef", "x"]
+        {
             assert_eq!(check(wrong), Err(401), "{wrong}");
         }
         assert_eq!(token.check(&HeaderMap::new()).unwrap_err().status, 401);
@@ -149,11 +153,15 @@ mod tests {
 
     #[test]
     fn other_sites_pages_are_refused() {
-        let status = |pairs: &[(&'static str, &'static str)], open| check_site(&headers(pairs), open).map_err(|p| p.code);
+        let status =
+            |pairs: &[(&'static str, &'static str)], open| check_site(&headers(pairs), open).map_err(|p| p.code);
         assert_eq!(status(&[("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:8080")], true), Ok(()));
         assert_eq!(status(&[("host", "localhost:8080")], true), Ok(()));
         assert_eq!(status(&[("host", "[::1]:8080")], true), Ok(()));
-        assert_eq!(status(&[("host", "localhost:8080"), ("origin", "https://evil.example")], true), Err("cross_origin"));
+        assert_eq!(
+            status(&[("host", "localhost:8080"), ("origin", "https://evil.example")], true),
+            Err("cross_origin")
+        );
         assert_eq!(status(&[("host", "localhost:8080"), ("origin", "null")], true), Err("cross_origin"));
         assert_eq!(status(&[("host", "evil.example:8080")], true), Err("wrong_host"));
         assert_eq!(status(&[("host", "127.0.0.1.evil.example")], true), Err("wrong_host"));

@@ -25,7 +25,11 @@ pub(super) async fn read_json(request: Request<Incoming>, config: &ServeConfig) 
         return Err(Problem::new(415, "not_json_content", message));
     }
     if header(CONTENT_ENCODING).is_some_and(|e| !e.is_empty() && e != "identity") {
-        return Err(Problem::new(415, "encoded_content", "packed bodies are not read: send it without Content-Encoding"));
+        return Err(Problem::new(
+            415,
+            "encoded_content",
+            "packed bodies are not read: send it without Content-Encoding",
+        ));
     }
     let waits = header(EXPECT).is_some();
     let mut body = request.into_body();
@@ -37,7 +41,8 @@ pub(super) async fn read_json(request: Request<Incoming>, config: &ServeConfig) 
     match timeout(limit, read(&mut body, most)).await {
         Ok(read) => read,
         Err(_) => {
-            let message = "the body did not arrive within serve.read_timeout_ms: send it at once, or raise that setting";
+            let message =
+                "the body did not arrive within serve.read_timeout_ms: send it at once, or raise that setting";
             Err(Problem::new(408, "body_timeout", message))
         }
     }
@@ -53,7 +58,8 @@ async fn read(body: &mut Incoming, most: u64) -> Outcome<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut arrived = 0;
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
-        let frame = frame.map_err(|_| Problem::new(400, "broken_body", "the body broke off or is not well formed: send it again"))?;
+        let frame = frame
+            .map_err(|_| Problem::new(400, "broken_body", "the body broke off or is not well formed: send it again"))?;
         let Some(data) = frame.data_ref() else { continue };
         arrived += data.len() as u64;
         if arrived <= most {

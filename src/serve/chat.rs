@@ -64,7 +64,8 @@ fn find(body: &[u8], shared: &Shared, generation: &Generation, run: &Run) -> Out
         return Err(no_such_model(served.model()));
     }
     chat.ask.top_k = chat.ask.top_k.or(Some(ITEMS));
-    let answer = served.answer(std::slice::from_ref(&chat.ask), &generation.withdrawn, run)?.pop();
+    let answer =
+        served.answer(std::slice::from_ref(&chat.ask), &generation.withdrawn, shared.config.max_answer, run)?.pop();
     answer.map(|a| (chat, a)).ok_or_else(|| Problem::internal("no answer to one request".into()))
 }
 

@@ -108,7 +108,7 @@ impl Metrics {
             lines.push((format!("_sum{{route=\"{label}\"}}"), sum.to_string()));
             lines.push((format!("_count{{route=\"{label}\"}}"), total.to_string()));
         }
-        let help = "Time from a request's head to the last byte of its answer.";
+        let help = "Time from a request's head to its answer's last byte, as handed to the system.";
         family("causerie_request_seconds", "histogram", help, &lines);
 
         let gauge = |value: &AtomicI64| one(value.load(Ordering::Relaxed).to_string());

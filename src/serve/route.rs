@@ -139,12 +139,7 @@ fn check(shared: &Shared, route: Route, request: &Request<Incoming>) -> Outcome<
     }
 }
 
-async fn answer(
-    shared: Arc<Shared>,
-    peer: IpAddr,
-    mut access: Access,
-    request: Request<Incoming>,
-) -> Response<Reply> {
+async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access, request: Request<Incoming>) -> Response<Reply> {
     match access.route {
         Route::Page => page(access),
         Route::Health => {
@@ -158,8 +153,7 @@ async fn answer(
         }
         Route::Metrics => {
             let current = shared.current().ok();
-            let serving =
-                current.as_ref().map(|g| (g.served.model(), g.number, g.served.items(), g.withdrawn.len()));
+            let serving = current.as_ref().map(|g| (g.served.model(), g.number, g.served.items(), g.withdrawn.len()));
             let now = Now { ready: shared.is_ready(), waiting: shared.gate.waiting(), serving };
             let text = shared.metrics.text(&now);
             response(200, "text/plain; version=0.0.4; charset=utf-8", Reply::whole(access, text))
@@ -218,7 +212,7 @@ async fn recommend(shared: Arc<Shared>, peer: IpAddr, mut access: Access, body: 
             Recommend::One(ask) => (vec![ask], false),
             Recommend::Many(asks) => (asks, true),
         };
-        let answers = generation.served.answer(&asks, &generation.withdrawn, run)?;
+        let answers = generation.served.answer(&asks, &generation.withdrawn, config.max_answer, run)?;
         let model = generation.served.model().to_string();
         Ok((asks, answers, many, generation.number, model))
     });

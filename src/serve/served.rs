@@ -219,32 +219,34 @@ impl Served {
         }
     }
 
-    /// Answers `asks`, one answer each.
-    pub(super) fn answer(
-        &self,
-        asks: &[Ask],
-        withdrawn: &BTreeSet<String>,
-        run: &Run,
-    ) -> Outcome<Vec<Answer>> {
+    /// Answers `asks`, one answer each, of at most `most` items and reviews in all.
+    pub(super) fn answer(&self, asks: &[Ask], withdrawn: &BTreeSet<String>, run: &Run) -> Outcome<Vec<Answer>> {
         let place = |n: usize| move |p: Problem| if asks.len() > 1 { p.within(&format!("requests[{n}]")) } else { p };
-        let mut resolved = Vec::with_capacity(asks.len());
-        for (n, ask) in asks.iter().enumerate() {
-            resolved.push(self.resolve(ask, withdrawn).map_err(place(n))?);
-            run.check().map_err(|e| Problem::of(&e))?;
+        let parts = |ask: &Ask| ask.top_k.unwrap_or(self.top_k).min(self.items()).saturating_mul(1 + ask.explain);
+        let asked = asks.iter().map(parts).fold(0, usize::saturating_add);
+        if asked > most {
+            return Err(Problem::new(
+                422,
+                "answer_too_large",
+                format!(
+                    "{asked} items and reviews are asked for, at most {most} go into one answer: ask in parts, or raise serve.max_answer"
+                ),
+            ));
         }
-        let requests: Vec<Request> = resolved
-            .iter()
-            .map(|r| Request {
-                conversation: &r.conversation,
-                exclude: &r.exclude,
-                allow: &r.allow,
-                top_k: r.top_k,
-            })
-            .collect();
-        let ranked = recommend(&*self.recommender, &requests, &self.dataset.items, &self.mentions, run)
-            .map_err(|e| Problem::of(&e))?;
         let mut answers = Vec::with_capacity(asks.len());
-        for ((ask, mut resolved), ranked) in asks.iter().zip(resolved).zip(ranked) {
+        for (n, ask) in asks.iter().enumerate() {
+            let mut resolved = self.resolve(ask, withdrawn).map_err(place(n))?;
+            let request = Request {
+                conversation: &resolved.conversation,
+                exclude: &resolved.exclude,
+                allow: &resolved.allow,
+                top_k: resolved.top_k,
+            };
+            // One by one: the shape of a product changes its last digits, and an answer must not depend on its company.
+            let ranked = recommend(&*self.recommender, &[request], &self.dataset.items, &self.mentions, run)
+                .map_err(|e| Problem::of(&e))?
+                .pop()
+                .unwrap_or_default();
             let query = match ask.explain {
                 0 => None,
                 _ => {
@@ -270,7 +272,9 @@ impl Served {
                 names.push(self.dataset.items.name(row));
             }
             if items.is_empty() {
-                resolved.warnings.push("nothing is left: every item is seen, excluded, withdrawn or not allowed".into());
+                resolved
+                    .warnings
+                    .push("nothing is left: every item is seen, excluded, withdrawn or not allowed".into());
             }
             run.check().map_err(|e| Problem::of(&e))?;
             answers.push(Answer { items, truncated: resolved.truncated, warnings: resolved.warnings, names });

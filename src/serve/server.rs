@@ -258,8 +258,8 @@ impl Server {
 
 /// Accepts until stopped, then waits for the connections that have a request under way.
 async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Stopper) -> Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)
-        .map_err(|e| Error::new(ErrorKind::Io, format!("serve: {e}")))?;
+    let listener =
+        tokio::net::TcpListener::from_std(listener).map_err(|e| Error::new(ErrorKind::Io, format!("serve: {e}")))?;
     let mut stopped = stop.0.subscribe();
     let mut connections: JoinSet<()> = JoinSet::new();
     let first = shared.clone();
@@ -330,7 +330,8 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: IpAddr, mut st
 
 /// A connection above the limit is told so, and closed.
 async fn turn_away(mut stream: TcpStream) {
-    let problem = Problem::new(503, "too_many_connections", "too many connections: try again, or raise serve.max_connections");
+    let problem =
+        Problem::new(503, "too_many_connections", "too many connections: try again, or raise serve.max_connections");
     let body = format!("{}\n", problem.body());
     let text = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}",

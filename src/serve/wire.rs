@@ -4,8 +4,10 @@ use super::problem::{Outcome, Problem};
 use super::served::{Ask, Seen};
 use crate::config::ServeConfig;
 use crate::dataset::{Conversation, ItemName, Role, Turn};
-use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::Deserialize;
+use serde::de::{
+    DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -254,7 +256,10 @@ pub(super) fn chat(body: &[u8], config: &ServeConfig) -> Outcome<Chat> {
         return Err(Problem::field("messages", "empty: send at least one message"));
     }
     if body.n.is_some_and(|n| n != 1) {
-        return Err(Problem::field("n", "there is one answer to a conversation: send 1, or ask for a higher causerie.top_k"));
+        return Err(Problem::field(
+            "n",
+            "there is one answer to a conversation: send 1, or ask for a higher causerie.top_k",
+        ));
     }
     let mut ask = ask(body.messages, "messages", body.causerie.unwrap_or_default(), config)?;
     // Who calls does not change the answer, and needs no warning.
@@ -294,13 +299,17 @@ fn ask(turns: Vec<WireTurn>, field: &str, options: Options, config: &ServeConfig
             }
             other => {
                 let other = crate::recommend::excerpt(other, 40);
-                return Err(Problem::field(format!("{field}[{n}].role"), format!("{other:?}: allowed is user | assistant")));
+                return Err(Problem::field(
+                    format!("{field}[{n}].role"),
+                    format!("{other:?}: allowed is user | assistant"),
+                ));
             }
         };
         conversation.turns.push(Turn { role, text: turn.text.0 });
     }
     if instructions > 0 {
-        warnings.push(format!("{instructions} turns of system or tool were not read: only what user and assistant say is"));
+        warnings
+            .push(format!("{instructions} turns of system or tool were not read: only what user and assistant say is"));
     }
     if conversation.turns.iter().all(|t| t.text.trim().is_empty()) {
         warnings.push("nothing was said: the ranking rests on nothing but the catalogue".into());
@@ -309,7 +318,9 @@ fn ask(turns: Vec<WireTurn>, field: &str, options: Options, config: &ServeConfig
         None => None,
         Some(k) => match usize::try_from(k) {
             Ok(k) if (1..=config.max_top_k).contains(&k) => Some(k),
-            Ok(_) | Err(_) => return Err(Problem::field("top_k", format!("{k}: 1 to {} can be asked for", config.max_top_k))),
+            Ok(_) | Err(_) => {
+                return Err(Problem::field("top_k", format!("{k}: 1 to {} can be asked for", config.max_top_k)));
+            }
         },
     };
     let explain = options.explain.unwrap_or_default().0;
@@ -340,7 +351,8 @@ mod tests {
 
     #[test]
     fn both_spellings_of_a_conversation_say_the_same() {
-        let ours = one(r#"{"conversation": [{"role": "user", "text": "hello"}], "top_k": 3, "explain": true}"#).unwrap();
+        let ours =
+            one(r#"{"conversation": [{"role": "user", "text": "hello"}], "top_k": 3, "explain": true}"#).unwrap();
         let theirs = one(
             r#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "hello"}], "name": "x"}], "top_k": 3, "explain": 3}"#,
         )
@@ -405,7 +417,11 @@ mod tests {
         let chat = chat(text.as_bytes(), &ServeConfig::default()).unwrap();
         assert!(chat.stream && chat.include_usage);
         assert_eq!(chat.ask.conversation.turns.len(), 1);
-        assert!(chat.ask.warnings.iter().any(|w| w.contains("temperature") && !w.contains("user,")), "{:?}", chat.ask.warnings);
+        assert!(
+            chat.ask.warnings.iter().any(|w| w.contains("temperature") && !w.contains("user,")),
+            "{:?}",
+            chat.ask.warnings
+        );
         assert!(chat.ask.warnings.iter().any(|w| w.contains("system")));
         assert!(super::chat(br#"{"messages": [], "n": 1}"#, &ServeConfig::default()).is_err());
         let two = br#"{"messages": [{"role": "user", "content": "hi"}], "n": 2}"#;

@@ -1,0 +1,792 @@
+//! `causerie serve` as its users meet it: the built command, a small work directory, raw sockets.
+#![cfg(feature = "serve")]
+
+mod common;
+
+use causerie::Run;
+use causerie::dataset::{Conversation, Role, Turn};
+use causerie::pipeline::{Opened, demo_config, demo_defaults, open, pipeline};
+use causerie::recommend::{Request, recommend};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+const SECRET: &str = "a-token-for-these-tests-0123";
+
+/// A finished run over the simulated domain, made once for all tests of this file.
+fn work() -> &'static Path {
+    static WORK: OnceLock<PathBuf> = OnceLock::new();
+    WORK.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("serve");
+        let _ = std::fs::remove_dir_all(&dir);
+        let run = Run::new(2).unwrap();
+        let mut config = demo_defaults();
+        for (key, value) in [
+            ("simulate.items", "150"),
+            ("simulate.users", "400"),
+            ("simulate.reviews", "2500"),
+            ("simulate.conversations", "40"),
+            ("embed.dim", "32"),
+            ("embed.user_dim", "8"),
+            ("pipeline.strategies", "random,fisher"),
+            ("pipeline.rounds", "1"),
+            ("pipeline.budget", "100"),
+            ("pipeline.naive", "false"),
+            ("tune.head_epochs", "5"),
+            ("evaluate.bootstrap", "100"),
+        ] {
+            config.set(key, value).unwrap();
+        }
+        let config = demo_config(&dir, &config, &run).unwrap();
+        pipeline(&config, &dir, false, &run).unwrap();
+        dir
+    })
+}
+
+fn opened() -> &'static Opened {
+    static OPENED: OnceLock<Opened> = OnceLock::new();
+    OPENED.get_or_init(|| open(work(), "head", "", &Run::new(2).unwrap()).unwrap())
+}
+
+/// The command, serving; killed when dropped.
+struct Served {
+    child: Child,
+    port: u16,
+    log: Arc<Mutex<String>>,
+    said: String,
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_causerie"));
+    command.args(["serve", "--work"]).arg(work()).args(["--port", "0"]).args(arguments);
+    command.env_remove("CAUSERIE_TOKEN").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn start_with(mut command: Command) -> Served {
+    let mut child = command.spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    let log = Arc::new(Mutex::new(String::new()));
+    let (lines, into) = (BufReader::new(child.stderr.take().unwrap()).lines(), log.clone());
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(|l| *into.lock().unwrap() += &format!("{l}\n")));
+    let port = said.trim().trim_end_matches('/').rsplit(':').next().unwrap().parse();
+    let served =
+        Served { child, port: port.unwrap_or_else(|_| panic!("said {said:?}, {}", log.lock().unwrap())), log, said };
+    let until = Instant::now() + Duration::from_secs(60);
+    while served.ask("GET", "/health/ready", &[], b"").status != 200 {
+        assert!(Instant::now() < until, "not ready: {}", served.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    served
+}
+
+fn start(arguments: &[&str]) -> Served {
+    start_with(command(arguments))
+}
+
+#[derive(Debug, Clone)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
+    }
+    fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|l| l.split_once(':'));
+        lines.filter(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim()).next()
+    }
+    fn ids(&self) -> Vec<String> {
+        ids(&self.json()["items"])
+    }
+}
+
+fn ids(items: &Value) -> Vec<String> {
+    items.as_array().unwrap().iter().map(|i| i["id"].as_str().unwrap().to_string()).collect()
+}
+
+/// Reads an answer to its end: the connection closes after it.
+fn read_answer(stream: &mut TcpStream) -> Answer {
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    let text = String::from_utf8(bytes).unwrap();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return Answer { status: 0, head: text, body: String::new() };
+    };
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    let mut answer = Answer { status, head: head.to_string(), body: body.to_string() };
+    if answer.header("transfer-encoding") == Some("chunked") {
+        let (mut rest, mut whole) = (body, String::new());
+        while let Some((length, after)) = rest.split_once("\r\n") {
+            let length = usize::from_str_radix(length, 16).unwrap();
+            if length == 0 {
+                break;
+            }
+            whole += &after[..length];
+            rest = &after[length + 2..];
+        }
+        answer.body = whole;
+    }
+    answer
+}
+
+impl Served {
+    fn connect(&self) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", self.port)).unwrap()
+    }
+    fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+    /// The log, once it says `what`.
+    fn log_with(&self, what: &str) -> String {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !self.log().contains(what) {
+            assert!(Instant::now() < until, "the log does not say {what}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.log()
+    }
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> TcpStream {
+        let mut stream = self.connect();
+        let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            head += &format!("Host: 127.0.0.1:{}\r\n", self.port);
+        }
+        if !body.is_empty() && !headers.iter().any(|(name, _)| *name == "Transfer-Encoding") {
+            head += &format!("Content-Length: {}\r\n", body.len());
+        }
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+        // A refused body may find the connection closed before its end: the answer is what counts.
+        let _ = stream.write_all(body);
+        stream
+    }
+    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        read_answer(&mut self.send(method, path, headers, body))
+    }
+    fn post(&self, path: &str, body: &Value) -> Answer {
+        self.ask("POST", path, &[JSON], body.to_string().as_bytes())
+    }
+    fn recommend(&self, body: &Value) -> Answer {
+        self.post("/v1/recommend", body)
+    }
+    fn metric(&self, line: &str) -> f64 {
+        let text = self.ask("GET", "/metrics", &[], b"").body;
+        let found = text.lines().find_map(|l| l.strip_prefix(line)).map(|v| v.trim().parse().unwrap());
+        found.unwrap_or_else(|| panic!("no {line} in\n{text}"))
+    }
+    fn terminate(&self) {
+        assert!(Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success());
+    }
+    fn exit_code(&mut self) -> Option<i32> {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < until, "still running: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn says(text: &str) -> Value {
+    json!([{"role": "user", "text": text}])
+}
+
+/// Work of many seconds, should nobody stop it: thousands of conversations, every review looked at.
+fn heavy() -> String {
+    let one = json!({"conversation": says("a haunted lighthouse"), "top_k": 150, "explain": 20});
+    json!({"requests": vec![one; 4000]}).to_string()
+}
+const HEAVY: [&str; 6] = ["--max-batch", "5000", "--max-concurrent", "1", "--max-answer", "100000000"];
+
+#[test]
+fn an_answer_is_the_librarys_own_with_the_reviews_of_each_item() {
+    let served = start(&[]);
+    let opened = opened();
+    let items = &opened.dataset.items;
+    let text = "I loved something dreamlike about redemption";
+    let (exclude, seen) = (items.id(3).to_string(), items.name(5));
+    let body = json!({
+        "conversation": says(text), "top_k": 40, "explain": 2, "exclude": [exclude, "no such id"],
+        "seen": [seen, {"id": items.id(7)}, {"title": items.title(9), "year": items.year(9)}, "Nowhere To Be Found"],
+    });
+    let answer = served.recommend(&body);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let rows: Vec<u32> = answer.ids().iter().map(|id| items.find(id).unwrap()).collect();
+    for out in [3, 5, 7, 9] {
+        assert!(!rows.contains(&out), "{out} came back");
+    }
+    let said = answer.json();
+    let warnings = said["warnings"].to_string();
+    assert!(warnings.contains("no such id") && warnings.contains("Nowhere To Be Found"), "{warnings}");
+
+    // The library, asked the same.
+    let seen = [5usize, 7, 9]
+        .map(|row| causerie::dataset::ItemName { item: Some(items.id(row).to_string()), ..Default::default() });
+    let turns = vec![Turn { role: Role::User, text: text.into() }];
+    let conversation = Conversation { id: String::new(), turns, targets: Vec::new(), seen: seen.to_vec() };
+    let request = Request { conversation: &conversation, exclude: &[exclude], allow: &[], top_k: 40 };
+    let run = Run::new(2).unwrap();
+    let expected = recommend(&*opened.recommender, &[request], items, &opened.mentions, &run).unwrap().remove(0);
+    assert_eq!(rows, expected.iter().map(|r| r.item).collect::<Vec<_>>());
+    for (item, expected) in said["items"].as_array().unwrap().iter().zip(&expected) {
+        assert_eq!(item["score"].as_f64().unwrap() as f32, expected.score);
+        assert_eq!(item["title"], items.title(expected.item as usize));
+        let evidence = item["evidence"].as_array().unwrap();
+        assert!(evidence.len() <= 2);
+        for spoken in evidence {
+            let row = spoken["review"].as_u64().unwrap() as usize;
+            assert_eq!(
+                opened.dataset.review_item(row),
+                expected.item as usize,
+                "a review of another item speaks for it"
+            );
+            let start = spoken["text"].as_str().unwrap().chars().take(20).collect::<String>();
+            let review = opened.dataset.review_text(row).split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(review.starts_with(start.trim_end_matches('…')));
+        }
+    }
+    assert!(said["items"].as_array().unwrap().iter().any(|i| !i["evidence"].as_array().unwrap().is_empty()));
+}
+
+#[test]
+fn only_allowed_items_come_back_and_nothing_allowed_is_an_error_not_everything() {
+    let served = start(&["--system", "popularity"]);
+    let items = &opened().dataset.items;
+    let allow = [1, 4, 8].map(|i| items.id(i));
+    let ask = |allow: Value| served.recommend(&json!({"conversation": says("hello"), "allow": allow, "top_k": 50}));
+    let mut found = ask(json!([allow[0], allow[1], allow[2], "gone"])).ids();
+    found.sort();
+    assert_eq!(found, allow);
+    for nothing in [json!([]), json!(["gone"])] {
+        let answer = ask(nothing);
+        assert_eq!((answer.status, answer.json()["error"]["param"].as_str()), (422, Some("allow")), "{}", answer.body);
+    }
+    let all = served.recommend(&json!({"conversation": says("hello"), "allow": allow, "exclude": allow}));
+    assert_eq!(all.ids(), [""; 0]);
+    assert!(all.json()["warnings"][0].as_str().unwrap().contains("nothing is left"));
+}
+
+#[test]
+fn every_system_and_strategy_serves_and_unknown_ones_say_what_there_is() {
+    for arguments in [["--system", "nbcrs"], ["--system", "fusion"], ["--strategy", "fisher"]] {
+        let served = start(&arguments);
+        let answer = served.recommend(&json!({"conversation": says("something gentle"), "top_k": 5}));
+        assert_eq!(answer.ids().len(), 5, "{arguments:?}");
+    }
+    for (arguments, says) in [(["--system", "oracle"], "nbcrs"), (["--strategy", "js"], "random, fisher")] {
+        let output = command(&arguments).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(says), "{text}");
+    }
+}
+
+#[test]
+fn a_batch_gives_what_each_conversation_gets_alone() {
+    let served = start(&[]);
+    let texts = ["a tense jungle", "robots and revenge", "", "a wedding in a theatre"];
+    let one = |text: &str| json!({"conversation": says(text), "top_k": 7, "explain": 1});
+    let batch = served.recommend(&json!({"requests": texts.map(one)}));
+    assert_eq!(batch.status, 200, "{}", batch.body);
+    for (text, part) in texts.iter().zip(batch.json()["data"].as_array().unwrap()) {
+        assert_eq!(part["items"], served.recommend(&one(text)).json()["items"], "{text}");
+    }
+}
+
+#[test]
+fn eight_callers_at_once_get_the_answers_that_each_gets_alone() {
+    let served = start(&["--max-concurrent", "4"]);
+    let body =
+        |n: usize| json!({"conversation": says(&format!("number {n}: a tense jungle, revenge")), "explain": true});
+    let alone: Vec<Value> = (0..8).map(|n| served.recommend(&body(n)).json()["items"].clone()).collect();
+    std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..8)
+            .map(|n| {
+                let (served, alone, body) = (&served, &alone, &body);
+                scope.spawn(move || {
+                    for _ in 0..10 {
+                        let answer = served.recommend(&body(n));
+                        assert_eq!(answer.status, 200, "{}", answer.body);
+                        assert_eq!(answer.json()["items"], alone[n]);
+                    }
+                })
+            })
+            .collect();
+        callers.into_iter().for_each(|c| c.join().unwrap());
+    });
+}
+
+#[test]
+fn a_chat_reply_names_the_returned_items_and_no_others_whole_and_streamed() {
+    let served = start(&[]);
+    let opened = opened();
+    let body = json!({
+        "model": "causerie-head", "causerie": {"top_k": 6, "explain": 1},
+        "messages": [{"role": "user", "content": "I want something dreamlike about revenge"}],
+    });
+    let whole = served.post("/v1/chat/completions", &body);
+    assert_eq!(whole.status, 200, "{}", whole.body);
+    let whole = whole.json();
+    let text = whole["choices"][0]["message"]["content"].as_str().unwrap();
+    let mut rows: Vec<u32> =
+        ids(&whole["causerie"]["items"]).iter().map(|id| opened.dataset.items.find(id).unwrap()).collect();
+    for row in &rows {
+        assert!(text.contains(&opened.dataset.items.name(*row as usize)), "{text}");
+    }
+    rows.sort();
+    assert_eq!(opened.mentions.rows(text), rows, "{text}");
+    assert_eq!(whole["object"], "chat.completion");
+    assert_eq!(whole["choices"][0]["finish_reason"], "stop");
+    assert!(whole.get("usage").is_none(), "tokens were counted where there are none");
+
+    let mut streaming = body.clone();
+    streaming["stream"] = json!(true);
+    let answer = served.post("/v1/chat/completions", &streaming);
+    assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+    let events: Vec<&str> = answer.body.split_terminator("\n\n").map(|e| e.strip_prefix("data: ").unwrap()).collect();
+    assert_eq!(events.last(), Some(&"[DONE]"));
+    let events: Vec<Value> = events[..events.len() - 1].iter().map(|e| serde_json::from_str(e).unwrap()).collect();
+    let words: String = events.iter().filter_map(|e| e["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!(words, text);
+    assert_eq!(events[0]["causerie"]["items"], whole["causerie"]["items"]);
+    assert_eq!(events[0]["choices"][0]["delta"]["role"], "assistant");
+    assert_eq!(events.last().unwrap()["choices"][0]["finish_reason"], "stop");
+    assert!(events.iter().all(|e| e["object"] == "chat.completion.chunk" && e["id"] == events[0]["id"]));
+
+    // The next turn brings others: what was suggested has been mentioned.
+    let mut next = body.clone();
+    let messages = next["messages"].as_array_mut().unwrap();
+    messages.push(json!({"role": "assistant", "content": text}));
+    messages.push(json!({"role": "user", "content": "What else?"}));
+    let next = served.post("/v1/chat/completions", &next).json();
+    for id in ids(&next["causerie"]["items"]) {
+        assert!(!rows.contains(&opened.dataset.items.find(&id).unwrap()), "{id} was suggested twice");
+    }
+
+    let mut other = body;
+    other["model"] = json!("gpt-5");
+    let answer = served.post("/v1/chat/completions", &other);
+    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (404, Some("model_not_found")));
+    let models = served.ask("GET", "/v1/models", &[], b"").json();
+    assert_eq!(models["data"][0]["id"], "causerie-head");
+    assert_eq!(served.ask("GET", "/v1/models/causerie-head", &[], b"").status, 200);
+    assert_eq!(served.ask("GET", "/v1/models/other", &[], b"").status, 404);
+}
+
+#[test]
+fn every_refusal_has_its_status_its_code_and_says_what_to_do() {
+    let served = start(&["--body-bytes", "20000", "--max-answer", "3000"]);
+    let good = json!({"conversation": says("hello")}).to_string();
+    let long = json!({"conversation": says(&"x".repeat(30_000))}).to_string();
+    let deep = format!("{{\"conversation\": {}{}}}", "[".repeat(5000), "]".repeat(5000));
+    let chunked = format!("{:x}\r\n{long}\r\n0\r\n\r\n", long.len());
+    let chunks = [JSON, ("Transfer-Encoding", "chunked")];
+    let gzip = [JSON, ("Content-Encoding", "gzip")];
+    let expects = [JSON, ("Expect", "100-continue")];
+    let text: [(&str, &str); 1] = [("Content-Type", "text/plain")];
+    let latin: [(&str, &str); 1] = [("Content-Type", "application/json; charset=latin1")];
+    let origin = [JSON, ("Origin", "https://elsewhere.example")];
+    let host = [JSON, ("Host", "elsewhere.example")];
+    let r = "/v1/recommend";
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8], u16, &'a str);
+    let cases: &[Case] = &[
+        ("POST", r, &[JSON], b"{\"conversation\": [", 400, "invalid_json"),
+        ("POST", r, &[JSON], b"{\"conversation\": \"\xff\xfe\"}", 400, "not_utf8"),
+        ("POST", r, &[JSON], deep.as_bytes(), 400, "too_deep"),
+        ("POST", r, &[JSON], b"", 400, "invalid_json"),
+        ("POST", r, &chunks, b"zz\r\n", 400, "broken_body"),
+        ("POST", r, &origin, good.as_bytes(), 403, "cross_origin"),
+        ("POST", r, &host, good.as_bytes(), 403, "wrong_host"),
+        ("GET", "/v2/recommend", &[], b"", 404, "no_such_route"),
+        ("GET", "/../etc/passwd", &[], b"", 404, "no_such_route"),
+        ("GET", r, &[], b"", 405, "method_not_allowed"),
+        ("DELETE", "/health", &[], b"", 405, "method_not_allowed"),
+        ("OPTIONS", r, &[], b"", 405, "method_not_allowed"),
+        ("POST", r, &[JSON], long.as_bytes(), 413, "body_too_large"),
+        ("POST", r, &expects, long.as_bytes(), 413, "body_too_large"),
+        ("POST", r, &chunks, chunked.as_bytes(), 413, "body_too_large"),
+        ("POST", r, &text, good.as_bytes(), 415, "not_json_content"),
+        ("POST", r, &[], good.as_bytes(), 415, "not_json_content"),
+        ("POST", r, &latin, good.as_bytes(), 415, "not_json_content"),
+        ("POST", r, &gzip, good.as_bytes(), 415, "encoded_content"),
+        ("POST", r, &[JSON], b"{\"conversation\": [], \"exclud\": []}", 422, "invalid_request"),
+        ("POST", r, &[JSON], b"{\"conversation\": [], \"top_k\": 100000}", 422, "invalid_request"),
+        ("POST", r, &[JSON], b"{\"conversation\": [], \"top_k\": 1000, \"explain\": 20}", 422, "answer_too_large"),
+        ("POST", "/v1/chat/completions", &[JSON], b"{\"messages\": []}", 422, "invalid_request"),
+        ("POST", "/v1/catalogue", &[JSON], b"{\"generation\": 77}", 409, "other_generation"),
+    ];
+    for (method, path, headers, body, status, code) in cases {
+        let answer = served.ask(method, path, headers, body);
+        let what = format!("{method} {path} {headers:?} {}", String::from_utf8_lossy(&body[..body.len().min(60)]));
+        assert_eq!(answer.status, *status, "{what}: {}", answer.body);
+        let error = &answer.json()["error"];
+        assert_eq!(error["code"], *code, "{what}");
+        assert!(error["message"].as_str().unwrap().len() > 15 && error["type"].is_string(), "{what}: {error}");
+        assert_eq!(answer.header("content-type"), Some("application/json"), "{what}");
+        assert!(answer.header("x-request-id").is_some());
+        if *status == 405 {
+            assert!(answer.header("allow").is_some(), "{what}");
+        }
+        assert!(answer.header("access-control-allow-origin").is_none());
+    }
+    // The server is as well as before.
+    assert_eq!(served.ask("POST", r, &[JSON], good.as_bytes()).status, 200);
+    assert!(!served.log().contains("panicked"), "{}", served.log());
+}
+
+#[test]
+fn ten_thousand_turns_and_odd_texts_are_answered() {
+    let served = start(&["--body-bytes", "4000000"]);
+    let turn = |n: usize| json!({"role": if n % 2 == 0 { "user" } else { "assistant" }, "text": format!("turn {n} of many, a jungle")});
+    let long = served.recommend(&json!({"conversation": (0..10_000).map(turn).collect::<Vec<_>>(), "top_k": 3}));
+    assert_eq!(long.status, 200, "{}", long.body);
+    assert_eq!(long.json()["truncated"], true);
+    assert!(long.json()["warnings"].to_string().contains("latest 1000 characters"));
+    for text in ["", " ", "\u{0}", "\u{202e}\u{feff}", "🜁".repeat(3000).as_str(), "\n\n\n", "{\"role\": \"system\"}"]
+    {
+        let answer = served.recommend(&json!({"conversation": says(text), "top_k": 3, "explain": 1}));
+        assert_eq!(answer.status, 200, "{text:?}: {}", answer.body);
+        assert_eq!(answer.ids().len(), 3);
+    }
+    assert_eq!(served.recommend(&json!({"conversation": []})).status, 200);
+}
+
+#[test]
+fn without_the_token_nothing_is_answered_and_the_token_is_never_shown() {
+    let mut with_token = command(&[]);
+    with_token.env("CAUSERIE_TOKEN", SECRET);
+    let served = start_with(with_token);
+    let body = json!({"conversation": says("hello")}).to_string();
+    let bearer = format!("Bearer {SECRET}");
+    for path in ["/v1/models", "/v1/catalogue", "/metrics"] {
+        assert_eq!(served.ask("GET", path, &[], b"").status, 401, "{path}");
+        assert_eq!(served.ask("GET", path, &[("Authorization", &bearer)], b"").status, 200, "{path}");
+    }
+    for (authorization, status) in [
+        (bearer.as_str(), 200),
+        (&bearer[..bearer.len() - 1], 401),
+        (&format!("{bearer}x"), 401),
+        ("Bearer", 401),
+        (&format!("Basic {SECRET}"), 401),
+    ] {
+        let answer = served.ask("POST", "/v1/recommend", &[JSON, ("Authorization", authorization)], body.as_bytes());
+        assert_eq!(answer.status, status, "{authorization}");
+        if status == 401 {
+            assert!(answer.header("www-authenticate").is_some_and(|v| v.starts_with("Bearer")));
+            assert_eq!(answer.json()["error"]["type"], "authentication_error");
+        }
+    }
+    // Not even the body is read of one who may not ask.
+    assert_eq!(served.ask("POST", "/v1/recommend", &[("Content-Type", "text/plain")], b"x").status, 401);
+    assert_eq!(served.ask("GET", "/", &[], b"").status, 200);
+    assert_eq!(served.ask("GET", "/health", &[], b"").status, 200);
+    // With a token, other names for this machine are fine.
+    let named = [("Host", "reco.example"), ("Authorization", bearer.as_str())];
+    assert_eq!(served.ask("GET", "/v1/models", &named, b"").status, 200);
+    assert!(!served.log().contains(SECRET) && !served.said.contains(SECRET));
+}
+
+#[test]
+fn a_token_can_come_from_a_file_and_a_bad_one_stops_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, format!("{SECRET}\n")).unwrap();
+    let served = start(&["--token-file", file.to_str().unwrap()]);
+    assert_eq!(served.ask("GET", "/v1/models", &[], b"").status, 401);
+    let bearer = format!("Bearer {SECRET}");
+    assert_eq!(served.ask("GET", "/v1/models", &[("Authorization", &bearer)], b"").status, 200);
+
+    let fails = |arguments: &[&str], says: &str| {
+        let output = command(arguments).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(says), "{arguments:?}: {text}");
+    };
+    std::fs::write(&file, "short").unwrap();
+    fails(&["--token-file", file.to_str().unwrap()], "at least 16");
+    fails(&["--token-file", "/nowhere/token"], "/nowhere/token");
+    fails(&["--token-env", "NO_SUCH_VARIABLE_HERE"], "NO_SUCH_VARIABLE_HERE");
+    fails(&["--address", "0.0.0.0"], "CAUSERIE_TOKEN");
+    fails(&["--address", "192.0.2.250"], "no token");
+    fails(&["--token", "x"], "unexpected argument");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_causerie"));
+    let output = command.args(["serve", "--port", &port, "--work"]).arg(work()).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("serve.port"), "{output:?}");
+    // Said out loud, everybody may come in.
+    let open = start(&["--address", "0.0.0.0", "--allow-no-token"]);
+    assert_eq!(open.ask("GET", "/v1/models", &[("Host", "reco.example")], b"").status, 200);
+}
+
+#[test]
+fn slow_clients_are_not_waited_for() {
+    let served = start(&["--read-timeout-ms", "300", "--write-timeout-ms", "300", "--max-answer", "1000000"]);
+    // Half a head; nothing at all; a body that does not come.
+    for (sent, status) in [
+        ("POST /v1/recommend HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-", 0),
+        ("", 0),
+        (
+            "POST /v1/recommend HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{\"conv",
+            408,
+        ),
+    ] {
+        let began = Instant::now();
+        let mut stream = served.connect();
+        stream.write_all(sent.as_bytes()).unwrap();
+        let answer = read_answer(&mut stream);
+        assert_eq!(answer.status, status, "{sent:?}: {answer:?}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{sent:?}");
+        if status == 408 {
+            assert_eq!(answer.json()["error"]["code"], "body_timeout");
+        }
+    }
+    // One byte at a time buys no more time than that.
+    let (mut stream, began) = (served.connect(), Instant::now());
+    while began.elapsed() < Duration::from_secs(5) {
+        if stream.write_all(b"G").is_err() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(began.elapsed() < Duration::from_secs(4), "a head of one byte at a time was read for ever");
+
+    // A client that asks for megabytes and takes none of them.
+    let one = json!({"conversation": says("a jungle"), "top_k": 150, "explain": 20});
+    let body = json!({"requests": vec![one; 60]}).to_string();
+    let stalled = served.send("POST", "/v1/recommend", &[JSON], body.as_bytes());
+    served.log_with("\"conversations\":60");
+    let until = Instant::now() + Duration::from_secs(10);
+    while served.metric("causerie_connections ") > 1.0 {
+        assert!(Instant::now() < until, "a client that takes nothing keeps its connection");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(stalled);
+}
+
+#[test]
+fn more_than_can_be_computed_is_refused_in_time_with_retry_after() {
+    let served = start(&[&HEAVY[..], &["--max-waiting", "0", "--timeout-ms", "2500"]].concat());
+    let heavy = heavy();
+    let began = Instant::now();
+    let mut first = served.send("POST", "/v1/recommend", &[JSON], heavy.as_bytes());
+    let busy = loop {
+        let answer = served.recommend(&json!({"conversation": says("hello")}));
+        if answer.status != 200 || began.elapsed() > Duration::from_secs(2) {
+            break answer;
+        }
+    };
+    assert_eq!(busy.status, 429, "{}", busy.body);
+    assert_eq!(busy.json()["error"]["type"], "rate_limit_error");
+    assert_eq!(busy.header("retry-after"), Some("1"));
+    // Health answers all the while.
+    assert_eq!(served.ask("GET", "/health", &[], b"").status, 200);
+    // The long one meets its own limit, and its place is free again soon after.
+    let late = read_answer(&mut first);
+    assert_eq!((late.status, late.json()["error"]["code"].as_str()), (503, Some("timed_out")), "{}", late.body);
+    assert!(began.elapsed() < Duration::from_secs(10));
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(served.recommend(&json!({"conversation": says("hello")})).status, 200);
+}
+
+#[test]
+fn a_client_who_leaves_takes_its_work_along() {
+    let served = start(&HEAVY);
+    let stream = served.send("POST", "/v1/recommend", &[JSON], heavy().as_bytes());
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(served.metric("causerie_requests_in_flight "), 2.0);
+    drop(stream);
+    let began = Instant::now();
+    // It waits for the one place, which the abandoned work gives up.
+    assert_eq!(served.recommend(&json!({"conversation": says("hello")})).status, 200);
+    assert!(began.elapsed() < Duration::from_secs(2), "waited {:?}", began.elapsed());
+    served.log_with("\"status\":499");
+}
+
+#[test]
+fn too_many_connections_are_told_so() {
+    let served = start(&["--max-connections", "2"]);
+    let held: Vec<TcpStream> = (0..2).map(|_| served.connect()).collect();
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        let answer = served.ask("GET", "/health", &[], b"");
+        if answer.status == 503 {
+            assert_eq!(answer.json()["error"]["code"], "too_many_connections");
+            assert!(answer.header("retry-after").is_some());
+            break;
+        }
+        assert!(Instant::now() < until, "the third connection was served: {answer:?}");
+    }
+    drop(held);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(served.ask("GET", "/health", &[], b"").status, 200);
+}
+
+#[test]
+fn sigterm_finishes_what_is_under_way_and_takes_no_more() {
+    let mut served = start(&["--max-answer", "1000000"]);
+    let one = json!({"conversation": says("a jungle"), "top_k": 150, "explain": 20});
+    let body = json!({"requests": vec![one; 60]}).to_string();
+    // Sent all but its last byte: it is under way when the signal comes.
+    let mut stream = served.connect();
+    let head = format!(
+        "POST /v1/recommend HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&body.as_bytes()[..body.len() - 1]).unwrap();
+    let idle = served.connect();
+    std::thread::sleep(Duration::from_millis(200));
+    served.terminate();
+    served.log_with("\"stopping\"");
+    assert!(TcpStream::connect(("127.0.0.1", served.port)).is_err(), "a new connection was taken");
+    stream.write_all(&body.as_bytes()[body.len() - 1..]).unwrap();
+    let answer = read_answer(&mut stream);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.json()["data"].as_array().unwrap().len(), 60);
+    assert_eq!(served.exit_code(), Some(0));
+    assert!(served.log().contains("\"stopped\""));
+    drop(idle);
+}
+
+#[test]
+fn what_does_not_finish_within_the_grace_is_cut_off() {
+    let mut served = start(&[&HEAVY[..], &["--shutdown-ms", "300"]].concat());
+    let mut stream = served.send("POST", "/v1/recommend", &[JSON], heavy().as_bytes());
+    std::thread::sleep(Duration::from_millis(300));
+    let began = Instant::now();
+    served.terminate();
+    assert_eq!(served.exit_code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(read_answer(&mut stream).status, 0);
+}
+
+#[test]
+fn metrics_count_what_was_asked() {
+    let served = start(&[]);
+    for _ in 0..3 {
+        assert_eq!(served.recommend(&json!({"conversation": says("hello"), "top_k": 4})).status, 200);
+    }
+    served.ask("POST", "/v1/recommend", &[JSON], b"{");
+    served.ask("GET", "/some/secret/path", &[], b"");
+    assert_eq!(served.metric("causerie_requests_total{route=\"/v1/recommend\",status=\"200\"}"), 3.0);
+    assert_eq!(served.metric("causerie_requests_total{route=\"/v1/recommend\",status=\"400\"}"), 1.0);
+    assert_eq!(served.metric("causerie_requests_total{route=\"unknown\",status=\"404\"}"), 1.0);
+    assert_eq!(served.metric("causerie_request_seconds_count{route=\"/v1/recommend\"}"), 4.0);
+    assert_eq!(served.metric("causerie_items_recommended_total"), 12.0);
+    assert_eq!(served.metric("causerie_catalogue_items"), 150.0);
+    assert_eq!(served.metric("causerie_requests_in_flight"), 1.0);
+    assert_eq!(served.metric("causerie_generation"), 1.0);
+    let page = served.ask("GET", "/metrics", &[], b"");
+    assert!(page.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
+    assert!(!page.body.contains("secret"), "a caller's path became a label");
+}
+
+#[test]
+fn the_log_has_a_line_for_each_request_and_no_word_of_the_users() {
+    let ask = |served: &Served| {
+        let body = json!({"conversation": says("my secret wish"), "exclude": ["hidden-id"]}).to_string();
+        let answer =
+            served.ask("POST", "/v1/recommend?q=query-text", &[JSON, ("X-Request-Id", "trace-7")], body.as_bytes());
+        assert_eq!(answer.header("x-request-id"), Some("trace-7"));
+        let chat = json!({"messages": [{"role": "user", "content": "my secret wish"}], "stream": true});
+        served.post("/v1/chat/completions", &chat);
+        served.ask("POST", "/v1/recommend", &[JSON], b"{\"conversation\": \"my secret wish\"}");
+        served.log_with("\"route\":\"/v1/chat/completions\"");
+        served.log_with("\"status\":422")
+    };
+    let quiet = ask(&start(&[]));
+    for word in ["secret", "wish", "hidden-id", "query-text"] {
+        assert!(!quiet.contains(word), "{quiet}");
+    }
+    let line = quiet.lines().find(|l| l.contains("trace-7")).unwrap();
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!((&line["status"], &line["method"], &line["items"]), (&json!(200), &json!("POST"), &json!(20)));
+    assert!(quiet.lines().all(|l| serde_json::from_str::<Value>(l).is_ok_and(|v| v["time"].is_string())), "{quiet}");
+    // Asked for, the words are there.
+    assert!(ask(&start(&["--log-text"])).contains("my secret wish"));
+    // An id that could break a line is replaced.
+    let served = start(&[]);
+    let answer = served.ask("GET", "/health", &[("X-Request-Id", "a\"b c")], b"");
+    assert_eq!(answer.header("x-request-id").unwrap().len(), 16);
+}
+
+#[test]
+fn items_leave_and_return_while_it_serves_and_a_reload_keeps_what_is_withdrawn() {
+    let served = start(&["--system", "popularity"]);
+    let all = || served.recommend(&json!({"conversation": says("hello"), "top_k": 150}));
+    let best = all().ids().remove(0);
+    let change = |body: Value| served.post("/v1/catalogue", &body);
+    let out = change(json!({"withdraw": [best, "gone"], "generation": 1}));
+    assert_eq!((out.status, &out.json()["generation"]), (200, &json!(2)), "{}", out.body);
+    assert_eq!(out.json()["withdrawn"], json!([best]));
+    assert!(out.json()["warnings"][0].as_str().unwrap().starts_with("1 ids"));
+    assert!(!all().ids().contains(&best));
+    // Even for one who allows it.
+    assert_eq!(served.recommend(&json!({"conversation": says("hello"), "allow": [best]})).ids(), [""; 0]);
+    assert_eq!(change(json!({"restore": [best], "generation": 1})).status, 409);
+    let reloaded = served.ask("POST", "/v1/reload", &[], b"");
+    assert_eq!((reloaded.status, &reloaded.json()["generation"]), (200, &json!(3)), "{}", reloaded.body);
+    assert!(!all().ids().contains(&best));
+    assert_eq!(change(json!({"restore": [best], "generation": 3})).status, 200);
+    assert_eq!(all().ids()[0], best);
+    assert_eq!(all().json()["generation"], 4);
+    assert_eq!(served.ask("GET", "/v1/catalogue", &[], b"").json()["withdrawn"], json!([]));
+}
+
+#[test]
+fn one_connection_carries_many_requests() {
+    let served = start(&[]);
+    let mut stream = served.connect();
+    let body = json!({"conversation": says("hello"), "top_k": 2}).to_string();
+    let request = |close: &str| {
+        let length = body.len();
+        format!(
+            "POST /v1/recommend HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{close}\r\n{body}"
+        )
+    };
+    // Both at once, the second before the first is answered.
+    stream.write_all((request("") + &request("Connection: close\r\n")).as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 2, "{text}");
+    let head = served.ask("HEAD", "/health", &[], b"");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+}
+
+#[test]
+fn the_page_is_whole_in_itself_and_may_run_no_script_but_its_own() {
+    let served = start(&[]);
+    let page = served.ask("GET", "/", &[], b"");
+    assert_eq!(page.status, 200);
+    let policy = page.header("content-security-policy").unwrap();
+    let nonce = policy.split("script-src 'nonce-").nth(1).and_then(|r| r.split('\'').next()).unwrap();
+    assert!(page.body.contains(&format!("<script nonce=\"{nonce}\">")), "the page's script has another nonce");
+    assert!(policy.contains("default-src 'none'") && policy.contains("connect-src 'self'"));
+    let again = served.ask("GET", "/", &[], b"");
+    assert!(!again.body.contains(nonce), "the nonce came twice");
+    for needed in ["lang=\"en\"", "aria-live", "<label", "prefers-color-scheme: dark", "viewport"] {
+        assert!(page.body.contains(needed), "{needed}");
+    }
+    assert!(!page.body.contains(" onclick=\"") && !page.body.contains("innerHTML"), "text could become markup");
+}
