@@ -458,7 +458,7 @@ fn every_refusal_has_its_status_its_code_and_says_what_to_do() {
 #[test]
 fn ten_thousand_turns_and_odd_texts_are_answered() {
     let served = start(&["--body-bytes", "4000000"]);
-    let turn = |n: usize| json!({"role": if n % 2 == 0 { "user" } else { "assistant" }, "text": format!("turn {n} of many, a jungle")});
+    let turn = |n: usize| json!({"role": if n.is_multiple_of(2) { "user" } else { "assistant" }, "text": format!("turn {n} of many, a jungle")});
     let long = served.recommend(&json!({"conversation": (0..10_000).map(turn).collect::<Vec<_>>(), "top_k": 3}));
     assert_eq!(long.status, 200, "{}", long.body);
     assert_eq!(long.json()["truncated"], true);

@@ -68,7 +68,7 @@ pub(super) async fn reload(shared: &Arc<Shared>) -> Outcome<Value> {
     drop(done);
     let failed = |cause: String| {
         let message = "the work directory did not open; what was served before goes on. The log says why";
-        Problem { cause: Some(cause), ..Problem::new(500, "reload_failed", message) }
+        Problem { cause: Some(cause.into()), ..Problem::new(500, "reload_failed", message) }
     };
     match loaded {
         Ok(Ok(served)) => {

@@ -10,31 +10,34 @@ pub(super) struct Problem {
     /// A short name for programs: `invalid_json`, `body_too_large`.
     pub code: &'static str,
     /// For people: where, what, what next. It may quote the request; it goes to the caller, never into the log.
-    pub message: String,
+    pub message: Box<str>,
     /// The field at fault, where one is.
-    pub param: Option<String>,
+    pub param: Option<Box<str>>,
     /// Seconds after which another try makes sense.
-    pub retry_after_s: Option<u64>,
+    pub retry_after_s: Option<u32>,
     /// The methods that the route takes (405).
     pub allow: Option<&'static str>,
     /// The cause, for the log alone: an error of causerie's own, without user text.
-    pub cause: Option<String>,
+    pub cause: Option<Box<str>>,
 }
 
 /// What a request comes to: an answer or a refusal.
 pub(super) type Outcome<T> = std::result::Result<T, Problem>;
 
 impl Problem {
-    pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Problem {
+    pub fn new(status: u16, code: &'static str, message: impl Into<Box<str>>) -> Problem {
         let message = message.into();
         Problem { status, code, message, param: None, retry_after_s: None, allow: None, cause: None }
     }
     /// A field that is well-formed JSON and still not what is needed.
     pub fn field(param: impl Into<String>, message: impl Into<String>) -> Problem {
         let (param, message) = (param.into(), message.into());
-        Problem { param: Some(param.clone()), ..Problem::new(422, "invalid_request", format!("{param}: {message}")) }
+        Problem {
+            param: Some(param.as_str().into()),
+            ..Problem::new(422, "invalid_request", format!("{param}: {message}"))
+        }
     }
-    pub fn retry_after(mut self, seconds: u64) -> Problem {
+    pub fn retry_after(mut self, seconds: u32) -> Problem {
         self.retry_after_s = Some(seconds);
         self
     }
@@ -44,8 +47,8 @@ impl Problem {
     }
     /// The same with `what` in front of the field: `requests[3]`.
     pub fn within(mut self, what: &str) -> Problem {
-        self.message = format!("{what}: {}", self.message);
-        self.param = Some(self.param.map_or_else(|| what.to_string(), |p| format!("{what}.{p}")));
+        self.message = format!("{what}: {}", self.message).into();
+        self.param = Some(self.param.map_or_else(|| what.into(), |p| format!("{what}.{p}").into()));
         self
     }
     /// The answer to an error of the library.
@@ -55,7 +58,7 @@ impl Problem {
             ErrorKind::NotFound => Problem::new(422, "not_in_catalogue", error.message()),
             ErrorKind::Cancelled => Problem::timed_out(),
             ErrorKind::Memory => Problem {
-                cause: Some(error.to_string()),
+                cause: Some(error.to_string().into()),
                 ..Problem::new(503, "out_of_memory", "no memory for this request; send a smaller one, or try again")
                     .retry_after(1)
             },
@@ -70,7 +73,7 @@ impl Problem {
     }
     pub fn internal(cause: String) -> Problem {
         let message = "the recommender failed; the server's log says why, under this answer's x-request-id";
-        Problem { cause: Some(cause), ..Problem::new(500, "internal", message) }
+        Problem { cause: Some(cause.into()), ..Problem::new(500, "internal", message) }
     }
     /// OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`.
     pub fn body(&self) -> Value {
@@ -103,7 +106,7 @@ mod tests {
     fn a_field_is_named_from_the_outside_in() {
         let problem = Problem::field("top_k", "at least 1").within("requests[3]");
         assert_eq!(problem.param.as_deref(), Some("requests[3].top_k"));
-        assert_eq!(problem.message, "requests[3]: top_k: at least 1");
+        assert_eq!(&*problem.message, "requests[3]: top_k: at least 1");
         assert_eq!(problem.body()["error"]["type"], "invalid_request_error");
     }
 }

@@ -134,7 +134,7 @@ pub(super) fn json(access: Access, status: u16, value: &impl serde::Serialize) -
 /// The answer to what cannot be done.
 pub(super) fn refusal(mut access: Access, problem: Problem) -> Response<Reply> {
     access.code = Some(problem.code);
-    access.cause = problem.cause.clone();
+    access.cause = problem.cause.as_deref().map(str::to_string);
     let body = format!("{}\n", problem.body());
     let mut response = response(problem.status, "application/json", Reply::whole(access, body));
     let headers = response.headers_mut();

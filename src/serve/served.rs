@@ -220,7 +220,13 @@ impl Served {
     }
 
     /// Answers `asks`, one answer each, of at most `most` items and reviews in all.
-    pub(super) fn answer(&self, asks: &[Ask], withdrawn: &BTreeSet<String>, run: &Run) -> Outcome<Vec<Answer>> {
+    pub(super) fn answer(
+        &self,
+        asks: &[Ask],
+        withdrawn: &BTreeSet<String>,
+        most: usize,
+        run: &Run,
+    ) -> Outcome<Vec<Answer>> {
         let place = |n: usize| move |p: Problem| if asks.len() > 1 { p.within(&format!("requests[{n}]")) } else { p };
         let parts = |ask: &Ask| ask.top_k.unwrap_or(self.top_k).min(self.items()).saturating_mul(1 + ask.explain);
         let asked = asks.iter().map(parts).fold(0, usize::saturating_add);
