@@ -790,3 +790,38 @@ fn the_page_is_whole_in_itself_and_may_run_no_script_but_its_own() {
     }
     assert!(!page.body.contains(" onclick=\"") && !page.body.contains("innerHTML"), "text could become markup");
 }
+
+#[test]
+#[cfg(feature = "llama")]
+fn a_language_model_ranks_with_probabilities_masks_and_token_counts() {
+    let Some(model) = common::shared("models/stories260K.gguf") else { return };
+    let served = start(&["--model", model.to_str().unwrap()]);
+    let items = &opened().dataset.items;
+    let exclude: Vec<&str> = (0..140).map(|i| items.id(i)).collect();
+    let ask = |k: u64, exclude: &[&str]| {
+        let body = json!({"conversation": says("a story of the sea"), "top_k": k, "exclude": exclude, "explain": 1});
+        let answer = served.recommend(&body);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer
+    };
+    let best = ask(5, &[]);
+    assert_eq!(best.json()["model"], "causerie-lm-constrained");
+    let probabilities: Vec<f64> =
+        best.json()["items"].as_array().unwrap().iter().map(|i| i["log_probability"].as_f64().unwrap()).collect();
+    assert_eq!(probabilities.len(), 5);
+    assert!(probabilities.is_sorted_by(|a, b| a >= b) && probabilities[0] < 0.0, "{probabilities:?}");
+    let mut left = ask(20, &exclude).ids();
+    left.sort();
+    assert_eq!(left, (140..150).map(|i| items.id(i).to_string()).collect::<Vec<_>>());
+    let chat =
+        served.post("/v1/chat/completions", &json!({"messages": [{"role": "user", "content": "the sea"}]})).json();
+    let usage = &chat["usage"];
+    assert!(usage["prompt_tokens"].as_u64().unwrap() > 0);
+    assert_eq!(
+        usage["total_tokens"].as_u64().unwrap(),
+        usage["prompt_tokens"].as_u64().unwrap() + usage["completion_tokens"].as_u64().unwrap()
+    );
+    // Not a model at all: the server does not start, and says which file.
+    let output = command(&["--model", file!()]).output().unwrap();
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("serve.rs"), "{output:?}");
+}

@@ -2,13 +2,14 @@
 
 use super::progress::{print, run_until};
 use super::settings::{config_of, with_settings};
+use causerie::config::RecommendConfig;
 use causerie::pipeline::open;
 use causerie::run::{Level, set_log};
 use causerie::serve::{Served, Server, Token};
-use causerie::{Config, Result};
+use causerie::{Config, Result, Run};
 use clap::{Arg, ArgMatches, Command};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `causerie serve`.
 pub fn serve_command() -> Command {
@@ -28,6 +29,24 @@ pub fn serve_command() -> Command {
                 .help("Who ranks: head | nbcrs | fusion | popularity [default: head]"),
         )
         .arg(
+            Arg::new("recommend.model")
+                .long("model")
+                .value_name("GGUF")
+                .help("A language model ranks, in place of --system"),
+        )
+        .arg(
+            Arg::new("recommend.adapter")
+                .long("adapter")
+                .value_name("GGUF")
+                .help("A LoRA adapter beside the language model"),
+        )
+        .arg(
+            Arg::new("recommend.mode")
+                .long("mode")
+                .value_name("NAME")
+                .help("How the language model ranks: constrained | generate | head [default: constrained]"),
+        )
+        .arg(
             Arg::new("strategy")
                 .long("strategy")
                 .value_name("NAME")
@@ -39,6 +58,25 @@ pub fn serve_command() -> Command {
 fn log_line(line: &str) {
     // Where nobody reads the log any more, serving goes on.
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// The catalogue and evidence of a work directory, ranked by the language model `recommend.model`.
+#[cfg(feature = "llama")]
+fn language_model(work: &Path, strategy: &str, ranker: &RecommendConfig, run: &Run) -> Result<Served> {
+    use causerie::recommend::lm::LmRecommender;
+    // Popularity needs nothing that the model does not: it is only there to open the directory with.
+    let opened = open(work, "popularity", strategy, run)?;
+    let adapter = Path::new(&ranker.adapter);
+    let adapter = (!ranker.adapter.is_empty()).then_some((adapter, ranker.adapter_scale as f32));
+    let (items, mentions) = (&opened.dataset.items, opened.mentions.clone());
+    let model = LmRecommender::open(Path::new(&ranker.model), adapter, items, mentions, ranker, run)?;
+    let name = format!("lm-{}", ranker.mode);
+    Ok(Served::new(opened, "popularity", ranker.top_k)?.with_engine(&name, std::sync::Arc::new(model)))
+}
+
+#[cfg(not(feature = "llama"))]
+fn language_model(_: &Path, _: &str, _: &RecommendConfig, _: &Run) -> Result<Served> {
+    Err(causerie::Error::unsupported("recommend.model needs a build with the feature llama"))
 }
 
 /// Runs `causerie serve`.
@@ -57,11 +95,13 @@ pub fn serve(matches: &ArgMatches) -> Result<()> {
     let run = run_until(&config, move || stopper.stop())?;
     print(&format!("causerie serves {} at http://{}/", work.display(), server.address()))?;
     let cancelled = run.cancel_flag();
-    let system = config.recommend.system.clone();
-    let top_k = config.recommend.top_k;
+    let ranker = config.recommend.clone();
+    let (system, top_k) = (ranker.system.clone(), ranker.top_k);
     let done = server.run(move || {
-        let opened = open(&work, &system, &strategy, &run)?;
-        Served::new(opened, &system, top_k)
+        if ranker.model.is_empty() {
+            return Served::new(open(&work, &system, &strategy, &run)?, &system, top_k);
+        }
+        language_model(&work, &strategy, &ranker, &run)
     });
     match done {
         // Stopped while still loading: that is what was asked for.

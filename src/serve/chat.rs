@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json as value};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
 
@@ -48,6 +48,18 @@ impl Head {
     }
 }
 
+/// Tokens of the search and of the reply together; none where neither counts any.
+fn together(search: Option<Usage>, reply: Option<Usage>) -> Option<Usage> {
+    let add = |a: Usage, b: Usage| Usage {
+        prompt_tokens: a.prompt_tokens + b.prompt_tokens,
+        completion_tokens: a.completion_tokens + b.completion_tokens,
+    };
+    match (search, reply) {
+        (Some(a), Some(b)) => Some(add(a, b)),
+        (one, other) => one.or(other),
+    }
+}
+
 fn counts(usage: Usage) -> Value {
     let Usage { prompt_tokens, completion_tokens } = usage;
     value!({
@@ -57,15 +69,16 @@ fn counts(usage: Usage) -> Value {
 }
 
 /// Reads the request and finds the items.
-fn find(body: &[u8], shared: &Shared, generation: &Generation, run: &Run) -> Outcome<(Chat, Answer)> {
+fn find(body: &[u8], shared: &Shared, generation: &Generation, soon: Instant, run: &Run) -> Outcome<(Chat, Answer)> {
     let mut chat = wire::chat(body, &shared.config)?;
     let served = &generation.served;
     if chat.model.as_ref().is_some_and(|m| m != served.model() && m != "causerie") {
         return Err(no_such_model(served.model()));
     }
     chat.ask.top_k = chat.ask.top_k.or(Some(ITEMS));
-    let answer =
-        served.answer(std::slice::from_ref(&chat.ask), &generation.withdrawn, shared.config.max_answer, run)?.pop();
+    let answer = served
+        .answer(std::slice::from_ref(&chat.ask), &generation.withdrawn, shared.config.max_answer, soon, run)?
+        .pop();
     answer.map(|a| (chat, a)).ok_or_else(|| Problem::internal("no answer to one request".into()))
 }
 
@@ -77,7 +90,7 @@ enum Begun {
 
 /// Answers a chat request.
 pub(super) async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access, body: Vec<u8>) -> Response<Reply> {
-    let Started { permit, run, generation, cancel, deadline } = match shared.start(peer).await {
+    let Started { permit, run, generation, cancel, deadline, soon } = match shared.start(peer).await {
         Ok(started) => started,
         Err(problem) => return refusal(access, problem),
     };
@@ -88,7 +101,7 @@ pub(super) async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access
     let working = shared.clone();
     let work = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let (chat, answer) = match find(&body, &working, &generation, &run) {
+        let (chat, answer) = match find(&body, &working, &generation, soon, &run) {
             Ok(found) => found,
             Err(problem) => return drop(tell.send(Err(problem))),
         };
@@ -117,7 +130,8 @@ pub(super) async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access
             let first = head.event(value!({"role": "assistant", "content": ""}), None);
             send(with_items(first, &Extension { generation: number, answer: &answer })?)?;
             let mut say = |piece: &str| send(head.event(value!({"content": piece}), None).to_string());
-            let usage = served.voice().speak(&conversation, &answer.names, &mut say, &run)?;
+            let said = served.voice().speak(&conversation, &answer.names, &mut say, &run)?;
+            let usage = together(answer.usage, said);
             send(head.event(value!({}), Some("stop")).to_string())?;
             if let (true, Some(usage)) = (include_usage, usage) {
                 let mut last = head.event(value!({}), None);
@@ -155,7 +169,7 @@ pub(super) async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access
                 choices: value!([{
                     "index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop",
                 }]),
-                usage: usage.map(counts),
+                usage: together(answer.usage, usage).map(counts),
                 causerie: extension,
             };
             note(&mut access, &[chat.ask], std::slice::from_ref(&answer), number, shared.config.log_text);

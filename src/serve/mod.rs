@@ -2,7 +2,8 @@
 //!
 //! - `server.rs` listens, on loopback unless told otherwise, and ends in order; `stall.rs` drops clients that take nothing.
 //! - `route.rs` finds what is asked for, `auth.rs` who may, `body.rs` and `wire.rs` read and check the request.
-//! - `gate.rs` has requests compute in fair turns; `served.rs` answers them through [`crate::recommend`]; `voice.rs` puts an
+//! - `gate.rs` has requests compute in fair turns; `served.rs` answers them through [`crate::recommend`],
+//!   whoever ranks (`engine.rs`); `voice.rs` puts an
 //!   answer into words; `chat.rs` is OpenAI's shape, `catalogue.rs` changes what is served while it is served.
 //! - `access.rs`, `metrics.rs`: a JSON line and a count for every request, without what users say; `problem.rs`: refusals.
 //!
@@ -13,6 +14,7 @@ mod auth;
 mod body;
 mod catalogue;
 mod chat;
+mod engine;
 mod gate;
 mod metrics;
 mod problem;
@@ -26,6 +28,7 @@ mod wire;
 
 pub use access::log_line;
 pub use auth::Token;
+pub use engine::{Engine, Placed, Ranking};
 pub use served::Served;
 pub use server::{LogLine, Server, Stopper};
 pub use voice::{ListVoice, Usage, Voice};

@@ -207,12 +207,12 @@ pub(super) fn note(access: &mut Access, asks: &[Ask], answers: &[Answer], genera
 
 async fn recommend(shared: Arc<Shared>, peer: IpAddr, mut access: Access, body: Vec<u8>) -> Response<Reply> {
     let config = shared.config.clone();
-    let work = shared.compute(peer, move |generation, run| {
+    let work = shared.compute(peer, move |generation, soon, run| {
         let (asks, many) = match wire::recommend(&body, &config)? {
             Recommend::One(ask) => (vec![ask], false),
             Recommend::Many(asks) => (asks, true),
         };
-        let answers = generation.served.answer(&asks, &generation.withdrawn, config.max_answer, run)?;
+        let answers = generation.served.answer(&asks, &generation.withdrawn, config.max_answer, soon, run)?;
         let model = generation.served.model().to_string();
         Ok((asks, answers, many, generation.number, model))
     });

@@ -1,16 +1,18 @@
 //! What answers: an opened work directory, one generation of it at a time.
 
+use super::engine::{Engine, Scoring};
 use super::problem::{Outcome, Problem};
-use super::voice::{ListVoice, Voice};
+use super::voice::{ListVoice, Usage, Voice};
 use crate::dataset::{Conversation, Dataset, ItemName};
 use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::pipeline::Opened;
-use crate::recommend::{Context, Evidence, Mentions, Recommender, Request, Speakers, excerpt, query_text, recommend};
+use crate::recommend::{Context, Evidence, Mentions, Request, excerpt, query_text};
 use crate::run::Run;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Characters of a review that an answer quotes.
 const EXCERPT_CHARS: usize = 240;
@@ -23,12 +25,11 @@ pub struct Served {
     mentions: Arc<Mentions>,
     embedder: Arc<dyn Embedder>,
     evidence: Evidence<'static>,
-    recommender: Arc<dyn Recommender>,
+    engine: Arc<dyn Engine>,
     context: Context,
     voice: Arc<dyn Voice>,
     model: String,
     top_k: usize,
-    reads: bool,
 }
 
 impl Served {
@@ -50,8 +51,16 @@ impl Served {
         let evidence = Evidence::owned(&dataset, reviews)?;
         let context = Context::from_config(&config.recommend)?;
         let (voice, model) = (Arc::new(ListVoice), format!("causerie-{system}"));
-        let reads = system != "popularity";
-        Ok(Served { dataset, mentions, embedder, evidence, recommender, context, voice, model, top_k, reads })
+        // Popularity ranks alike whatever is said.
+        let reads = Some(context).filter(|_| system != "popularity");
+        let engine = Arc::new(Scoring { recommender, reads });
+        Ok(Served { dataset, mentions, embedder, evidence, engine, context, voice, model, top_k })
+    }
+    /// The same catalogue and evidence, ranked by `engine` and called `causerie-NAME`.
+    pub fn with_engine(mut self, name: &str, engine: Arc<dyn Engine>) -> Served {
+        self.model = format!("causerie-{name}");
+        self.engine = engine;
+        self
     }
     /// The same, its replies said by `voice`.
     pub fn with_voice(mut self, voice: Arc<dyn Voice>) -> Served {
@@ -125,6 +134,8 @@ pub(super) struct Answered {
     pub year: Option<u16>,
     pub score: f32,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_probability: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Vec<Spoken>>,
 }
 
@@ -134,7 +145,11 @@ pub(super) struct Answer {
     pub items: Vec<Answered>,
     /// The conversation was longer than what the recommender reads.
     pub truncated: bool,
+    /// The time was up before the search was: these are the items found by then.
+    pub partial: bool,
     pub warnings: Vec<String>,
+    #[serde(skip)]
+    pub usage: Option<Usage>,
     /// `Title (year)` of each item, for the reply.
     #[serde(skip)]
     pub names: Vec<String>,
@@ -146,7 +161,6 @@ struct Resolved {
     exclude: Vec<String>,
     allow: Vec<String>,
     top_k: usize,
-    truncated: bool,
     warnings: Vec<String>,
 }
 
@@ -197,34 +211,18 @@ impl Served {
             let gone: Vec<&str> = asked.iter().filter(|id| items.find(id).is_none()).map(String::as_str).collect();
             unknown("allow", &gone, &mut warnings);
         }
-        let whole = Context { speakers: self.context.speakers, turns: 0, chars: 0 };
-        let truncated = self.reads && query_text(&conversation, whole) != query_text(&conversation, self.context);
-        if truncated {
-            warnings.push(format!("the conversation is long: {} were read", self.window()));
-        }
         let top_k = ask.top_k.unwrap_or(self.top_k);
-        Ok(Resolved { conversation, exclude, allow, top_k, truncated, warnings })
+        Ok(Resolved { conversation, exclude, allow, top_k, warnings })
     }
 
-    /// What the recommender reads of a conversation, in words.
-    fn window(&self) -> String {
-        let whose = match self.context.speakers {
-            Speakers::User => "the user's",
-            Speakers::All => "everybody's",
-        };
-        match (self.context.turns, self.context.chars) {
-            (0, chars) => format!("{whose} latest {chars} characters"),
-            (turns, 0) => format!("{whose} latest {turns} turns"),
-            (turns, chars) => format!("{whose} latest {turns} turns, at most {chars} characters,"),
-        }
-    }
-
-    /// Answers `asks`, one answer each, of at most `most` items and reviews in all.
+    /// Answers `asks`, one answer each, of at most `most` items and reviews in all. Past `deadline` an
+    /// engine that searches answers with what it has.
     pub(super) fn answer(
         &self,
         asks: &[Ask],
         withdrawn: &BTreeSet<String>,
         most: usize,
+        deadline: Instant,
         run: &Run,
     ) -> Outcome<Vec<Answer>> {
         let place = |n: usize| move |p: Problem| if asks.len() > 1 { p.within(&format!("requests[{n}]")) } else { p };
@@ -249,10 +247,18 @@ impl Served {
                 top_k: resolved.top_k,
             };
             // One by one: the shape of a product changes its last digits, and an answer must not depend on its company.
-            let ranked = recommend(&*self.recommender, &[request], &self.dataset.items, &self.mentions, run)
-                .map_err(|e| Problem::of(&e))?
-                .pop()
-                .unwrap_or_default();
+            let masked = request.masked(&self.dataset.items, &self.mentions).map_err(|e| Problem::of(&e))?;
+            let ranking = self
+                .engine
+                .rank(&resolved.conversation, &masked, resolved.top_k, deadline, run)
+                .map_err(|e| Problem::of(&e))?;
+            let truncated = ranking.window.is_some();
+            if let Some(window) = &ranking.window {
+                resolved.warnings.push(format!("the conversation is long: {window} were read"));
+            }
+            if ranking.partial {
+                resolved.warnings.push("the time was up: these are the items found by then".into());
+            }
             let query = match ask.explain {
                 0 => None,
                 _ => {
@@ -260,9 +266,9 @@ impl Served {
                     Some(self.embedder.embed(&[&text], true, run).map_err(|e| Problem::of(&e))?)
                 }
             };
-            let mut items = Vec::with_capacity(ranked.len());
-            let mut names = Vec::with_capacity(ranked.len());
-            for one in &ranked {
+            let mut items = Vec::with_capacity(ranking.items.len());
+            let mut names = Vec::with_capacity(ranking.items.len());
+            for one in &ranking.items {
                 let row = one.item as usize;
                 let evidence = match &query {
                     None => None,
@@ -273,17 +279,25 @@ impl Served {
                     title: self.dataset.items.title(row).to_string(),
                     year: self.dataset.items.year(row),
                     score: one.score,
+                    log_probability: one.log_probability,
                     evidence,
                 });
                 names.push(self.dataset.items.name(row));
             }
-            if items.is_empty() {
+            if items.is_empty() && !ranking.partial {
                 resolved
                     .warnings
                     .push("nothing is left: every item is seen, excluded, withdrawn or not allowed".into());
             }
             run.check().map_err(|e| Problem::of(&e))?;
-            answers.push(Answer { items, truncated: resolved.truncated, warnings: resolved.warnings, names });
+            answers.push(Answer {
+                items,
+                truncated,
+                partial: ranking.partial,
+                warnings: resolved.warnings,
+                usage: ranking.usage,
+                names,
+            });
         }
         Ok(answers)
     }

@@ -34,6 +34,8 @@ type Loader = dyn Fn() -> Result<Served> + Send + Sync;
 
 /// Bytes of a request's head at most.
 const HEAD_BYTES: usize = 64 << 10;
+/// Of the time that is left to a request, what a search may take; the rest is for its last step and the answer.
+const SEARCH_SHARE: f64 = 0.9;
 /// After the grace, blocking work that was cancelled has this long to notice.
 const LAST_CALL: Duration = Duration::from_secs(2);
 
@@ -61,7 +63,10 @@ pub(super) struct Started {
     pub run: Run,
     pub generation: Arc<Generation>,
     pub cancel: CancelOnDrop,
+    /// When the caller is told that there is no answer.
     pub deadline: Instant,
+    /// When an engine that searches gives what it has, a little before that.
+    pub soon: std::time::Instant,
 }
 
 impl Shared {
@@ -131,7 +136,9 @@ impl Shared {
         };
         let run = Run::new(self.threads).map_err(|e| Problem::of(&e))?;
         let cancel = CancelOnDrop(run.cancel_flag());
-        Ok(Started { permit, run, generation: self.current()?, cancel, deadline })
+        let left = deadline.saturating_duration_since(Instant::now());
+        let soon = std::time::Instant::now() + left.mul_f64(SEARCH_SHARE);
+        Ok(Started { permit, run, generation: self.current()?, cancel, deadline, soon })
     }
 
     /// Computes on a thread of its own when the turn has come. Dropping the future (the client left), or the deadline,
@@ -139,12 +146,12 @@ impl Shared {
     pub async fn compute<T: Send + 'static>(
         &self,
         peer: IpAddr,
-        work: impl FnOnce(&Generation, &Run) -> Outcome<T> + Send + 'static,
+        work: impl FnOnce(&Generation, std::time::Instant, &Run) -> Outcome<T> + Send + 'static,
     ) -> Outcome<T> {
-        let Started { permit, run, generation, cancel, deadline } = self.start(peer).await?;
+        let Started { permit, run, generation, cancel, deadline, soon } = self.start(peer).await?;
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            work(&generation, &run)
+            work(&generation, soon, &run)
         });
         let done = timeout_at(deadline, task).await;
         drop(cancel);
