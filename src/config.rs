@@ -503,6 +503,9 @@ settings! {
         context_tokens: usize = 1024, int(64, 1 << 20);
         /// Language model: requests computed at the same time, each in a context of its own.
         contexts: usize = 1, int(1, 64);
+        /// Language model: such requests are computed alone, so that an answer does not depend on the others by a single
+        /// bit, or share forward passes, which gives more answers a second.
+        batching: String = "alone".into(), Bounds::Choices(&["alone", "shared"]);
         /// Language model: bytes of computed prompts kept for the next turn; 0: none.
         cache_bytes: u64 = 256 << 20, ANY;
         /// Language model: an answer holds what was found by then; 0: no limit.

@@ -1,5 +1,7 @@
 //! Commands and their flags; each file a few commands, and a body is: read flags, call the library, print.
 
+#[cfg(feature = "llama")]
+mod bench;
 mod data;
 mod judge;
 mod progress;
@@ -34,7 +36,10 @@ pub fn command() -> Command {
                 .arg(Arg::new("toml").long("toml").action(ArgAction::SetTrue).help("As a TOML file to start from")),
         );
     #[cfg(feature = "llama")]
-    let command = command.subcommand(stages::new_model_command()).subcommand(stages::merge_command());
+    let command = command
+        .subcommand(stages::new_model_command())
+        .subcommand(stages::merge_command())
+        .subcommand(bench::bench_command());
     command
 }
 
@@ -58,6 +63,8 @@ pub fn dispatch(matches: &ArgMatches) -> Result<()> {
         Some(("new-model", m)) => stages::new_model(m),
         #[cfg(feature = "llama")]
         Some(("merge", m)) => stages::merge(m),
+        #[cfg(feature = "llama")]
+        Some(("bench", m)) => bench::bench(m),
         Some(("config", m)) => progress::print(&settings::table_text(m.get_flag("toml"))),
         _ => Err(Error::invalid("no such command; `causerie --help` lists them")),
     }

@@ -10,13 +10,17 @@ mod answer;
 mod beam;
 mod cache;
 mod catalogue;
+mod engine;
 mod exact;
 mod generate;
 mod head;
+mod hub;
 mod lane;
 mod pool;
 mod prompt;
 mod recommender;
+#[cfg(test)]
+mod serve_tests;
 mod session;
 #[cfg(test)]
 mod tests;
