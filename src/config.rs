@@ -491,7 +491,7 @@ settings! {
         /// Language model: beam search over the catalogue's titles, a list as text that is then looked up, or the ranking
         /// head on its last hidden state.
         mode: String = "constrained".into(), Bounds::Choices(&["constrained", "generate", "head"]);
-        /// Constrained: trie nodes kept per round; 0: half as many again as items are wanted.
+        /// Constrained: trie nodes kept per round; 0: a quarter more than items are wanted.
         beam: usize = 0, int(0, 127);
         /// Constrained: of at most so many allowed titles every one is scored.
         exact_items: usize = 64, int(0, MAX);

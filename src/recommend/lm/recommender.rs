@@ -474,11 +474,11 @@ fn finite(scale: f32) -> Result<f32> {
     if scale.is_finite() { Ok(scale) } else { Err(Error::invalid("an adapter's scale must be finite")) }
 }
 
-/// Nodes kept per round for an answer of `top_k` items: half as many again, so that a title with a dull first word is
+/// Nodes kept per round for an answer of `top_k` items: a quarter more, so that a title with a dull first word is
 /// not lost at once.
 pub(super) fn width_of(config: &RecommendConfig, top_k: usize) -> usize {
     match config.beam {
-        0 => (top_k + top_k / 2).max(8),
+        0 => (top_k + top_k / 4).max(8),
         beam => beam,
     }
 }
