@@ -491,7 +491,7 @@ settings! {
         /// Language model: beam search over the catalogue's titles, a list as text that is then looked up, or the ranking
         /// head on its last hidden state.
         mode: String = "constrained".into(), Bounds::Choices(&["constrained", "generate", "head"]);
-        /// Constrained: trie nodes kept per round; 0: half as many again as items are wanted.
+        /// Constrained: trie nodes kept per round; 0: a quarter more than items are wanted.
         beam: usize = 0, int(0, 127);
         /// Constrained: of at most so many allowed titles every one is scored.
         exact_items: usize = 64, int(0, MAX);
@@ -503,6 +503,9 @@ settings! {
         context_tokens: usize = 1024, int(64, 1 << 20);
         /// Language model: requests computed at the same time, each in a context of its own.
         contexts: usize = 1, int(1, 64);
+        /// Language model: such requests are computed alone, so that an answer does not depend on the others by a single
+        /// bit, or share forward passes, which gives more answers a second.
+        batching: String = "alone".into(), Bounds::Choices(&["alone", "shared"]);
         /// Language model: bytes of computed prompts kept for the next turn; 0: none.
         cache_bytes: u64 = 256 << 20, ANY;
         /// Language model: an answer holds what was found by then; 0: no limit.

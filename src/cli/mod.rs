@@ -1,5 +1,7 @@
 //! Commands and their flags; each file a few commands, and a body is: read flags, call the library, print.
 
+#[cfg(feature = "llama")]
+mod bench;
 mod data;
 mod judge;
 mod progress;
@@ -36,7 +38,10 @@ pub fn command() -> Command {
                 .arg(Arg::new("toml").long("toml").action(ArgAction::SetTrue).help("As a TOML file to start from")),
         );
     #[cfg(feature = "llama")]
-    let command = command.subcommand(stages::new_model_command()).subcommand(stages::merge_command());
+    let command = command
+        .subcommand(stages::new_model_command())
+        .subcommand(stages::merge_command())
+        .subcommand(bench::bench_command());
     #[cfg(feature = "serve")]
     let command = command.subcommand(serve::serve_command());
     command
@@ -64,6 +69,8 @@ pub fn dispatch(matches: &ArgMatches) -> Result<()> {
         Some(("merge", m)) => stages::merge(m),
         #[cfg(feature = "serve")]
         Some(("serve", m)) => serve::serve(m),
+        #[cfg(feature = "llama")]
+        Some(("bench", m)) => bench::bench(m),
         Some(("config", m)) => progress::print(&settings::table_text(m.get_flag("toml"))),
         _ => Err(Error::invalid("no such command; `causerie --help` lists them")),
     }

@@ -2,15 +2,17 @@
 
 use super::progress::{print, run_of};
 use super::settings::{config_of, with_settings};
+use causerie::config::RecommendConfig;
 use causerie::dataset::load_conversations;
 use causerie::pipeline::{Opened, open};
 use causerie::recommend::chat::{Chat, Resources};
-use causerie::recommend::{Evidence, Request, excerpt, query_text, recommend};
+use causerie::recommend::{Evidence, Recommender, Request, excerpt, query_text, recommend};
 use causerie::{Error, ErrorKind, Result, Run};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::json;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 /// `causerie recommend`.
 pub fn recommend_command() -> Command {
@@ -60,12 +62,33 @@ pub fn talk(matches: &ArgMatches) -> Result<()> {
     let run = run_of(&config)?;
     let strategy = matches.get_one::<String>("strategy").map(String::as_str).unwrap_or_default();
     let work = matches.get_one::<String>("work").map(String::as_str).unwrap_or_default();
-    let opened = open(Path::new(work), &config.recommend.system, strategy, &run)?;
+    // A language model takes the place of the work directory's own recommender.
+    let by_model = !config.recommend.model.is_empty();
+    let system = if by_model { "popularity" } else { config.recommend.system.as_str() };
+    let mut opened = open(Path::new(work), system, strategy, &run)?;
+    if by_model {
+        opened.recommender = language_model(&config.recommend, &opened, &run)?;
+    }
     let top_k = config.recommend.top_k;
     match matches.get_one::<String>("conversations") {
         Some(path) => answer_file(matches, &opened, Path::new(path), top_k, &run),
         None => chat(matches, &opened, top_k, &run),
     }
+}
+
+/// The recommender of `recommend.model` and `recommend.adapter`.
+#[cfg(feature = "llama")]
+fn language_model(config: &RecommendConfig, opened: &Opened, run: &Run) -> Result<Arc<dyn Recommender>> {
+    use causerie::recommend::lm::LmRecommender;
+    let scale = config.adapter_scale as f32;
+    let adapter = (!config.adapter.is_empty()).then(|| (Path::new(&config.adapter), scale));
+    let (model, items) = (Path::new(&config.model), &opened.dataset.items);
+    Ok(Arc::new(LmRecommender::open(model, adapter, items, opened.mentions.clone(), config, run)?))
+}
+
+#[cfg(not(feature = "llama"))]
+fn language_model(_: &RecommendConfig, _: &Opened, _: &Run) -> Result<Arc<dyn Recommender>> {
+    Err(Error::unsupported("recommend.model: this build has no llama.cpp; build it with the feature llama"))
 }
 
 fn ids(matches: &ArgMatches, name: &str) -> Vec<String> {

@@ -209,6 +209,10 @@ impl Context {
     pub fn model(&self) -> &Model {
         &self.model
     }
+    /// What it gives.
+    pub fn pooling(&self) -> Pooling {
+        self.options.pooling
+    }
     /// Tokens in one batch at most.
     pub fn batch_tokens(&self) -> usize {
         self.batch_tokens
@@ -224,6 +228,17 @@ impl Context {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for a scale that is not finite, or an adapter of another model.
     pub fn set_adapters(&mut self, adapters: &[(Adapter, f32)]) -> Result<()> {
+        self.exchange_adapters(adapters)?;
+        self.clear();
+        Ok(())
+    }
+
+    /// [`Context::set_adapters`] that keeps the sequences: the caller answers for it that a sequence is only ever
+    /// continued under the adapters it began with.
+    ///
+    /// # Errors
+    /// As [`Context::set_adapters`].
+    pub fn exchange_adapters(&mut self, adapters: &[(Adapter, f32)]) -> Result<()> {
         if adapters.iter().any(|(_, scale)| !scale.is_finite()) {
             return Err(Error::invalid("an adapter's scale must be finite"));
         }
@@ -237,7 +252,6 @@ impl Context {
             return Err(Error::invalid(format!("llama.cpp refuses the adapters{}", backend::complaint())));
         }
         self.adapters = adapters.iter().map(|(a, _)| a.clone()).collect();
-        self.clear();
         Ok(())
     }
 

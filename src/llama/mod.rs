@@ -20,4 +20,4 @@ pub use model::{Model, Token};
 pub use quantise::{Quantisation, quantise};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

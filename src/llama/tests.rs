@@ -293,7 +293,7 @@ fn an_adapter_adds_its_product_and_leaves_no_trace_when_removed() {
 }
 
 /// A LoRA adapter of the first query projection, in llama.cpp's layout (A [r, in], B [out, r] in numpy's order).
-fn adapter_bytes(a: &[f32], b: &[f32], width: usize, rank: usize, alpha: f32) -> Vec<u8> {
+pub(crate) fn adapter_bytes(a: &[f32], b: &[f32], width: usize, rank: usize, alpha: f32) -> Vec<u8> {
     let text = |t: &str| [&(t.len() as u64).to_le_bytes()[..], t.as_bytes()].concat();
     let mut out = b"GGUF".to_vec();
     out.extend(3u32.to_le_bytes());

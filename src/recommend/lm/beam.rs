@@ -124,7 +124,7 @@ pub fn beam(
             for part in run {
                 let before = sum;
                 for ((token, child), log_probability) in
-                    part.children.iter().zip(rows.get(part.at).into_iter().flatten())
+                    part.children.iter().zip(rows.get(part.at).into_iter().flat_map(|row| &row.values))
                 {
                     sum = before + f64::from(*log_probability);
                     settle(trie, allowed, child, sum, &mut search.found, &mut best);
@@ -190,7 +190,7 @@ fn run_of(
     loop {
         let children: Vec<(u32, Node)> = trie.children(&node, allowed).collect();
         let at = tokens.len();
-        let wants = children.iter().map(|(t, _)| *t).collect();
+        let wants = Some(children.iter().map(|(t, _)| *t).collect());
         tokens.push(StepToken { token, position: base + node.depth - 1, sequences: sequence..sequence + 1, wants });
         let forced = match children.as_slice() {
             [(only, child)] => Some((*only, child.clone())),

@@ -11,11 +11,16 @@ use crate::error::{Error, Result};
 use crate::run::Run;
 use crate::tune::lm::Chat;
 use rayon::prelude::*;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What follows a title's line in an answer; there so that the tokens at the line's end are those of training.
 const NEXT: &str = "2.";
 /// Titles per task of the thread pool.
-const TASK: usize = 1024;
+const TASK: usize = 8192;
+
+/// Tokens of pieces of text seen before: a catalogue says `The` and `(1995)` many times.
+type Pieces = HashMap<Box<str>, Box<[u32]>>;
 
 /// Turns names into tokens.
 pub(super) struct Speller<'a> {
@@ -23,8 +28,9 @@ pub(super) struct Speller<'a> {
     start: &'a str,
     /// `start` in tokens: the first tokens of every answer.
     lead: Vec<u32>,
-    /// Bytes of `NEXT`'s tokens, from the end of a line's.
     vocabulary: usize,
+    /// The vocabulary is a byte-level BPE, whose words never reach over a space: pieces can be tokenised one by one.
+    by_pieces: bool,
 }
 
 impl<'a> Speller<'a> {
@@ -32,44 +38,84 @@ impl<'a> Speller<'a> {
     pub fn new(chat: &'a Chat, start: &'a str) -> Result<Speller<'a>> {
         let start = start.trim_end();
         let lead = if start.is_empty() { Vec::new() } else { chat.answer(start)? };
-        Ok(Speller { chat, start, lead, vocabulary: chat.model().vocabulary() })
+        let by_pieces = chat.model().header().text("tokenizer.ggml.model")? == Some("gpt2");
+        Ok(Speller { chat, start, lead, vocabulary: chat.model().vocabulary(), by_pieces })
     }
     /// The tokens that every answer begins with.
     pub fn lead(&self) -> &[u32] {
         &self.lead
     }
     /// The tokens of `name` behind the lead, the new line included.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for a name without tokens; those of llama.cpp.
     pub fn spell(&self, name: &str) -> Result<Vec<u32>> {
+        self.spell_with(name, None)
+    }
+
+    fn spell_with(&self, name: &str, pieces: Option<&mut Pieces>) -> Result<Vec<u32>> {
         // A line is a line: what breaks it would never be read back as one title.
         let name = if name.contains(char::is_control) {
-            name.split(|c: char| c.is_control() || c.is_whitespace())
-                .filter(|w| !w.is_empty())
-                .collect::<Vec<_>>()
-                .join(" ")
+            let words = name.split(|c: char| c.is_control() || c.is_whitespace()).filter(|w| !w.is_empty());
+            words.collect::<Vec<_>>().join(" ")
         } else {
             name.trim().to_string()
         };
         let line = if self.start.is_empty() { format!("{name}\n") } else { format!("{} {name}\n", self.start) };
-        let in_list = self.chat.answer(&format!("{line}{NEXT}"))?;
-        let tokens = self.between(&in_list).map_or_else(
+        let in_list = format!("{line}{NEXT}");
+        let in_list = match pieces {
+            Some(pieces) => self.answer_by_pieces(&in_list, pieces)?,
+            None => self.chat.answer(&in_list)?,
+        };
+        let tokens = match self.between(&in_list) {
+            Some(tokens) => tokens.to_vec(),
             // Tokens that reach over an end of the line: the line alone, then the title alone.
-            || {
-                let alone = self.chat.answer(&line)?;
-                match alone.strip_prefix(self.lead.as_slice()) {
-                    Some(rest) if !rest.is_empty() => Ok(rest.to_vec()),
-                    Some(_) | None => {
-                        let bare = self.chat.model().tokenise(&format!(" {name}\n"), false, false)?;
-                        Ok(bare.into_iter().filter_map(|t| u32::try_from(t).ok()).collect())
-                    }
-                }
+            None => match self.chat.answer(&line)?.strip_prefix(self.lead.as_slice()) {
+                Some(rest) if !rest.is_empty() => rest.to_vec(),
+                Some(_) | None => self.plain(&format!(" {name}\n"))?,
             },
-            |tokens| Ok::<_, Error>(tokens.to_vec()),
-        )?;
+        };
         if tokens.is_empty() || tokens.iter().any(|t| *t as usize >= self.vocabulary) {
             return Err(Error::invalid(format!("{name:?} has no tokens in this model's vocabulary")));
         }
         Ok(tokens)
     }
+
+    fn plain(&self, text: &str) -> Result<Vec<u32>> {
+        let tokens = self.chat.model().tokenise(text, false, false)?;
+        Ok(tokens.into_iter().filter_map(|t| u32::try_from(t).ok()).collect())
+    }
+
+    /// [`Chat::answer`], piece by piece: cut before every single space between visible ASCII characters.
+    fn answer_by_pieces(&self, text: &str, pieces: &mut Pieces) -> Result<Vec<u32>> {
+        let bytes = text.as_bytes();
+        let border = |at: usize| {
+            bytes[at] == b' ' && bytes[at - 1].is_ascii_graphic() && bytes.get(at + 1).is_some_and(u8::is_ascii_graphic)
+        };
+        let mut tokens = Vec::with_capacity(16);
+        let mut from = 0;
+        while from < text.len() {
+            let to = (from + 1..text.len()).find(|at| border(*at)).unwrap_or(text.len());
+            let piece = &text[from..to];
+            if from == 0 {
+                // Only the chat format knows how an answer begins; it always begins the same.
+                if piece == self.start {
+                    tokens.extend_from_slice(&self.lead)
+                } else {
+                    tokens.extend(self.chat.answer(piece)?)
+                }
+            } else if let Some(known) = pieces.get(piece) {
+                tokens.extend_from_slice(known);
+            } else {
+                let new = self.plain(piece)?;
+                tokens.extend_from_slice(&new);
+                pieces.insert(piece.into(), new.into());
+            }
+            from = to;
+        }
+        Ok(tokens)
+    }
+
     /// What of a line's tokens stands between the lead and `NEXT`.
     fn between<'t>(&self, tokens: &'t [u32]) -> Option<&'t [u32]> {
         let rest = tokens.strip_prefix(self.lead.as_slice())?;
@@ -83,28 +129,43 @@ impl<'a> Speller<'a> {
     }
 
     /// The names of items `rows`, spelled on the run's threads.
+    ///
+    /// # Errors
+    /// As [`Speller::spell`]; [`crate::ErrorKind::Cancelled`].
     pub fn surfaces(&self, items: &Items, rows: &[u32], run: &Run) -> Result<Surfaces> {
-        let mut all = Surfaces::default();
+        let differs = AtomicBool::new(false);
+        let all = self.spell_all(items, rows, self.by_pieces.then_some(&differs), run)?;
+        // A vocabulary whose words do reach over spaces: everything again, each line as a whole.
+        if differs.load(Ordering::Relaxed) { self.spell_all(items, rows, None, run) } else { Ok(all) }
+    }
+
+    fn spell_all(&self, items: &Items, rows: &[u32], differs: Option<&AtomicBool>, run: &Run) -> Result<Surfaces> {
+        let task = |rows: &&[u32]| -> Result<Surfaces> {
+            let mut part = Surfaces::default();
+            let mut pieces = Pieces::new();
+            for (n, row) in rows.iter().enumerate() {
+                let name = items.name(*row as usize);
+                let tokens = self.spell_with(&name, differs.map(|_| &mut pieces))?;
+                if let Some(differs) = differs.filter(|_| n % 256 == 0)
+                    && self.spell(&name)? != tokens
+                {
+                    differs.store(true, Ordering::Relaxed);
+                }
+                part.push(*row, &tokens)?;
+            }
+            Ok(part)
+        };
         let tasks: Vec<&[u32]> = rows.chunks(TASK).collect();
+        let mut parts = Vec::with_capacity(tasks.len());
         // A few tasks at a time, so that a cancel comes through.
-        for (n, some) in tasks.chunks(64).enumerate() {
-            run.step("recommend", "titles", (n * 64 * TASK) as u64, rows.len() as u64)?;
-            let parts: Vec<Result<Surfaces>> = run.install(|| {
-                some.par_iter()
-                    .map(|rows| {
-                        let mut part = Surfaces::default();
-                        for row in *rows {
-                            part.push(*row, &self.spell(&items.name(*row as usize))?)?;
-                        }
-                        Ok(part)
-                    })
-                    .collect()
-            });
-            for part in parts {
-                all.extend(&part?)?;
+        for (n, some) in tasks.chunks(16).enumerate() {
+            run.step("recommend", "titles", (n * 16 * TASK) as u64, rows.len() as u64)?;
+            let some: Vec<Result<Surfaces>> = run.install(|| some.par_iter().map(task).collect());
+            for part in some {
+                parts.push(part?);
             }
         }
-        Ok(all)
+        Surfaces::concat(parts)
     }
 
     /// The trie of a whole catalogue.

@@ -112,7 +112,7 @@ impl Pass {
                 token: n.token,
                 position: base + n.depth,
                 sequences: n.from + 1..n.to + 1,
-                wants: n.wants.clone(),
+                wants: Some(n.wants.clone()),
             });
             let step = Step {
                 drop: all.clone().collect(),
@@ -128,7 +128,7 @@ impl Pass {
         let behind = |at: usize, token: u32| -> f64 {
             let wants = &self.nodes[at].wants;
             let place = wants.binary_search(&token).ok();
-            f64::from(place.and_then(|p| rows.get(at)?.get(p)).copied().unwrap_or(f32::NEG_INFINITY))
+            f64::from(place.and_then(|p| rows.get(at)?.values.get(p)).copied().unwrap_or(f32::NEG_INFINITY))
         };
         for node in &self.nodes {
             let sum = match node.parent {

@@ -4,8 +4,7 @@ use super::answer::{LmAnswer, LmItem};
 use super::recommender::LmRecommender;
 use crate::dataset::Conversation;
 use crate::error::{Error, ErrorKind, Result};
-use crate::llama::{Token, sample};
-use crate::math::Random;
+use crate::llama::Token;
 use crate::run::Run;
 use crate::synthesize::parse_titles;
 use std::collections::HashSet;
@@ -29,15 +28,14 @@ impl LmRecommender {
         let grounder = self.grounder.as_ref().ok_or_else(|| Error::bug("generate without its index of titles"))?;
         let prompt = self.prompter.prompt(conversation, false)?;
         let adapters = self.adapters.current();
-        let mut lane = self.prompted(&adapters, &prompt, deadline, answer, run)?;
+        let (mut lane, row) = self.prompted(&adapters, &prompt, &[], deadline, answer, run)?;
         lane.remember(prompt.view(), &self.cache)?;
+        let mut next = row.best;
         let mut bytes: Vec<u8> = Vec::new();
-        // Greedy: the generator is never asked.
-        let mut random = Random::new(0, b"generate");
         let most = (top_k.saturating_mul(LINE_TOKENS)).min(self.lane.search_tokens.saturating_sub(1));
         let mut lines = 0;
         for n in 0..most {
-            let token = sample(lane.logits()?, 0.0, 1.0, &mut random)?;
+            let token = next as Token;
             answer.searched_tokens += 1;
             if self.model.is_end(token) {
                 break;
@@ -48,9 +46,11 @@ impl LmRecommender {
             if lines >= top_k {
                 break;
             }
-            let next = u32::try_from(token as Token).map_err(|_| Error::bug(format!("token {token}")))?;
-            match lane.advance(next, prompt.tokens.len() + n, deadline, run) {
-                Ok(()) => answer.passes += 1,
+            match lane.advance(&adapters, next, prompt.tokens.len() + n, deadline, run) {
+                Ok(best) => {
+                    next = best;
+                    answer.passes += 1;
+                }
                 Err(e) if e.kind() == ErrorKind::Cancelled && !run.is_cancelled() => {
                     answer.partial = true;
                     break;

@@ -48,8 +48,8 @@ impl LmRecommender {
         let head = self.head.as_ref().ok_or_else(|| Error::bug("mode head without a head"))?;
         let prompt = self.prompter.prompt(conversation, false)?;
         let adapters = self.adapters.current();
-        let mut lane = self.prompted(&adapters, &prompt, deadline, answer, run)?;
-        let hidden = lane.hidden()?;
+        let (mut lane, row) = self.prompted(&adapters, &prompt, &[], deadline, answer, run)?;
+        let hidden = row.values;
         lane.remember(prompt.view(), &self.cache)?;
         drop(lane);
         let mut query = Matrix::from_vec(1, hidden.len(), hidden)?;

@@ -1,56 +1,37 @@
-//! One llama.cpp context at work for one request at a time: a prompt in sequence 0, a search in the others.
+//! A place for one request at a time: a prompt in sequence 0, a search in the others.
 //!
-//! Bit-stable: a prompt is computed in chunks whose borders depend on its tokens alone (the instruction's end, then every
-//! [`CHUNK`] tokens), reuse stops at a border, the cells of the cache are filled from the first one on, and nobody else's
-//! tokens are in the batch. So the same request has the same bits, whether its beginning was cached or not.
+//! A prompt is computed in chunks whose borders depend on its tokens alone (the instruction's end, then every [`CHUNK`]
+//! tokens), and reuse stops at a border. So, with an engine of its own, the same request has the same bits, whether its
+//! beginning was computed before or not.
 
 use super::adapters::Adapters;
 use super::cache::{PrefixCache, common};
-use super::session::{Session, Step, log_probabilities};
+use super::engine::{Engine, LaneOptions};
+use super::session::{Row, Session, Step, StepToken};
 use crate::error::{Error, Result};
-use crate::llama::{Batch, Context, ContextOptions, Model, Pooling, Token};
 use crate::run::Run;
-use rayon::prelude::*;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Tokens of a prompt that are computed at once, and the grain of reuse.
 pub const CHUNK: usize = 64;
 
-/// The sizes of a lane.
-#[derive(Debug, Clone, Copy)]
-pub struct LaneOptions {
-    /// Tokens of a prompt at most.
-    pub prompt_tokens: usize,
-    /// Tokens that a search may hold at once.
-    pub search_tokens: usize,
-    /// Sequences of a search, and the prompt's.
-    pub sequences: usize,
-    /// Tokens of a forward pass.
-    pub batch_tokens: usize,
-    /// Keys and values in f32.
-    pub exact: bool,
-    /// Logits, or the last hidden state.
-    pub pooling: Pooling,
-}
-
-/// A context with what its sequence 0 holds.
+/// An engine with what its sequence 0 holds.
 pub struct Lane {
-    context: Context,
+    engine: Box<dyn Engine>,
     options: LaneOptions,
     generation: Option<u64>,
     /// Tokens whose keys and values sequence 0 holds.
     held: Vec<u32>,
-    /// Place of the prompt's last token in the batch it was computed in.
-    last: usize,
 }
 
-/// What computing a prompt took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// A prompt that was computed.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Prefilled {
     /// Tokens that were there.
     pub reused: usize,
-    /// Tokens computed now.
-    pub computed: usize,
+    /// What was wanted behind the last token.
+    pub row: Row,
 }
 
 /// A prompt with the place where its instruction ends.
@@ -72,20 +53,9 @@ impl PromptTokens<'_> {
 }
 
 impl Lane {
-    /// A context of `model`.
-    ///
-    /// # Errors
-    /// Those of [`Context::new`].
-    pub fn new(model: &Model, options: LaneOptions, run: &Run) -> Result<Lane> {
-        let context = ContextOptions {
-            tokens: options.prompt_tokens + options.search_tokens,
-            batch_tokens: options.batch_tokens,
-            sequences: options.sequences,
-            pooling: options.pooling,
-            exact: options.exact,
-        };
-        let context = Context::new(model, context, run)?;
-        Ok(Lane { context, options, generation: None, held: Vec::new(), last: 0 })
+    /// A lane on `engine`.
+    pub fn new(engine: Box<dyn Engine>, options: LaneOptions) -> Lane {
+        Lane { engine, options, generation: None, held: Vec::new() }
     }
 
     /// How much of a prompt is here already.
@@ -93,30 +63,20 @@ impl Lane {
         if self.generation == Some(generation) { common(&self.held, tokens) } else { 0 }
     }
 
-    /// Puts the adapters of a generation on.
-    fn wear(&mut self, adapters: &Adapters) -> Result<()> {
-        if self.generation != Some(adapters.generation()) {
-            self.generation = None;
-            self.held.clear();
-            self.context.set_adapters(adapters.list())?;
-            self.generation = Some(adapters.generation());
-        }
-        Ok(())
-    }
-
     fn forget(&mut self) {
-        self.context.forget_all();
+        self.engine.forget();
         self.held.clear();
     }
 
-    /// Puts the prompt into sequence 0; the outputs of its last token stand ready.
+    /// Puts the prompt into sequence 0; gives what is wanted behind its last token.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for a prompt that does not fit; [`crate::ErrorKind::Cancelled`].
     pub fn prefill(
         &mut self,
-        adapters: &Adapters,
+        adapters: &Arc<Adapters>,
         prompt: PromptTokens,
+        wants: &[u32],
         cache: &PrefixCache,
         deadline: Option<Instant>,
         run: &Run,
@@ -129,143 +89,126 @@ impl Lane {
                 self.options.prompt_tokens
             )));
         }
-        self.wear(adapters)?;
+        if self.generation != Some(adapters.generation()) {
+            self.forget();
+            self.generation = Some(adapters.generation());
+        }
         let at_border = |shared: usize| prompt.borders().take_while(|b| *b <= shared).last().unwrap_or(0);
         let mut from = at_border(common(&self.held, tokens));
         if let Some(known) = cache.find(adapters.generation(), tokens, from)
             && at_border(common(&known.tokens, tokens)) > from
         {
             self.forget();
-            if self.context.restore_sequence(0, &known.state)? {
+            if self.engine.restore(&known.state)? {
                 self.held = known.tokens.to_vec();
                 from = at_border(common(&known.tokens, tokens));
             } else {
-                self.forget();
                 from = 0;
             }
         }
-        if from == 0 || !self.context.forget_from(0, from) {
+        if from == 0 || !self.engine.keep(from) {
             self.forget();
             from = 0;
         }
         self.held.truncate(from);
-        let computed = tokens.len() - from;
-        let result = self.compute(adapters.generation(), prompt, from, cache, deadline, run);
+        let result = self.compute(adapters, prompt, wants, cache, deadline, run);
         if result.is_err() {
             self.forget();
         }
-        result.map(|()| Prefilled { reused: from, computed })
+        result.map(|row| Prefilled { reused: from, row })
     }
 
     fn compute(
         &mut self,
-        generation: u64,
+        adapters: &Arc<Adapters>,
         prompt: PromptTokens,
-        from: usize,
+        wants: &[u32],
         cache: &PrefixCache,
         deadline: Option<Instant>,
         run: &Run,
-    ) -> Result<()> {
+    ) -> Result<Row> {
         let tokens = prompt.tokens;
-        let ends: Vec<usize> = prompt.borders().filter(|b| *b > from).chain([tokens.len()]).collect();
-        let mut start = from;
+        let mut start = self.held.len();
+        let ends: Vec<usize> = prompt.borders().filter(|b| *b > start).chain([tokens.len()]).collect();
+        let mut row = Row::default();
         for end in ends {
-            // A chunk may still be more than a batch: the instruction, or a small batch.
-            let mut at = start;
-            for some in tokens[start..end].chunks(self.context.batch_tokens()) {
-                let mut batch = Batch::default();
-                for token in some {
-                    batch.push(token_of(*token)?, at, 0, at + 1 == tokens.len());
-                    at += 1;
-                }
-                self.context.run_batch_until(&batch, deadline, run)?;
-                self.last = batch.len() - 1;
-            }
+            let of = |at: usize| StepToken {
+                token: tokens[at],
+                position: at,
+                sequences: 0..1,
+                wants: (at + 1 == tokens.len()).then(|| wants.to_vec()),
+            };
+            let step = Step { tokens: (start..end).map(of).collect(), ..Step::default() };
+            row = self.engine.step(adapters, &step, deadline, run)?.pop().unwrap_or_default();
             self.held.extend_from_slice(&tokens[start..end]);
             if end == prompt.instruction && end < tokens.len() {
-                let context = &mut self.context;
-                cache.put(generation, &tokens[..end], prompt.instruction, || context.save_sequence(0))?;
+                let engine = &mut self.engine;
+                cache.put(adapters.generation(), &tokens[..end], prompt.instruction, || engine.save())?;
             }
             start = end;
         }
-        Ok(())
+        Ok(row)
     }
 
     /// Remembers the prompt for requests to come, on any lane.
     ///
     /// # Errors
-    /// Those of [`Context::save_sequence`].
+    /// Those of [`Engine::save`].
     pub fn remember(&mut self, prompt: PromptTokens, cache: &PrefixCache) -> Result<()> {
         let (Some(generation), true) = (self.generation, self.held == prompt.tokens) else { return Ok(()) };
-        let context = &mut self.context;
-        cache.put(generation, prompt.tokens, prompt.instruction, || context.save_sequence(0))
+        let engine = &mut self.engine;
+        cache.put(generation, prompt.tokens, prompt.instruction, || engine.save())
     }
 
-    /// The last hidden state of the prompt just computed: `[width]`. Only of a lane with [`Pooling::Last`].
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Invalid`] when there is none.
-    pub fn hidden(&mut self) -> Result<Vec<f32>> {
-        Ok(self.context.pooled(0)?.to_vec())
-    }
-
-    /// Log-probabilities of `wants` behind the prompt just computed.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Invalid`] when no prompt was computed.
-    pub fn first(&mut self, wants: &[u32]) -> Result<Vec<f32>> {
-        let last = self.last;
-        Ok(log_probabilities(self.context.logits(last)?, wants))
-    }
-
-    /// Logits behind the prompt just computed, `[vocabulary]`.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Invalid`] when no prompt was computed.
-    pub fn logits(&mut self) -> Result<&[f32]> {
-        let last = self.last;
-        self.context.logits(last)
-    }
-
-    /// Goes on behind what sequence 0 holds by one token, which is forgotten at the next prompt; its logits are
-    /// [`Lane::logits`].
+    /// Goes on by one token at `position` behind the prompt, which is forgotten at the next prompt; gives the likeliest
+    /// token behind it.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Cancelled`]; [`crate::ErrorKind::Memory`] when the context is full.
-    pub fn advance(&mut self, token: u32, position: usize, deadline: Option<Instant>, run: &Run) -> Result<()> {
-        let mut batch = Batch::default();
-        batch.push(token_of(token)?, position, 0, true);
-        let result = self.context.run_batch_until(&batch, deadline, run);
-        self.last = 0;
-        if result.is_err() {
-            self.forget();
+    pub fn advance(
+        &mut self,
+        adapters: &Arc<Adapters>,
+        token: u32,
+        position: usize,
+        deadline: Option<Instant>,
+        run: &Run,
+    ) -> Result<u32> {
+        let token = StepToken { token, position, sequences: 0..1, wants: Some(Vec::new()) };
+        let step = Step { tokens: vec![token], ..Step::default() };
+        match self.engine.step(adapters, &step, deadline, run) {
+            Ok(rows) => Ok(rows.first().map_or(0, |row| row.best)),
+            Err(e) => {
+                self.forget();
+                Err(e)
+            }
         }
-        result
     }
 
     /// The search's view of the lane.
-    pub fn session<'a>(&'a mut self, deadline: Option<Instant>, run: &'a Run) -> LaneSession<'a> {
-        LaneSession { lane: self, deadline, run }
+    pub fn session<'a>(
+        &'a mut self,
+        adapters: &'a Arc<Adapters>,
+        deadline: Option<Instant>,
+        run: &'a Run,
+    ) -> LaneSession<'a> {
+        LaneSession { lane: self, adapters, deadline, run }
     }
-}
-
-fn token_of(token: u32) -> Result<Token> {
-    Token::try_from(token).map_err(|_| Error::bug(format!("token {token}")))
 }
 
 /// A lane with its prompt, as a search sees it.
 pub struct LaneSession<'a> {
     lane: &'a mut Lane,
+    adapters: &'a Arc<Adapters>,
     deadline: Option<Instant>,
     run: &'a Run,
 }
 
 impl Session for LaneSession<'_> {
     fn sequences(&self) -> usize {
-        self.lane.options.sequences
+        self.lane.engine.sequences()
     }
     fn batch_tokens(&self) -> usize {
-        self.lane.context.batch_tokens()
+        self.lane.options.batch_tokens
     }
     fn room(&self) -> usize {
         self.lane.options.search_tokens
@@ -273,43 +216,12 @@ impl Session for LaneSession<'_> {
     fn prompt_tokens(&self) -> usize {
         self.lane.held.len()
     }
-    fn step(&mut self, step: &Step) -> Result<Vec<Vec<f32>>> {
-        let result = self.work(step);
+    fn step(&mut self, step: &Step) -> Result<Vec<Row>> {
+        let result = self.lane.engine.step(self.adapters, step, self.deadline, self.run);
         if result.is_err() {
             // What a broken pass left in the cells is not known.
             self.lane.forget();
         }
         result
-    }
-}
-
-impl LaneSession<'_> {
-    fn work(&mut self, step: &Step) -> Result<Vec<Vec<f32>>> {
-        let context = &mut self.lane.context;
-        for sequence in &step.drop {
-            context.forget_from(*sequence, 0);
-        }
-        for (from, to) in &step.fork {
-            context.copy_sequence(*from, *to)?;
-        }
-        let mut rows = Vec::with_capacity(step.tokens.len());
-        for some in step.tokens.chunks(context.batch_tokens()) {
-            let mut batch = Batch::default();
-            for t in some {
-                batch.push_shared(token_of(t.token)?, t.position, t.sequences.clone(), !t.wants.is_empty());
-            }
-            context.run_batch_until(&batch, self.deadline, self.run)?;
-            let asked: Vec<usize> = (0..some.len()).filter(|i| !some[*i].wants.is_empty()).collect();
-            let logits = context.logit_rows(&asked)?;
-            let mut read: Vec<Vec<f32>> = self.run.install(|| {
-                let pairs: Vec<_> = logits.into_iter().zip(&asked).collect();
-                pairs.into_par_iter().map(|(row, i)| log_probabilities(row, &some[*i].wants)).collect()
-            });
-            let mut read = read.drain(..);
-            for t in some {
-                rows.push(if t.wants.is_empty() { Vec::new() } else { read.next().unwrap_or_default() });
-            }
-        }
-        Ok(rows)
     }
 }

@@ -5,10 +5,13 @@ use super::answer::{LmAnswer, LmItem, Mode};
 use super::beam::{BeamOptions, Found, beam, length_score};
 use super::cache::PrefixCache;
 use super::catalogue::Speller;
+use super::engine::{Alone, LaneOptions};
 use super::exact::score_titles;
-use super::lane::{Lane, LaneOptions};
+use super::hub::Hub;
+use super::lane::Lane;
 use super::pool::{Loan, Pool};
 use super::prompt::{Prompt, Prompter};
+use super::session::Row;
 use super::trie::{Surfaces, Trie};
 use crate::config::RecommendConfig;
 use crate::dataset::{Conversation, Items};
@@ -22,7 +25,7 @@ use crate::tune::Head;
 use crate::tune::lm::Chat;
 use rayon::prelude::*;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// Sequences of a lane at least and at most.
@@ -45,6 +48,10 @@ pub struct LmRecommender {
     pub(super) cache: PrefixCache,
     pub(super) pool: Pool,
     pub(super) lane: LaneOptions,
+    /// Callers share forward passes.
+    shared: bool,
+    /// Made at first need, where they do.
+    hub: Mutex<Option<Arc<Hub>>>,
     pub(super) mode: Mode,
     pub(super) grounder: Option<Grounder>,
     pub(super) head: Option<Head>,
@@ -116,6 +123,13 @@ impl LmRecommender {
             // Neither names items by the trie; it still says which items there are.
             Mode::Generate | Mode::Head => Trie::build(Surfaces::default(), items.len(), run)?,
         };
+        let shared = match config.batching.as_str() {
+            "alone" => false,
+            "shared" => true,
+            other => {
+                return Err(Error::invalid(format!("recommend.batching = {other:?}: allowed is alone | shared")));
+            }
+        };
         let width = width_of(config, config.top_k);
         let longest = trie.longest().max(1);
         let limit = config.context_tokens.min(model.trained_context().saturating_sub(longest));
@@ -123,7 +137,12 @@ impl LmRecommender {
         let lane = LaneOptions {
             prompt_tokens: limit,
             search_tokens: (2 * width * longest.min(64)).clamp(SEARCH_TOKENS.0, SEARCH_TOKENS.1),
-            sequences: (1 + 2 * width).clamp(SEQUENCES.0, SEQUENCES.1),
+            sequences: if shared {
+                // All seats together have llama.cpp's 256.
+                (1 + 2 * width).min(SEQUENCES.1 / config.contexts.min(SEQUENCES.1 / 3))
+            } else {
+                (1 + 2 * width).clamp(SEQUENCES.0, SEQUENCES.1)
+            },
             batch_tokens: (PASS_LOGITS / model.vocabulary().max(1)).clamp(64, 512),
             exact: config.exact_kv,
             pooling: match mode {
@@ -145,6 +164,8 @@ impl LmRecommender {
             cache: PrefixCache::new(config.cache_bytes),
             pool: Pool::new(config.contexts),
             lane,
+            shared,
+            hub: Mutex::new(None),
             mode,
             grounder,
             head,
@@ -226,12 +247,13 @@ impl LmRecommender {
     /// A lane with the prompt of `conversation` in it.
     pub(super) fn prompted(
         &self,
-        adapters: &Adapters,
+        adapters: &Arc<Adapters>,
         prompt: &Prompt,
+        wants: &[u32],
         deadline: Option<Instant>,
         answer: &mut LmAnswer,
         run: &Run,
-    ) -> Result<Loan<'_>> {
+    ) -> Result<(Loan<'_>, Row)> {
         if prompt.truncated && !answer.truncated {
             answer.truncated = true;
             log(Level::Info, "recommend: a conversation longer than the context; its oldest part was not read");
@@ -240,13 +262,25 @@ impl LmRecommender {
         answer.prompt_tokens = prompt.tokens.len();
         let mut lane = self.pool.take(
             |lane| lane.shared(adapters.generation(), &prompt.tokens),
-            || Lane::new(&self.model, self.lane, run),
+            || self.new_lane(run),
             deadline,
             run,
         )?;
-        let prefilled = lane.prefill(adapters, prompt.view(), &self.cache, deadline, run)?;
+        let prefilled = lane.prefill(adapters, prompt.view(), wants, &self.cache, deadline, run)?;
         answer.reused_tokens = prefilled.reused;
-        Ok(lane)
+        Ok((lane, prefilled.row))
+    }
+
+    fn new_lane(&self, run: &Run) -> Result<Lane> {
+        if !self.shared {
+            return Ok(Lane::new(Box::new(Alone::new(&self.model, &self.lane, run)?), self.lane));
+        }
+        let mut hub = self.hub.lock().unwrap_or_else(PoisonError::into_inner);
+        let hub = match hub.as_ref() {
+            Some(hub) => hub.clone(),
+            None => hub.insert(Arc::new(Hub::new(&self.model, &self.lane, self.config.contexts, run)?)).clone(),
+        };
+        Ok(Lane::new(Box::new(hub.seat()?), self.lane))
     }
 
     fn constrained(
@@ -267,9 +301,9 @@ impl LmRecommender {
         }
         let prompt = self.prompter.prompt(conversation, true)?;
         let adapters = self.adapters.current();
-        let mut lane = self.prompted(&adapters, &prompt, deadline, answer, run)?;
         let mut root: Vec<u32> = trie.children(&trie.root(), &allowed).map(|(token, _)| token).collect();
-        let mut first = lane.first(&root)?;
+        let (mut lane, row) = self.prompted(&adapters, &prompt, &root, deadline, answer, run)?;
+        let mut first = row.values;
         if first.iter().any(|p| p.is_nan()) {
             let path = self.model.header().path();
             return Err(Error::format(path, 0, "the model's logits are NaN: its weights are broken"));
@@ -282,7 +316,7 @@ impl LmRecommender {
         if allowed.count() <= self.config.exact_items {
             let titles: Vec<u32> = allowed.within(trie.root().titles).collect();
             let of = |token: u32| root.binary_search(&token).map_or(f32::NEG_INFINITY, |at| first[at]);
-            let mut session = lane.session(deadline, run);
+            let mut session = lane.session(&adapters, deadline, run);
             let done = |title, log_probability| found.push(Found { title, log_probability });
             let result = score_titles(&mut session, &trie, &titles, &of, done);
             match result {
@@ -293,7 +327,7 @@ impl LmRecommender {
             loop {
                 let pairs: Vec<(u32, f32)> = root.iter().copied().zip(first.iter().copied()).collect();
                 let options = BeamOptions { width, top_k: wanted, length_power: self.config.length_power };
-                let mut session = lane.session(deadline, run);
+                let mut session = lane.session(&adapters, deadline, run);
                 match beam(&mut session, &trie, &allowed, &pairs, options, &late) {
                     Ok(search) => {
                         answer.partial |= search.partial;
@@ -305,7 +339,7 @@ impl LmRecommender {
                     // The context is full: titles longer than most.
                     Err(e) if e.kind() == ErrorKind::Memory && width > 1 => {
                         width /= 2;
-                        lane.prefill(&adapters, prompt.view(), &self.cache, deadline, run)?;
+                        lane.prefill(&adapters, prompt.view(), &[], &self.cache, deadline, run)?;
                         continue;
                     }
                     Err(e) => return Err(e),
@@ -369,15 +403,15 @@ impl LmRecommender {
         }
         let prompt = self.prompter.prompt(conversation, true)?;
         let adapters = self.adapters.current();
-        let mut lane = self.prompted(&adapters, &prompt, None, &mut answer, run)?;
         let mut wants: Vec<u32> = titles.iter().filter_map(|t| trie.tokens(*t).first().copied()).collect();
         wants.sort_unstable();
         wants.dedup();
-        let first = lane.first(&wants)?;
+        let (mut lane, row) = self.prompted(&adapters, &prompt, &wants, None, &mut answer, run)?;
+        let first = row.values;
         lane.remember(prompt.view(), &self.cache)?;
         let of = |token: u32| wants.binary_search(&token).map_or(f32::NEG_INFINITY, |at| first[at]);
         let mut found = Vec::new();
-        let mut session = lane.session(None, run);
+        let mut session = lane.session(&adapters, None, run);
         score_titles(&mut session, &trie, &titles, &of, |title, log_probability| {
             found.push(Found { title, log_probability });
         })?;
@@ -443,11 +477,11 @@ fn finite(scale: f32) -> Result<f32> {
     if scale.is_finite() { Ok(scale) } else { Err(Error::invalid("an adapter's scale must be finite")) }
 }
 
-/// Nodes kept per round for an answer of `top_k` items: half as many again, so that a title with a dull first word is
+/// Nodes kept per round for an answer of `top_k` items: a quarter more, so that a title with a dull first word is
 /// not lost at once.
 pub(super) fn width_of(config: &RecommendConfig, top_k: usize) -> usize {
     match config.beam {
-        0 => (top_k + top_k / 2).max(8),
+        0 => (top_k + top_k / 4).max(8),
         beam => beam,
     }
 }

@@ -12,8 +12,17 @@ pub struct StepToken {
     pub position: usize,
     /// The sequences that share it.
     pub sequences: Range<usize>,
-    /// The tokens whose log-probability to follow it is wanted.
-    pub wants: Vec<u32>,
+    /// What is wanted behind it: the log-probabilities of these tokens. None: nothing is.
+    pub wants: Option<Vec<u32>>,
+}
+
+/// What was computed behind a token.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Row {
+    /// The log-probabilities wanted; of a model that gives hidden states, the hidden state.
+    pub values: Vec<f32>,
+    /// The likeliest token.
+    pub best: u32,
 }
 
 /// One forward pass: sequences are forgotten, then copied, then grow.
@@ -38,23 +47,34 @@ pub trait Session {
     fn room(&self) -> usize;
     /// Tokens of the prompt: the position of the first token behind it.
     fn prompt_tokens(&self) -> usize;
-    /// Computes a step: log-probabilities over the whole vocabulary, in nats, of each token's `wants`, in their order.
+    /// Computes a step: one row per token, log-probabilities being over the whole vocabulary, in nats.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Cancelled`]; for the deadline too.
-    fn step(&mut self, step: &Step) -> Result<Vec<Vec<f32>>>;
+    fn step(&mut self, step: &Step) -> Result<Vec<Row>>;
 }
 
-/// Log-probabilities of `wants` under `logits` `[vocabulary]`. The sum runs in f64, in the order of the vocabulary.
-pub fn log_probabilities(logits: &[f32], wants: &[u32]) -> Vec<f32> {
-    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.chunks(64).map(|c| f64::from(c.iter().map(|z| (z - top).exp()).sum::<f32>())).sum();
-    let total = f64::from(top) + sum.ln();
-    let one = |want: &u32| match logits.get(*want as usize) {
-        Some(z) => (f64::from(*z) - total) as f32,
-        None => f32::NEG_INFINITY,
-    };
-    wants.iter().map(one).collect()
+impl Row {
+    /// From `logits` `[vocabulary]`. The sum of the softmax runs in a fixed order; ties of the best go to the lowest token.
+    pub fn of(logits: &[f32], wants: &[u32]) -> Row {
+        let (mut best, mut top) = (0, f32::NEG_INFINITY);
+        for (token, z) in logits.iter().enumerate() {
+            if *z > top {
+                (best, top) = (token as u32, *z);
+            }
+        }
+        let total = if wants.is_empty() {
+            0.0
+        } else {
+            let parts = logits.chunks(64).map(|c| f64::from(c.iter().map(|z| (z - top).exp()).sum::<f32>()));
+            f64::from(top) + parts.sum::<f64>().ln()
+        };
+        let one = |want: &u32| match logits.get(*want as usize) {
+            Some(z) => (f64::from(*z) - total) as f32,
+            None => f32::NEG_INFINITY,
+        };
+        Row { values: wants.iter().map(one).collect(), best }
+    }
 }
 
 #[cfg(test)]
@@ -66,7 +86,8 @@ mod tests {
         let logits: Vec<f32> = (0..1000).map(|i| ((i * 37) % 101) as f32 * 0.17 - 30.0).collect();
         let mut softmax: Vec<f64> = logits.iter().map(|z| f64::from(*z)).collect();
         crate::math::softmax(&mut softmax, 1.0);
-        let ours = log_probabilities(&logits, &[0, 999, 17, 5000]);
+        let Row { values: ours, best } = Row::of(&logits, &[0, 999, 17, 5000]);
+        assert_eq!(best, (0..1000).find(|i| (i * 37) % 101 == 100).unwrap());
         for (got, token) in ours.iter().zip([0, 999, 17]) {
             assert!((f64::from(*got) - softmax[token].ln()).abs() < 1e-5);
         }

@@ -36,19 +36,24 @@ impl Surfaces {
         self.items.push(item);
         Ok(())
     }
-    /// Appends all of `other`.
+    /// All of `parts`, one behind the other.
     ///
     /// # Errors
     /// As [`Surfaces::push`].
-    pub fn extend(&mut self, other: &Surfaces) -> Result<()> {
-        let base = self.tokens.len();
-        if u32::try_from(base + other.tokens.len()).is_err() {
+    pub fn concat(parts: Vec<Surfaces>) -> Result<Surfaces> {
+        let (surfaces, tokens) = parts.iter().fold((0, 0), |(s, t), p| (s + p.len(), t + p.tokens.len()));
+        if u32::try_from(tokens).is_err() {
             return Err(Error::unsupported("catalogue trie: titles of more than 4 billion tokens in all"));
         }
-        self.tokens.extend_from_slice(&other.tokens);
-        self.ends.extend(other.ends.iter().map(|e| e + base as u32));
-        self.items.extend_from_slice(&other.items);
-        Ok(())
+        let mut all = Surfaces::default();
+        all.reserve(surfaces, tokens);
+        for part in parts {
+            let base = all.tokens.len() as u32;
+            all.tokens.extend_from_slice(&part.tokens);
+            all.ends.extend(part.ends.iter().map(|e| e + base));
+            all.items.extend_from_slice(&part.items);
+        }
+        Ok(all)
     }
     /// Number of surfaces.
     pub fn len(&self) -> usize {
@@ -68,11 +73,6 @@ impl Surfaces {
         self.tokens.reserve_exact(tokens);
         self.ends.reserve_exact(surfaces);
         self.items.reserve_exact(surfaces);
-    }
-    fn shrink(&mut self) {
-        self.tokens.shrink_to_fit();
-        self.ends.shrink_to_fit();
-        self.items.shrink_to_fit();
     }
 }
 
@@ -105,12 +105,11 @@ impl Trie {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for an item row beyond the catalogue; [`crate::ErrorKind::Cancelled`].
-    pub fn build(mut surfaces: Surfaces, items: usize, run: &Run) -> Result<Trie> {
+    pub fn build(surfaces: Surfaces, items: usize, run: &Run) -> Result<Trie> {
         run.check()?;
         if let Some(item) = surfaces.items.iter().find(|i| **i as usize >= items) {
             return Err(Error::invalid(format!("catalogue trie: item row {item} of {items}")));
         }
-        surfaces.shrink();
         let mut order: Vec<u32> = (0..surfaces.len() as u32).collect();
         let key = |i: &u32| (surfaces.get(*i as usize), surfaces.items[*i as usize]);
         run.install(|| order.par_sort_unstable_by(|a, b| key(a).cmp(&key(b))));

@@ -1,0 +1,183 @@
+//! What computes a lane's steps: a context of its own, or a seat in one that several callers share (`hub`).
+
+use super::adapters::Adapters;
+use super::session::{Row, Step, StepToken};
+use crate::error::{Error, Result};
+use crate::llama::{Batch, Context, ContextOptions, Model, Pooling, Token};
+use crate::run::Run;
+use rayon::prelude::*;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Sequences 0, 1, … of one request at a time.
+pub trait Engine: Send {
+    /// Sequences.
+    fn sequences(&self) -> usize;
+    /// Computes a step under `adapters`; what other adapters computed must have been forgotten.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Cancelled`], for the deadline too; [`crate::ErrorKind::Memory`] when there is no room.
+    fn step(&mut self, adapters: &Arc<Adapters>, step: &Step, deadline: Option<Instant>, run: &Run)
+    -> Result<Vec<Row>>;
+    /// Forgets all but the first `tokens` of sequence 0; false when the model cannot forget a part.
+    fn keep(&mut self, tokens: usize) -> bool;
+    /// Forgets everything.
+    fn forget(&mut self);
+    /// Sequence 0 as bytes.
+    ///
+    /// # Errors
+    /// Those of [`Context::save_sequence`].
+    fn save(&mut self) -> Result<Vec<u8>>;
+    /// Puts bytes into sequence 0; false when there is no room.
+    ///
+    /// # Errors
+    /// Those of [`Context::restore_sequence`].
+    fn restore(&mut self, bytes: &[u8]) -> Result<bool>;
+}
+
+/// The sizes of a lane.
+#[derive(Debug, Clone, Copy)]
+pub struct LaneOptions {
+    /// Tokens of a prompt at most.
+    pub prompt_tokens: usize,
+    /// Tokens that a search may hold at once.
+    pub search_tokens: usize,
+    /// Sequences of a search, and the prompt's.
+    pub sequences: usize,
+    /// Tokens of a forward pass.
+    pub batch_tokens: usize,
+    /// Keys and values in f32.
+    pub exact: bool,
+    /// Logits, or the last hidden state.
+    pub pooling: Pooling,
+}
+
+impl LaneOptions {
+    /// A context for `lanes` of these.
+    ///
+    /// # Errors
+    /// Those of [`Context::new`].
+    pub fn context(&self, model: &Model, lanes: usize, run: &Run) -> Result<Context> {
+        let options = ContextOptions {
+            tokens: lanes * (self.prompt_tokens + self.search_tokens),
+            batch_tokens: self.batch_tokens,
+            sequences: lanes * self.sequences,
+            pooling: self.pooling,
+            exact: self.exact,
+        };
+        Context::new(model, options, run)
+    }
+}
+
+/// A context of one's own. Nobody else's tokens are in its batches, and its cells are filled from the first one on: the
+/// same steps give the same bits.
+pub struct Alone {
+    context: Context,
+    sequences: usize,
+    generation: Option<u64>,
+}
+
+impl Alone {
+    /// A context of `model`.
+    ///
+    /// # Errors
+    /// Those of [`Context::new`].
+    pub fn new(model: &Model, options: &LaneOptions, run: &Run) -> Result<Alone> {
+        Ok(Alone { context: options.context(model, 1, run)?, sequences: options.sequences, generation: None })
+    }
+}
+
+impl Engine for Alone {
+    fn sequences(&self) -> usize {
+        self.sequences
+    }
+    fn step(
+        &mut self,
+        adapters: &Arc<Adapters>,
+        step: &Step,
+        deadline: Option<Instant>,
+        run: &Run,
+    ) -> Result<Vec<Row>> {
+        if self.generation != Some(adapters.generation()) {
+            self.generation = None;
+            self.context.set_adapters(adapters.list())?;
+            self.generation = Some(adapters.generation());
+        }
+        prepare(&mut self.context, step, 0)?;
+        compute(&mut self.context, &step.tokens, 0, deadline, run)
+    }
+    fn keep(&mut self, tokens: usize) -> bool {
+        for sequence in 1..self.sequences {
+            self.context.forget_from(sequence, 0);
+        }
+        self.context.forget_from(0, tokens)
+    }
+    fn forget(&mut self) {
+        self.context.forget_all();
+    }
+    fn save(&mut self) -> Result<Vec<u8>> {
+        self.context.save_sequence(0)
+    }
+    fn restore(&mut self, bytes: &[u8]) -> Result<bool> {
+        self.context.restore_sequence(0, bytes)
+    }
+}
+
+/// Forgets and copies sequences, which begin at `base` in the context.
+///
+/// # Errors
+/// Those of [`Context::copy_sequence`].
+pub fn prepare(context: &mut Context, step: &Step, base: usize) -> Result<()> {
+    for sequence in &step.drop {
+        context.forget_from(base + sequence, 0);
+    }
+    for (from, to) in &step.fork {
+        context.copy_sequence(base + from, base + to)?;
+    }
+    Ok(())
+}
+
+/// Computes tokens, as many forward passes as they need; their sequences begin at `base`.
+///
+/// # Errors
+/// Those of [`Context::run_batch_until`].
+pub fn compute(
+    context: &mut Context,
+    tokens: &[StepToken],
+    base: usize,
+    deadline: Option<Instant>,
+    run: &Run,
+) -> Result<Vec<Row>> {
+    let mut rows = Vec::with_capacity(tokens.len());
+    for some in tokens.chunks(context.batch_tokens()) {
+        let mut batch = Batch::default();
+        for t in some {
+            let token = Token::try_from(t.token).map_err(|_| Error::bug(format!("token {}", t.token)))?;
+            batch.push_shared(token, t.position, base + t.sequences.start..base + t.sequences.end, t.wants.is_some());
+        }
+        context.run_batch_until(&batch, deadline, run)?;
+        rows.extend(read(context, some, base, run)?);
+    }
+    Ok(rows)
+}
+
+fn read(context: &mut Context, tokens: &[StepToken], base: usize, run: &Run) -> Result<Vec<Row>> {
+    if context.pooling() != Pooling::Logits {
+        let one = |t: &StepToken| match t.wants {
+            Some(_) => Ok(Row { values: context.pooled(base + t.sequences.start)?.to_vec(), best: 0 }),
+            None => Ok(Row::default()),
+        };
+        return tokens.iter().map(one).collect();
+    }
+    let asked: Vec<usize> = (0..tokens.len()).filter(|i| tokens[*i].wants.is_some()).collect();
+    let pairs: Vec<(&[f32], &[u32])> = context
+        .logit_rows(&asked)?
+        .into_iter()
+        .zip(&asked)
+        .map(|(row, i)| (row, tokens[*i].wants.as_deref().unwrap_or_default()))
+        .collect();
+    let read: Vec<Row> = run.install(|| pairs.into_par_iter().map(|(row, wants)| Row::of(row, wants)).collect());
+    let mut rows = vec![Row::default(); tokens.len()];
+    asked.into_iter().zip(read).for_each(|(at, row)| rows[at] = row);
+    Ok(rows)
+}
