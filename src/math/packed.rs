@@ -111,10 +111,11 @@ impl Left {
 
 impl Drop for Left {
     fn drop(&mut self) {
-        if let Ok(mut spare) = SPARE.lock() {
-            if spare.len() < SPARES && self.panels.capacity() <= SPARE_LENGTH {
-                spare.push(std::mem::take(&mut self.panels));
-            }
+        if let Ok(mut spare) = SPARE.lock()
+            && spare.len() < SPARES
+            && self.panels.capacity() <= SPARE_LENGTH
+        {
+            spare.push(std::mem::take(&mut self.panels));
         }
     }
 }

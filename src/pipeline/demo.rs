@@ -21,6 +21,7 @@ pub fn demo_defaults() -> Config {
         config.pipeline.students = vec!["fisher".to_string()];
         config.tune.new_parameters = 800_000;
         config.tune.pretrain_max_tokens = 96;
+        config.tune.epochs = 2;
         config.tune.learning_rate = 0.002;
         config.tune.micro_batch_tokens = 4096;
         config.tune.export = "f32".to_string();
