@@ -320,7 +320,7 @@ fn write_hf(model: &Model, folder: &Path) {
     if gemma {
         config["hidden_activation"] = "gelu_pytorch_tanh".into();
         config["hidden_act"] = "gelu_pytorch_tanh".into();
-        config["query_pre_attn_scalar"] = (1.0 / c.attention_scale.powi(2)).into();
+        config["query_pre_attn_scalar"] = ((1.0 / c.attention_scale.powi(2)).round() as u64).into();
         config["attn_logit_softcapping"] = c.attention_cap.into();
         config["final_logit_softcapping"] = c.logit_cap.into();
         config["sliding_window"] = c.window.into();

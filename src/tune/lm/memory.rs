@@ -21,20 +21,23 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Of `model`, prepared for training, under `config`; `items`: those of the ranking head trained along, or 0.
+    /// Of `model`, with its adapters or before a full tuning takes its weights into memory, under `config`; `items`: those of the ranking head trained along, or 0.
     pub fn of(model: &Model, config: &TuneConfig, items: usize) -> Estimate {
         let c = &model.config;
+        let full = config.method == "full";
         let (mut weights, mut gradients, mut moments) = (0u64, 0u64, 0u64);
         let mut largest_layer = 0u64;
         let mut layer_gradients = vec![0u64; c.layers];
         for tensor in &model.tensors {
             let values = tensor.len() as u64;
             weights += match &tensor.storage {
+                _ if full && config.weights == "bf16" && tensor.rows > 1 => 2 * values,
+                _ if full => 4 * values,
                 Storage::F32(_) => 4 * values,
                 Storage::Bf16(_) => 2 * values,
                 Storage::Mapped(m) => m.encoding.bytes(tensor.len()).unwrap_or(0) as u64,
             };
-            if tensor.trained {
+            if full || tensor.trained {
                 match tensor.place.layer.filter(|_| config.fused) {
                     Some(layer) => {
                         layer_gradients[layer] += 4 * values;
@@ -99,5 +102,32 @@ pub fn available_bytes() -> Option<u64> {
     match (machine, cgroup) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The estimate of a model still in its file is that of the same model taken into memory, part by part.
+    #[test]
+    fn a_full_tuning_is_estimated_before_its_weights_are_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("base.gguf");
+        crate::transformer::write_test_model(&path);
+        for weights in ["f32", "bf16"] {
+            let method = "full".to_string();
+            let config = TuneConfig { method, weights: weights.into(), ..TuneConfig::default() };
+            let mut model = Model::from_gguf(&path).unwrap();
+            let before = Estimate::of(&model, &config, 0);
+            super::super::prepare::own(&mut model, &config);
+            assert_eq!(before, Estimate::of(&model, &config, 0));
+            let values: u64 = model.tensors.iter().map(|t| t.len() as u64).sum();
+            assert_eq!((before.gradients, before.moments), (4 * values, 8 * values));
+            assert!(before.weights <= 4 * values && before.weights >= 2 * values);
+            // A ranking head counts with its vectors, their gradient and moments.
+            let dim = model.config.dim as u64;
+            assert!(Estimate::of(&model, &config, 1000).items >= 1000 * dim * 20);
+        }
     }
 }

@@ -20,8 +20,8 @@ pub(super) fn gguf_base(base: &Path) -> Result<&Path> {
     )))
 }
 
-/// The base model, ready to be trained.
-pub(super) fn prepare(base: &Path, config: &TuneConfig) -> Result<Model> {
+/// The base model with its adapters. For a full tuning it still stands in its file: [`own`] comes after the estimate.
+pub(super) fn open(base: &Path, config: &TuneConfig) -> Result<Model> {
     let mut model = Model::from_gguf(base)?;
     match config.method.as_str() {
         "lora" => {
@@ -37,10 +37,17 @@ pub(super) fn prepare(base: &Path, config: &TuneConfig) -> Result<Model> {
                 seed: config.seed,
             })?;
         }
-        "full" => model.train_all(config.weights == "bf16"),
+        "full" => {}
         other => return Err(Error::invalid(format!("tune.method = {other:?} does not tune a language model"))),
     }
     Ok(model)
+}
+
+/// Takes the weights of a full tuning into memory.
+pub(super) fn own(model: &mut Model, config: &TuneConfig) {
+    if config.method == "full" {
+        model.train_all(config.weights == "bf16");
+    }
 }
 
 /// What a checkpoint must agree with: settings, dialogues and their targets, the catalogue, the base file's header.

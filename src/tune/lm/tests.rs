@@ -226,7 +226,7 @@ fn lora_stands_where_targets_and_layers_say_and_llama_cpp_loads_it() {
     (config.targets, config.lora_layers) = (vec!["q".into(), "down".into()], 1);
     let folder = tempfile::tempdir().unwrap();
     let path = base(folder.path());
-    let model = super::prepare::prepare(&path, &config).unwrap();
+    let model = super::prepare::open(&path, &config).unwrap();
     let last = model.config.layers - 1;
     let trained: Vec<String> = model.tensors.iter().filter(|t| t.trained).map(|t| t.place.gguf_name()).collect();
     let expected = ["attn_q.weight.lora_a", "attn_q.weight.lora_b", "ffn_down.weight.lora_a", "ffn_down.weight.lora_b"];
@@ -387,7 +387,7 @@ fn the_ranking_heads_gradient_goes_through_the_adapters() {
     let path = base(folder.path());
     let chat = Chat::open(&path).unwrap();
     Run::new(2).unwrap().install(|| {
-        let mut model = super::prepare::prepare(&path, &TuneConfig { rank: 2, ..config("lora") }).unwrap();
+        let mut model = super::prepare::open(&path, &TuneConfig { rank: 2, ..config("lora") }).unwrap();
         let mut random = Random::new(7, b"b");
         for tensor in model.tensors.iter_mut().filter(|t| t.trained) {
             let crate::transformer::Storage::F32(values) = &mut tensor.storage else { unreachable!() };

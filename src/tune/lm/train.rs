@@ -9,7 +9,7 @@ use super::lessons::{Catalogue, Lesson, lessons_of, split};
 use super::look::{Judge, Look, trained};
 use super::memory::{Estimate, available_bytes};
 use super::pack::Trained;
-use super::prepare::{gguf_base, inputs_hash, prepare};
+use super::prepare::{gguf_base, inputs_hash, open, own};
 use super::recall::Candidates;
 use super::report::{LmPoint, LmReport, Progress};
 use super::step::Found;
@@ -112,7 +112,7 @@ pub(super) fn tune_lessons(
             );
         }
     }
-    let mut model = run.install(|| prepare(base, config))?;
+    let mut model = run.install(|| open(base, config))?;
     let estimate = Estimate::of(&model, config, catalogue.filter(|_| ranks).map_or(0, |(_, c)| c.ids.len()));
     log(Level::Info, &format!("tune: about {}", estimate.words()));
     let limit = Some(config.max_memory_bytes).filter(|b| *b > 0).or_else(available_bytes);
@@ -129,6 +129,7 @@ pub(super) fn tune_lessons(
     if train.is_empty() {
         return Err(Error::invalid("no dialogues to train on"));
     }
+    run.install(|| own(&mut model, config));
     let moments = if config.moments == "8bit" { Moments::Bits8 } else { Moments::F32 };
     let settings = AdamWSettings { decay: config.weight_decay, moments, seed: config.seed, ..Default::default() };
     let (mut items, mut candidates) = (None, None);
@@ -150,6 +151,7 @@ pub(super) fn tune_lessons(
     training.finish(&estimate, tokens_per_second)
 }
 
+/// A training under way.
 pub(super) struct Training<'a> {
     pub model: &'a mut Model,
     pub items: Option<ItemHead>,
