@@ -6,7 +6,7 @@
 //! title alone is left of is finished in the same pass.
 //!
 //! An open node can be left out for good once it cannot beat the k-th best finished title: log-probabilities only fall.
-//! Where nothing else was left out, the answer is the exact one and says so.
+//! Where all that the width left out is of that kind in the end, the answer is the exact one and says so.
 
 use super::session::{Session, Step, StepToken};
 use super::trie::{Allowed, Node, Trie};
@@ -79,7 +79,9 @@ pub fn beam(
     options: BeamOptions,
     past: &dyn Fn() -> bool,
 ) -> Result<Search> {
-    let mut search = Search { exact: true, ..Search::default() };
+    let mut search = Search::default();
+    // The likeliest node that was left out for want of room.
+    let mut left_out = f64::NEG_INFINITY;
     let width = options.width.min((session.sequences() - 1) / 2).max(1);
     let mut open: Vec<Open> = Vec::new();
     // Several titles may name one item: then the k-th best item is at least as good as so many titles' last.
@@ -93,7 +95,7 @@ pub fn beam(
     // Two sets of sequences take turns: the round's own, and its parents'.
     let mut mine = 1;
     loop {
-        keep(trie, allowed, &mut open, width, &best, &mut search.exact);
+        keep(trie, allowed, &mut open, width, &best, &mut left_out);
         if open.is_empty() {
             break;
         }
@@ -147,7 +149,7 @@ pub fn beam(
     if !search.partial {
         session.step(&Step { drop: all.collect(), ..Step::default() })?;
     }
-    search.exact &= !search.partial;
+    search.exact = !search.partial && !best.may_win(left_out);
     Ok(search)
 }
 
@@ -160,7 +162,7 @@ fn settle(trie: &Trie, allowed: &Allowed, node: &Node, sum: f64, found: &mut Vec
 }
 
 /// Leaves out nodes that are finished, that cannot win any more, and those beyond the width.
-fn keep(trie: &Trie, allowed: &Allowed, open: &mut Vec<Open>, width: usize, best: &Best, exact: &mut bool) {
+fn keep(trie: &Trie, allowed: &Allowed, open: &mut Vec<Open>, width: usize, best: &Best, left_out: &mut f64) {
     open.retain(|o| {
         let goes_on = trie.ending(&o.node).end;
         allowed.next(goes_on, o.node.titles.end).is_some() && best.may_win(o.log_probability)
@@ -170,8 +172,8 @@ fn keep(trie: &Trie, allowed: &Allowed, open: &mut Vec<Open>, width: usize, best
         b.log_probability.total_cmp(&a.log_probability).then(a.node.titles.start.cmp(&b.node.titles.start))
     };
     open.sort_unstable_by(order);
-    if open.len() > width {
-        *exact = false;
+    if let Some(first) = open.get(width) {
+        *left_out = left_out.max(first.log_probability);
         open.truncate(width);
     }
 }
@@ -226,8 +228,11 @@ impl Best {
     }
     /// True while a title that goes on from this log-probability could come among the best.
     fn may_win(&self, log_probability: f64) -> bool {
+        if log_probability == f64::NEG_INFINITY || log_probability.is_nan() {
+            return false;
+        }
         if self.scores.len() < self.k {
-            return log_probability > f64::NEG_INFINITY;
+            return true;
         }
         // The kindest case: nothing more is lost, and the title is as long as any.
         let bound = length_score(log_probability, self.longest, self.power);

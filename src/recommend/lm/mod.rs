@@ -58,6 +58,6 @@ mod session;
 mod tests;
 mod trie;
 
-pub use answer::{LmAnswer, LmItem, Mode};
+pub use answer::{LmAnswer, LmItem, Mode, reply};
 pub use recommender::LmRecommender;
 pub use trie::{Allowed, Surfaces, Trie};

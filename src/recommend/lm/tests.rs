@@ -260,3 +260,32 @@ fn a_recommender_of_the_pipeline_masks_what_was_seen_named_and_excluded() {
     let reached = scores.row(0).iter().filter(|s| s.is_finite()).count();
     assert_eq!((scores.dim(), reached), (60, 20 + named.len()));
 }
+
+#[test]
+fn an_answer_that_calls_itself_exact_is_that_of_scoring_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = random_model(folder.path());
+    let dataset = catalogue(150);
+    let mut lm = open(&model, &dataset, &settings());
+    let mut random = Random::new(3, b"exact");
+    let (mut exact, mut not) = (0, 0);
+    for case in 0..60 {
+        let talk = conversation(&[["a dog", "the sun", "a friend of Tom"][case % 3]]);
+        let masked: Vec<u32> = (0..150).filter(|_| random.below(3) == 0).collect();
+        lm.config.beam = 1 + random.below(60);
+        let answer = lm.answer(&talk, &masked, 4, &run()).unwrap();
+        if !answer.exact {
+            not += 1;
+            continue;
+        }
+        exact += 1;
+        let open: Vec<u32> = (0..150).filter(|i| masked.binary_search(i).is_err()).collect();
+        let all = lm.rerank(&talk, &open, &run()).unwrap();
+        for (ours, best) in answer.items.iter().zip(&all.items) {
+            // Not by row: two items of one name and year have one probability.
+            let (ours, best) = (f64::from(ours.score), f64::from(best.score));
+            assert!((ours - best).abs() < 1e-4 * best.abs(), "{ours} {best}");
+        }
+    }
+    assert!(exact > 5 && not > 5, "{exact} proven, {not} not");
+}
