@@ -394,6 +394,9 @@ causerie_error *causerie_dataset_add_arrow_stream(causerie_dataset *dataset,
 // How many rows a table has; 0 for NULL and for a table that does not exist.
 size_t causerie_dataset_count(const causerie_dataset *dataset, int32_t table);
 
+// "Title (1999)" of item `i` (its id where it has no title); NULL past the end. Borrowed from the dataset.
+const char *causerie_dataset_title(const causerie_dataset *dataset, size_t i);
+
 // What was kept and what was left out, as JSON: {"summary": {"items", "reviews", …}, "bad_lines", "bad_examples",
 // "unknown_reviews", …}. Borrowed from the dataset.
 CAUSERIE_MUST_CHECK causerie_error *causerie_dataset_report(const causerie_dataset *dataset, const char **out);
@@ -863,6 +866,9 @@ causerie_error *causerie_dataset_add_arrow_stream(causerie_dataset *dataset,
 
 // How many rows a table has; 0 for NULL and for a table that does not exist.
 size_t causerie_dataset_count(const causerie_dataset *dataset, int32_t table);
+
+// "Title (1999)" of item `i` (its id where it has no title); NULL past the end. Borrowed from the dataset.
+const char *causerie_dataset_title(const causerie_dataset *dataset, size_t i);
 
 // What was kept and what was left out, as JSON: {"summary": {"items", "reviews", …}, "bad_lines", "bad_examples",
 // "unknown_reviews", …}. Borrowed from the dataset.

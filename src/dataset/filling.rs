@@ -154,7 +154,8 @@ impl Filling {
                 Ok(_) => {}
             }
         }
-        let most = [self.dataset.items.len(), self.dataset.reviews(), self.dataset.interactions(), self.dataset.users()];
+        let most =
+            [self.dataset.items.len(), self.dataset.reviews(), self.dataset.interactions(), self.dataset.users()];
         if most.iter().any(|n| n.saturating_add(rows.len()) >= u32::MAX as usize) {
             return Err(Error::unsupported(format!("{}: too many rows for one dataset", source.display())));
         }
@@ -198,7 +199,8 @@ mod tests {
     use crate::dataset::import;
 
     const ITEMS: &str = "{\"item\": \"a\", \"title\": \"A\", \"year\": 1999}\n\n{\"item\": \"b\"}\n{\"item\": \"a\"}\n";
-    const REVIEWS: &str = "{\"item\": \"a\", \"user\": \"u\", \"text\": \"good\"}\n{\"item\": \"zzz\", \"text\": \"lost\"}\n";
+    const REVIEWS: &str =
+        "{\"item\": \"a\", \"user\": \"u\", \"text\": \"good\"}\n{\"item\": \"zzz\", \"text\": \"lost\"}\n";
     const INTERACTIONS: &str = "user,item,rating10\nu,a,9\nv,b,\n";
 
     #[test]

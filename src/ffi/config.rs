@@ -151,7 +151,9 @@ pub extern "C" fn causerie_config_count() -> usize {
 /// Setting `i` of the table, static; NULL past the end.
 #[unsafe(no_mangle)]
 pub extern "C" fn causerie_config_setting(i: usize) -> *const causerie_setting {
-    guard_or(std::ptr::null(), || settings().get(i).map(std::ptr::from_ref).ok_or_else(|| Error::not_found("no such setting")))
+    guard_or(std::ptr::null(), || {
+        settings().get(i).map(std::ptr::from_ref).ok_or_else(|| Error::not_found("no such setting"))
+    })
 }
 
 /// Ends settings; NULL is fine.

@@ -36,7 +36,9 @@ fn table_of(number: i32) -> Result<Table> {
         CAUSERIE_ITEMS => Ok(Table::Items),
         CAUSERIE_REVIEWS => Ok(Table::Reviews),
         CAUSERIE_INTERACTIONS => Ok(Table::Interactions),
-        other => Err(Error::invalid(format!("dataset: there is no table {other}; CAUSERIE_ITEMS, _REVIEWS, _INTERACTIONS"))),
+        other => {
+            Err(Error::invalid(format!("dataset: there is no table {other}; CAUSERIE_ITEMS, _REVIEWS, _INTERACTIONS")))
+        }
     }
 }
 
@@ -183,6 +185,17 @@ pub unsafe extern "C" fn causerie_dataset_count(dataset: *const causerie_dataset
             Table::Reviews => dataset.reviews(),
             Table::Interactions => dataset.interactions(),
         })
+    })
+}
+
+/// "Title (1999)" of item `i` (its id where it has no title); NULL past the end. Borrowed from the dataset.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_dataset_title(dataset: *const causerie_dataset, i: usize) -> *const c_char {
+    guard_or(std::ptr::null(), || {
+        // SAFETY: rules 2 and 3 of the header.
+        let data = unsafe { shared(dataset)? };
+        let items = &data.filling.dataset().items;
+        Ok(if i < items.len() { data.lent.lend(items.name(i)) } else { std::ptr::null() })
     })
 }
 

@@ -90,7 +90,8 @@ pub unsafe extern "C" fn causerie_synthesize_with(
         let (teacher, journal) = unsafe { (name(teacher, "teacher")?, optional_path(journal, "synthesize")?) };
         // SAFETY: as above.
         let (run, out) = unsafe { (run_of(run, config.run.threads)?, Out::new(out)?) };
-        let callback = callback.ok_or_else(|| Error::invalid("synthesize: NULL where the teacher's callback is needed"))?;
+        let callback =
+            callback.ok_or_else(|| Error::invalid("synthesize: NULL where the teacher's callback is needed"))?;
         if teacher.is_empty() {
             return Err(Error::invalid("synthesize: the teacher needs a name"));
         }

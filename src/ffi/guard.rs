@@ -103,7 +103,11 @@ mod tests {
     fn a_panic_on_a_thread_of_the_pool_is_an_error_of_the_call() {
         let run = crate::Run::new(2).unwrap();
         let (code, message) = read(guard(|| {
-            run.install(|| if run.threads() == 2 { panic!("in the pool") });
+            run.install(|| {
+                if run.threads() == 2 {
+                    panic!("in the pool")
+                }
+            });
             Ok(())
         }));
         assert_eq!(code, 99);

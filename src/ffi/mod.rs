@@ -24,6 +24,3 @@ pub mod dialogues;
 pub mod model;
 pub mod recommender;
 pub mod report;
-
-#[cfg(test)]
-mod tests;

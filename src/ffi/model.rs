@@ -31,7 +31,7 @@ pub(super) struct Tuned {
 
 pub(super) enum Kind {
     /// The ranking head.
-    Head(Head),
+    Head(Box<Head>),
     /// `adapter.gguf` or `model.gguf`.
     Files(CString),
 }
@@ -79,7 +79,7 @@ pub unsafe extern "C" fn causerie_tune(
         let find = |text: &str| mentions.rows(text);
         let embedder = rows.embedder("tune")?;
         let (head, report) = tune_head(&pairs.rows, items, &**embedder, &find, &config.tune, &run)?;
-        out.set(Tuned { kind: Kind::Head(head), report: c_json(&report)? });
+        out.set(Tuned { kind: Kind::Head(Box::new(head)), report: c_json(&report)? });
         Ok(())
     })
 }
@@ -169,7 +169,9 @@ pub unsafe extern "C" fn causerie_model_save(model: *const causerie_model, file:
         let (tuned, file) = unsafe { (shared(model)?, path(file, "model")?) };
         match &tuned.kind {
             Kind::Head(head) => head.save(file),
-            Kind::Files(there) => Err(Error::invalid(format!("model: it stands in {} already", there.to_string_lossy()))),
+            Kind::Files(there) => {
+                Err(Error::invalid(format!("model: it stands in {} already", there.to_string_lossy())))
+            }
         }
     })
 }
@@ -177,11 +179,14 @@ pub unsafe extern "C" fn causerie_model_save(model: *const causerie_model, file:
 /// Reads a ranking head that causerie_model_save wrote.
 #[must_use]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn causerie_model_load(file: *const c_char, out: *mut *mut causerie_model) -> *mut causerie_error {
+pub unsafe extern "C" fn causerie_model_load(
+    file: *const c_char,
+    out: *mut *mut causerie_model,
+) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
         let (file, out) = unsafe { (path(file, "model")?, Out::new(out)?) };
-        out.set(Tuned { kind: Kind::Head(Head::load(file)?), report: c_text("{}") });
+        out.set(Tuned { kind: Kind::Head(Box::new(Head::load(file)?)), report: c_text("{}") });
         Ok(())
     })
 }

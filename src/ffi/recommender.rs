@@ -105,7 +105,13 @@ impl Serving {
     }
 
     /// Of a ranking head.
-    fn of_head(dataset: Arc<Dataset>, counts: &[f32], head: Head, embedder: Arc<dyn Embedder>, config: Config) -> Result<Serving> {
+    fn of_head(
+        dataset: Arc<Dataset>,
+        counts: &[f32],
+        head: Head,
+        embedder: Arc<dyn Embedder>,
+        config: Config,
+    ) -> Result<Serving> {
         let mentions = Arc::new(Mentions::new(&dataset.items, counts));
         let said = config.recommend.mentions.then(|| mentions.clone());
         let context = Context::from_config(&config.recommend)?;
@@ -144,7 +150,7 @@ impl Serving {
         let needs = |what: &str| Error::invalid(format!("recommender: recommend.system = {system} needs {what}"));
         let embedder = || rows.ok_or_else(|| needs("the embeddings"))?.embedder("recommender").cloned();
         let head = || match model.map(|m| &m.kind) {
-            Some(Kind::Head(head)) => Ok(head.clone()),
+            Some(Kind::Head(head)) => Ok(Head::clone(head)),
             Some(Kind::Files(_)) => Err(needs("a ranking head; this model is a language model's files")),
             None => Err(needs("the model")),
         };
@@ -165,7 +171,11 @@ impl Serving {
                 let head = Serving::of_head(dataset.clone(), &counts, head()?, embedder, config.clone())?.recommender;
                 Arc::new(Fusion::new("fusion", vec![(head, 1.0), (nbcrs, 1.0)])?)
             }
-            other => return Err(Error::unsupported(format!("recommender: recommend.system = {other} cannot be made of parts"))),
+            other => {
+                return Err(Error::unsupported(format!(
+                    "recommender: recommend.system = {other} cannot be made of parts"
+                )));
+            }
         };
         let mentions = Arc::new(Mentions::new(&dataset.items, &counts));
         Ok(Serving::new(dataset, mentions, recommender, None, config))
@@ -461,7 +471,9 @@ pub unsafe extern "C" fn causerie_reply_text(reply: *const causerie_reply) -> *c
         // SAFETY: rules 2 and 3 of the header.
         let answered = unsafe { shared(reply)? };
         let text = answered.text.get_or_init(|| {
-            let line = |(i, (_, title, _)): (usize, &(CString, CString, f64))| format!("{}. {}", i + 1, title.to_string_lossy());
+            let line = |(i, (_, title, _)): (usize, &(CString, CString, f64))| {
+                format!("{}. {}", i + 1, title.to_string_lossy())
+            };
             c_text(answered.items.iter().enumerate().map(line).collect::<Vec<_>>().join("\n"))
         });
         Ok(text.as_ptr())

@@ -53,7 +53,8 @@ pub unsafe extern "C" fn causerie_evaluate(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (handles, lines) = unsafe { (slice(recommenders, count, "evaluate")?, text(conversations, len, "conversations")?) };
+        let (handles, lines) =
+            unsafe { (slice(recommenders, count, "evaluate")?, text(conversations, len, "conversations")?) };
         // SAFETY: as above.
         let (config, out) = unsafe { (config_of(config)?, Out::new(out)?) };
         // SAFETY: as above.
@@ -67,23 +68,33 @@ pub unsafe extern "C" fn causerie_evaluate(
             return Err(Error::invalid(format!("evaluate: recommender 0 ranks {a} items, recommender {other} {b}")));
         }
         let sets: Vec<(String, Vec<Conversation>)> = match lines {
-            "" => config.evaluate.conversations.iter().map(|file| {
-                let stem = Path::new(file).file_stem().map_or_else(|| file.clone(), |s| s.to_string_lossy().into_owned());
-                Ok((stem, load_conversations(Path::new(file))?))
-            }).collect::<Result<_>>()?,
+            "" => config
+                .evaluate
+                .conversations
+                .iter()
+                .map(|file| {
+                    let stem =
+                        Path::new(file).file_stem().map_or_else(|| file.clone(), |s| s.to_string_lossy().into_owned());
+                    Ok((stem, load_conversations(Path::new(file))?))
+                })
+                .collect::<Result<_>>()?,
             lines => vec![("conversations".to_string(), parse_lines(lines, "conversations in memory")?)],
         };
         if sets.is_empty() {
             return Err(Error::invalid("evaluate: no conversations; give them, or set evaluate.conversations"));
         }
         // Two of one name are told apart by their place.
-        let labels: Vec<String> = systems.iter().enumerate().map(|(i, s)| {
-            let name = s.recommender.name();
-            match systems.iter().filter(|other| other.recommender.name() == name).count() {
-                1 => name,
-                _ => format!("{name} {}", i + 1),
-            }
-        }).collect();
+        let labels: Vec<String> = systems
+            .iter()
+            .enumerate()
+            .map(|(i, s)| {
+                let name = s.recommender.name();
+                match systems.iter().filter(|other| other.recommender.name() == name).count() {
+                    1 => name,
+                    _ => format!("{name} {}", i + 1),
+                }
+            })
+            .collect();
         let pairs: Vec<(&str, &dyn Recommender)> =
             labels.iter().map(String::as_str).zip(systems.iter().map(|s| &*s.recommender)).collect();
         let mut data = ReportData { title: "Evaluation".into(), settings: config.to_toml(), ..ReportData::default() };
@@ -179,7 +190,8 @@ pub unsafe extern "C" fn causerie_report_metric(
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
         let (told, asked) = unsafe { (shared(report)?, name(metric, "metric")?) };
-        let unknown = || Error::invalid(format!("report: no metric {asked}; recall@K, ndcg@K, mrr@K with K of {CUTOFFS:?}"));
+        let unknown =
+            || Error::invalid(format!("report: no metric {asked}; recall@K, ndcg@K, mrr@K with K of {CUTOFFS:?}"));
         let (kind, cutoff) = asked.split_once('@').ok_or_else(unknown)?;
         let kind = match kind {
             "recall" => Metric::Recall,
@@ -189,9 +201,9 @@ pub unsafe extern "C" fn causerie_report_metric(
         };
         let place = CUTOFFS.iter().position(|c| c.to_string() == cutoff).ok_or_else(unknown)?;
         let systems = told.data.evaluations.first().map(|e| e.systems.as_slice()).unwrap_or_default();
-        let found = systems.get(system).ok_or_else(|| {
-            Error::not_found(format!("report: no recommender {system}; there are {}", systems.len()))
-        })?;
+        let found = systems
+            .get(system)
+            .ok_or_else(|| Error::not_found(format!("report: no recommender {system}; there are {}", systems.len())))?;
         let estimate = found.seen_removed.get(kind, place);
         // SAFETY: rule 2 of the header.
         unsafe {

@@ -117,7 +117,8 @@ pub(super) unsafe fn run_of(run: *const causerie_run, threads: usize) -> Result<
                 *state = State { stage: p.stage, unit: p.unit, begun: Some(Instant::now()), ..State::default() };
             }
             (state.done, state.total) = (p.done, p.total);
-            listener.map(|listener| (listener, c_text(p.note.as_str())))
+            listener
+                .map(|listener| (listener, c_text(p.note.as_str())))
                 .map(|(listener, note)| (listener, state.progress(&note), note))
         };
         // The state is free again: the callback may poll and cancel.

@@ -44,7 +44,9 @@ fn features(dataset: Option<&Dataset>, config: &Config, run: &Run) -> Result<Opt
     match dataset {
         _ if !aware => Ok(None),
         None => Err(Error::invalid(format!("select: strategy {strategy} needs the dataset beside the embeddings"))),
-        Some(dataset) if strategy.starts_with("metadata_") => embed::metadata_rows(dataset, &config.embed, run).map(Some),
+        Some(dataset) if strategy.starts_with("metadata_") => {
+            embed::metadata_rows(dataset, &config.embed, run).map(Some)
+        }
         Some(dataset) => Ok(Some(embed::collaborative(dataset, &config.embed, run)?.review_rows(dataset))),
     }
 }
@@ -91,7 +93,10 @@ pub unsafe extern "C" fn causerie_select(
 
 /// The selected rows, most informative first: [count]. Borrowed from the selection. NULL for NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn causerie_selection_rows(selection: *const causerie_selection, count: *mut usize) -> *const u64 {
+pub unsafe extern "C" fn causerie_selection_rows(
+    selection: *const causerie_selection,
+    count: *mut usize,
+) -> *const u64 {
     guard_or(std::ptr::null(), || {
         // SAFETY: rules 2 and 3 of the header.
         let picks = unsafe { shared(selection)? };
@@ -103,7 +108,10 @@ pub unsafe extern "C" fn causerie_selection_rows(selection: *const causerie_sele
 
 /// What each pick added: [count], nats (0 for "random"). Borrowed from the selection. NULL for NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn causerie_selection_gains(selection: *const causerie_selection, count: *mut usize) -> *const f64 {
+pub unsafe extern "C" fn causerie_selection_gains(
+    selection: *const causerie_selection,
+    count: *mut usize,
+) -> *const f64 {
     guard_or(std::ptr::null(), || {
         // SAFETY: rules 2 and 3 of the header.
         let picks = unsafe { shared(selection)? };

@@ -127,7 +127,9 @@ impl Teacher for Host {
                 ..Failure::new(Class::Useless, "the teacher's callback gave an empty answer")
             }),
             Some(result) => result,
-            None => Err(Failure::new(Class::Stop, "the teacher's callback returned 0 without causerie_answer_set or _fail")),
+            None => {
+                Err(Failure::new(Class::Stop, "the teacher's callback returned 0 without causerie_answer_set or _fail"))
+            }
         }
     }
 }

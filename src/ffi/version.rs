@@ -1,7 +1,7 @@
 //! What is linked, and the log.
 
-use super::guard::{guard, guard_or};
 use super::error::causerie_error;
+use super::guard::{guard, guard_or};
 use super::text::{c_text, name};
 use crate::error::Error;
 use crate::run::{Level, set_log};

@@ -23,17 +23,30 @@ pub(super) struct Column<'a> {
 /// What the buffers hold.
 enum Kind<'a> {
     /// Offsets of 4 or 8 bytes, then bytes.
-    Utf8 { wide: bool },
+    Utf8 {
+        wide: bool,
+    },
     /// Views of 16 bytes, then data buffers, whose sizes stand in the last buffer.
-    Utf8View { sizes: &'a [i64] },
+    Utf8View {
+        sizes: &'a [i64],
+    },
     /// Offsets of 4 or 8 bytes into a child.
-    List { wide: bool, child: Box<Column<'a>> },
+    List {
+        wide: bool,
+        child: Box<Column<'a>>,
+    },
     /// `size` values of a child per row.
-    Fixed { size: usize, child: Box<Column<'a>> },
+    Fixed {
+        size: usize,
+        child: Box<Column<'a>>,
+    },
     Number(Number),
     Struct(Vec<Column<'a>>),
     /// Indices into values.
-    Dictionary { index: Number, values: Box<Column<'a>> },
+    Dictionary {
+        index: Number,
+        values: Box<Column<'a>>,
+    },
     /// Rows that are all null.
     Null,
     /// A type that nothing of ours reads.
@@ -53,7 +66,10 @@ enum Number {
     F32,
     F64,
     /// 64-bit times: how many of them make a millisecond (or the other way round).
-    Time { multiply: i64, divide: i64 },
+    Time {
+        multiply: i64,
+        divide: i64,
+    },
 }
 
 impl Number {
@@ -131,7 +147,10 @@ impl<'a> Column<'a> {
         }
         let children = number(schema.n_children, name, "number of children")?;
         if array.n_children != schema.n_children {
-            return Err(bad(name, format!("{} children by the schema, {} in the array", schema.n_children, array.n_children)));
+            return Err(bad(
+                name,
+                format!("{} children by the schema, {} in the array", schema.n_children, array.n_children),
+            ));
         }
         if children > 0 && (schema.children.is_null() || array.children.is_null()) {
             return Err(bad(name, "NULL where its children are"));
@@ -166,7 +185,8 @@ impl<'a> Column<'a> {
             if self.array.dictionary.is_null() {
                 return Err(bad(self.name, "the array has no dictionary"));
             }
-            let index = Number::of(self.format).filter(|n| !matches!(n, Number::F32 | Number::F64 | Number::Time { .. }));
+            let index =
+                Number::of(self.format).filter(|n| !matches!(n, Number::F32 | Number::F64 | Number::Time { .. }));
             let index = index.ok_or_else(|| bad(self.name, format!("indices of type {:?}", self.format)))?;
             self.needs(2)?;
             // SAFETY: the caller's promise.
@@ -188,7 +208,9 @@ impl<'a> Column<'a> {
                 let sizes = unsafe { *self.array.buffers.add(buffers - 1) }.cast::<i64>();
                 let sizes = match data {
                     0 => &[],
-                    _ if sizes.is_null() || !sizes.is_aligned() => return Err(bad(self.name, "no sizes of its buffers")),
+                    _ if sizes.is_null() || !sizes.is_aligned() => {
+                        return Err(bad(self.name, "no sizes of its buffers"));
+                    }
                     // SAFETY: one size per data buffer, by the format.
                     _ => unsafe { std::slice::from_raw_parts(sizes, data) },
                 };
@@ -329,7 +351,12 @@ impl<'a> Column<'a> {
             Kind::Dictionary { index, values } => {
                 let at = match self.number_at(row, *index)? {
                     Value::Whole(at) if at >= 0 && (at as usize) < values.length => at as usize,
-                    other => return Err(bad(self.name, format!("row {row} has index {other:?} of {} values", values.length))),
+                    other => {
+                        return Err(bad(
+                            self.name,
+                            format!("row {row} has index {other:?} of {} values", values.length),
+                        ));
+                    }
                 };
                 return values.text(at);
             }
@@ -350,7 +377,8 @@ impl<'a> Column<'a> {
             // SAFETY: the contract: a view of 16 bytes for every row, of which the last 12 are the text.
             return Ok(unsafe { std::slice::from_raw_parts(self.buffer(1)?.cast::<u8>().add(16 * at + 4), length) });
         }
-        let buffer = usize::try_from(words[2]).ok().filter(|b| *b < sizes.len()).ok_or_else(|| broken("no such buffer"))?;
+        let buffer =
+            usize::try_from(words[2]).ok().filter(|b| *b < sizes.len()).ok_or_else(|| broken("no such buffer"))?;
         let from = usize::try_from(words[3]).map_err(|_| broken("a negative offset"))?;
         if (from + length) as i64 > sizes[buffer] {
             return Err(broken("it goes beyond its buffer"));
@@ -389,10 +417,14 @@ impl<'a> Column<'a> {
         }
         match &self.kind {
             Kind::Number(kind) => self.number_at(row, *kind).map(Some),
-            Kind::Utf8 { .. } | Kind::Utf8View { .. } | Kind::List { .. } | Kind::Fixed { .. } | Kind::Struct(_)
-            | Kind::Dictionary { .. } | Kind::Null | Kind::Other => {
-                Err(bad(self.name, format!("format {:?} where a number is needed", self.format)))
-            }
+            Kind::Utf8 { .. }
+            | Kind::Utf8View { .. }
+            | Kind::List { .. }
+            | Kind::Fixed { .. }
+            | Kind::Struct(_)
+            | Kind::Dictionary { .. }
+            | Kind::Null
+            | Kind::Other => Err(bad(self.name, format!("format {:?} where a number is needed", self.format))),
         }
     }
 
@@ -407,8 +439,13 @@ impl<'a> Column<'a> {
                 (child, from, to)
             }
             Kind::Fixed { size, child } => (child, (self.offset + row) * size, (self.offset + row + 1) * size),
-            Kind::Utf8 { .. } | Kind::Utf8View { .. } | Kind::Dictionary { .. } | Kind::Number(_) | Kind::Struct(_)
-            | Kind::Null | Kind::Other => {
+            Kind::Utf8 { .. }
+            | Kind::Utf8View { .. }
+            | Kind::Dictionary { .. }
+            | Kind::Number(_)
+            | Kind::Struct(_)
+            | Kind::Null
+            | Kind::Other => {
                 return Ok(self.text(row)?.into_iter().filter(|t| !t.is_empty()).map(str::to_string).collect());
             }
         };

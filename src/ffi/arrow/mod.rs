@@ -6,9 +6,6 @@
 pub(super) mod read;
 mod column;
 
-#[cfg(test)]
-mod tests;
-
 use std::ffi::{c_char, c_int, c_void};
 
 /// A column's type, as the producer describes it.

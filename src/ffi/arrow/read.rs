@@ -170,7 +170,9 @@ impl<'a> Named<'a> {
     fn id(&self, column: &Column<'_>, row: usize) -> Result<String> {
         match column.number(self.offset + row) {
             Ok(Some(Value::Whole(id))) => Ok(id.to_string()),
-            Ok(Some(Value::Float(_))) => Err(Error::new(ErrorKind::Format, format!("Arrow: {}: ids are no floats", column.name))),
+            Ok(Some(Value::Float(_))) => {
+                Err(Error::new(ErrorKind::Format, format!("Arrow: {}: ids are no floats", column.name)))
+            }
             Ok(None) => Ok(String::new()),
             Err(_) => self.text(Some(column), row),
         }
@@ -213,7 +215,10 @@ pub(in super::super) type Numbered = (u64, std::result::Result<Row, String>);
 pub(in super::super) fn rows(table: Table, batch: &Batch<'_>, first: u64) -> Result<Vec<Numbered>> {
     let column = batch.column()?;
     let Some(columns) = column.columns() else {
-        return Err(Error::new(ErrorKind::Format, format!("Arrow: format {:?}; a struct of columns is needed (+s)", column.format)));
+        return Err(Error::new(
+            ErrorKind::Format,
+            format!("Arrow: format {:?}; a struct of columns is needed (+s)", column.format),
+        ));
     };
     let named = Named { columns, offset: column.offset() };
     let item = named.needed(match table {
@@ -258,7 +263,9 @@ pub(in super::super) fn rows(table: Table, batch: &Batch<'_>, first: u64) -> Res
                         title: named.text(named.find(&["title"]), row)?,
                         text: named.text(text, row)?,
                         timestamp_ms: named.whole(time, row)?,
-                        helpful: named.whole(named.find(&["helpful"]), row)?.map_or(0, |h| h.clamp(0, u32::MAX.into()) as u32),
+                        helpful: named
+                            .whole(named.find(&["helpful"]), row)?
+                            .map_or(0, |h| h.clamp(0, u32::MAX.into()) as u32),
                     })
                 };
                 review().map(Row::Review).map_err(|e| e.message().to_string())
@@ -279,7 +286,9 @@ pub(in super::super) fn floats(batch: &Batch<'_>, width: &mut Option<usize>, dat
     let column = batch.column()?;
     let (size, bytes) = match column.columns() {
         Some([only]) if column.offset() == 0 && only.len() == column.len() => only.floats()?,
-        Some(_) => return Err(Error::new(ErrorKind::Format, "Arrow: one column of rows is needed, from its first row on")),
+        Some(_) => {
+            return Err(Error::new(ErrorKind::Format, "Arrow: one column of rows is needed, from its first row on"));
+        }
         None => column.floats()?,
     };
     if width.is_some_and(|w| w != size) {
