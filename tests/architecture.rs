@@ -125,7 +125,8 @@ fn nothing_outside_the_shell_names_it() {
 fn every_unsafe_block_says_what_it_relies_on() {
     for (name, text) in sources() {
         let lines: Vec<&str> = text.lines().collect();
-        for (i, line) in lines.iter().enumerate().filter(|(_, l)| l.contains("unsafe {") && !l.trim().starts_with("//")) {
+        for (i, line) in lines.iter().enumerate().filter(|(_, l)| l.contains("unsafe {") && !l.trim().starts_with("//"))
+        {
             let before = &lines[i.saturating_sub(12)..=i];
             assert!(before.iter().any(|l| l.contains("SAFETY:")), "src/{name}:{}: {line}", i + 1);
         }

@@ -9,12 +9,14 @@ use super::guard::{guard, guard_or};
 use super::handle::{Out, exclusive, free, noun, optional, put, shared};
 use super::model::{Kind, Tuned, causerie_model};
 use super::run::{causerie_run, run_of};
-use super::text::{c_text, name, path, text};
+use super::text::{c_text, name, optional_path, path, text};
 use crate::config::Config;
 use crate::dataset::{Conversation, Dataset, Filling, Item, ItemName, Table, Turn};
 use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::pipeline;
+#[cfg(feature = "llama")]
+use crate::recommend::lm::LmRecommender;
 use crate::recommend::{
     Context, Datastore, Fusion, HeadRecommender, Mentions, Nbcrs, Popularity, Posts, Ranked, Recommender, Request,
     recommend,
@@ -42,11 +44,22 @@ pub(super) struct Serving {
     pub dataset: Arc<Dataset>,
     mentions: Arc<Mentions>,
     pub recommender: Arc<dyn Recommender>,
-    /// The same as a ranking head, which can take new items.
-    head: Option<(Arc<HeadRecommender>, Arc<dyn Embedder>)>,
+    live: Live,
     pub config: Config,
     ids: Vec<CString>,
     name: CString,
+}
+
+/// The same recommender as what can be changed while it serves.
+#[derive(Clone)]
+enum Live {
+    /// A ranking head takes new items.
+    Head(Arc<HeadRecommender>, Arc<dyn Embedder>),
+    /// A language model takes new items and other adapters.
+    #[cfg(feature = "llama")]
+    Lm(Arc<LmRecommender>),
+    /// Nothing.
+    No,
 }
 
 pub(super) struct Answered {
@@ -96,12 +109,12 @@ impl Serving {
         dataset: Arc<Dataset>,
         mentions: Arc<Mentions>,
         recommender: Arc<dyn Recommender>,
-        head: Option<(Arc<HeadRecommender>, Arc<dyn Embedder>)>,
+        live: Live,
         config: Config,
     ) -> Serving {
         let ids = (0..dataset.items.len()).map(|i| c_text(dataset.items.id(i))).collect();
         let name = c_text(recommender.name());
-        Serving { dataset, mentions, recommender, head, config, ids, name }
+        Serving { dataset, mentions, recommender, live, config, ids, name }
     }
 
     /// Of a ranking head.
@@ -116,7 +129,7 @@ impl Serving {
         let said = config.recommend.mentions.then(|| mentions.clone());
         let context = Context::from_config(&config.recommend)?;
         let head = Arc::new(HeadRecommender::new("head", head, &dataset.items, embedder.clone(), said, context)?);
-        Ok(Serving::new(dataset, mentions, head.clone(), Some((head, embedder)), config))
+        Ok(Serving::new(dataset, mentions, head.clone(), Live::Head(head, embedder), config))
     }
 
     /// A finished work directory.
@@ -133,7 +146,7 @@ impl Serving {
             let counts = counts(&dataset);
             return Serving::of_head(dataset, &counts, Head::load(&file)?, opened.embedder, settings);
         }
-        Ok(Serving::new(dataset, opened.mentions, opened.recommender, None, settings))
+        Ok(Serving::new(dataset, opened.mentions, opened.recommender, Live::No, settings))
     }
 
     /// From what the stages made.
@@ -178,7 +191,7 @@ impl Serving {
             }
         };
         let mentions = Arc::new(Mentions::new(&dataset.items, &counts));
-        Ok(Serving::new(dataset, mentions, recommender, None, config))
+        Ok(Serving::new(dataset, mentions, recommender, Live::No, config))
     }
 
     fn answer(&self, json: &str, top_k: usize, run: &Run) -> Result<Vec<Ranked>> {
@@ -214,26 +227,98 @@ impl Serving {
 
     /// The same recommender with further items, or nothing changed.
     fn with_items(&self, items: &[Item], run: &Run) -> Result<Serving> {
-        let Some((recommender, embedder)) = &self.head else {
+        if let Live::No = self.live {
             return Err(Error::unsupported(format!(
-                "recommender: {} takes no new items; a ranking head does (recommend.system = head)",
+                "recommender: {} takes no new items; a ranking head and a language model do",
                 self.recommender.name()
             )));
-        };
+        }
         let mut dataset = Dataset::clone(&self.dataset);
         let first = dataset.items.len();
         for item in items {
             dataset.add_item(item)?;
         }
-        let texts: Vec<String> = (first..dataset.items.len()).map(|i| dataset.items.text(i)).collect();
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let rows = embedder.embed(&texts, false, run)?;
-        let mut head = recommender.head().clone();
-        for (row, item) in items.iter().enumerate() {
-            head.add_item(&NewItem { id: item.id.clone(), vector: rows.row(row).to_vec(), count: 0.0 })?;
-        }
         let counts = counts(&dataset);
-        Serving::of_head(Arc::new(dataset), &counts, head, embedder.clone(), self.config.clone())
+        match &self.live {
+            Live::Head(recommender, embedder) => {
+                let texts: Vec<String> = (first..dataset.items.len()).map(|i| dataset.items.text(i)).collect();
+                let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+                let rows = embedder.embed(&texts, false, run)?;
+                let mut head = recommender.head().clone();
+                for (row, item) in items.iter().enumerate() {
+                    head.add_item(&NewItem { id: item.id.clone(), vector: rows.row(row).to_vec(), count: 0.0 })?;
+                }
+                Serving::of_head(Arc::new(dataset), &counts, head, embedder.clone(), self.config.clone())
+            }
+            #[cfg(feature = "llama")]
+            Live::Lm(model) => {
+                let rows: Vec<u32> = (first as u32..dataset.items.len() as u32).collect();
+                model.add_items(&dataset.items, &rows, run)?;
+                let mentions = Arc::new(Mentions::new(&dataset.items, &counts));
+                let dataset = Arc::new(dataset);
+                Ok(Serving::new(dataset, mentions, model.clone(), self.live.clone(), self.config.clone()))
+            }
+            Live::No => Err(Error::bug("recommender: it takes no items, and was asked to")),
+        }
+    }
+
+    /// A language model over the catalogue.
+    #[cfg(feature = "llama")]
+    fn of_lm(
+        dataset: Arc<Dataset>,
+        model: &Path,
+        adapter: Option<&Path>,
+        config: Config,
+        run: &Run,
+    ) -> Result<Serving> {
+        let mentions = Arc::new(Mentions::new(&dataset.items, &counts(&dataset)));
+        let adapter = adapter.map(|path| (path, config.recommend.adapter_scale as f32));
+        let recommend = &config.recommend;
+        let lm = LmRecommender::open(model, adapter, &dataset.items, mentions.clone(), recommend, run)?;
+        let lm = Arc::new(lm);
+        Ok(Serving::new(dataset, mentions, lm.clone(), Live::Lm(lm), config))
+    }
+
+    #[cfg(not(feature = "llama"))]
+    fn of_lm(_: Arc<Dataset>, _: &Path, _: Option<&Path>, _: Config, _: &Run) -> Result<Serving> {
+        Err(Error::unsupported("recommender: a language model needs a build with llama.cpp"))
+    }
+
+    #[cfg(feature = "llama")]
+    fn lm(&self) -> Result<&LmRecommender> {
+        match &self.live {
+            Live::Lm(model) => Ok(model),
+            Live::Head(..) | Live::No => {
+                Err(Error::unsupported(format!("recommender: {} has no adapters", self.recommender.name())))
+            }
+        }
+    }
+
+    /// Puts an adapter (none: the base alone) in the place of generation `expected`; gives the new one.
+    #[cfg(feature = "llama")]
+    fn swap(&self, expected: u64, adapter: Option<&Path>, scale: f32) -> Result<u64> {
+        let adapters: Vec<(&Path, f32)> = adapter.map(|path| (path, scale)).into_iter().collect();
+        self.lm()?.swap_adapters(expected, &adapters)
+    }
+    #[cfg(feature = "llama")]
+    fn roll_back(&self, expected: u64) -> Result<u64> {
+        self.lm()?.roll_back_adapters(expected)
+    }
+    #[cfg(feature = "llama")]
+    fn generation(&self) -> Result<u64> {
+        Ok(self.lm()?.generation())
+    }
+    #[cfg(not(feature = "llama"))]
+    fn swap(&self, _: u64, _: Option<&Path>, _: f32) -> Result<u64> {
+        Err(Error::unsupported("recommender: a language model needs a build with llama.cpp"))
+    }
+    #[cfg(not(feature = "llama"))]
+    fn roll_back(&self, _: u64) -> Result<u64> {
+        Err(Error::unsupported("recommender: a language model needs a build with llama.cpp"))
+    }
+    #[cfg(not(feature = "llama"))]
+    fn generation(&self) -> Result<u64> {
+        Err(Error::unsupported("recommender: a language model needs a build with llama.cpp"))
     }
 }
 
@@ -307,6 +392,91 @@ pub unsafe extern "C" fn causerie_recommender_new(
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
         out.set(Serving::of_parts(data.filling.dataset().clone(), rows, model, pairs, config, &run)?);
+        Ok(())
+    })
+}
+
+/// A language model that names items of the catalogue alone: the GGUF at `model`, with a LoRA adapter (`adapter`, NULL: none)
+/// at scale recommend.adapter_scale. recommend.mode says how it ranks ("constrained", "generate", "head"), and
+/// recommend.context_tokens, .contexts, .cache_bytes, .timeout_ms what it may take. CAUSERIE_UNSUPPORTED on a CPU without
+/// AVX2, FMA, F16C and BMI2.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_recommender_open_lm(
+    dataset: *const causerie_dataset,
+    model: *const c_char,
+    adapter: *const c_char,
+    config: *const causerie_config,
+    run: *const causerie_run,
+    out: *mut *mut causerie_recommender,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (data, model, adapter) =
+            unsafe { (shared(dataset)?, path(model, "model")?, optional_path(adapter, "adapter")?) };
+        // SAFETY: as above.
+        let (config, out) = unsafe { (config_of(config)?, Out::new(out)?) };
+        // SAFETY: as above.
+        let run = unsafe { run_of(run, config.run.threads)? };
+        out.set(Serving::of_lm(data.filling.dataset().clone(), model, adapter, config, &run)?);
+        Ok(())
+    })
+}
+
+/// The number of the adapters that serve: 1 at first, one more with each exchange. CAUSERIE_UNSUPPORTED for what is no
+/// language model.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_recommender_generation(
+    recommender: *const causerie_recommender,
+    generation: *mut u64,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        let serving = unsafe { shared(recommender)? };
+        let number = serving.generation()?;
+        // SAFETY: rule 2 of the header.
+        unsafe { put(generation, number) };
+        Ok(())
+    })
+}
+
+/// Puts another LoRA adapter (NULL: none, the base model alone) in the place of generation `expected`, while requests are
+/// answered: those in flight finish with what they started with, none fails. Writes the new number to `generation` (may be
+/// NULL). CAUSERIE_INVALID when somebody else exchanged them meanwhile.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_recommender_swap_adapter(
+    recommender: *const causerie_recommender,
+    expected: u64,
+    adapter: *const c_char,
+    scale: f32,
+    generation: *mut u64,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (serving, adapter) = unsafe { (shared(recommender)?, optional_path(adapter, "adapter")?) };
+        let number = serving.swap(expected, adapter, scale)?;
+        // SAFETY: rule 2 of the header.
+        unsafe { put(generation, number) };
+        Ok(())
+    })
+}
+
+/// Puts the adapters before generation `expected` back, under a new number.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_recommender_roll_back(
+    recommender: *const causerie_recommender,
+    expected: u64,
+    generation: *mut u64,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        let serving = unsafe { shared(recommender)? };
+        let number = serving.roll_back(expected)?;
+        // SAFETY: rule 2 of the header.
+        unsafe { put(generation, number) };
         Ok(())
     })
 }
@@ -398,9 +568,9 @@ pub unsafe extern "C" fn causerie_score(
     })
 }
 
-/// Adds items (JSON lines as of causerie_dataset_add) to a ranking head that serves, without tuning anew: they are
-/// recommended from now on by what they say of themselves. All or nothing. Nobody else may use the recommender meanwhile.
-/// CAUSERIE_UNSUPPORTED for other recommenders; CAUSERIE_INVALID for an id that is there.
+/// Adds items (JSON lines as of causerie_dataset_add) to a ranking head or a language model ("constrained") that serves,
+/// without tuning anew: they are recommended from now on by what they say of themselves. All or nothing. Nobody else may
+/// use the recommender meanwhile. CAUSERIE_UNSUPPORTED for other recommenders; CAUSERIE_INVALID for an id that is there.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_recommender_add(
