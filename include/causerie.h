@@ -623,6 +623,40 @@ causerie_error *causerie_recommender_new(const causerie_dataset *dataset,
                                          const causerie_run *run,
                                          causerie_recommender **out);
 
+// A language model that names items of the catalogue alone: the GGUF at `model`, with a LoRA adapter (`adapter`, NULL: none)
+// at scale recommend.adapter_scale. recommend.mode says how it ranks ("constrained", "generate", "head"), and
+// recommend.context_tokens, .contexts, .cache_bytes, .timeout_ms what it may take. CAUSERIE_UNSUPPORTED on a CPU without
+// AVX2, FMA, F16C and BMI2.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_open_lm(const causerie_dataset *dataset,
+                                             const char *model,
+                                             const char *adapter,
+                                             const causerie_config *config,
+                                             const causerie_run *run,
+                                             causerie_recommender **out);
+
+// The number of the adapters that serve: 1 at first, one more with each exchange. CAUSERIE_UNSUPPORTED for what is no
+// language model.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_generation(const causerie_recommender *recommender,
+                                                uint64_t *generation);
+
+// Puts another LoRA adapter (NULL: none, the base model alone) in the place of generation `expected`, while requests are
+// answered: those in flight finish with what they started with, none fails. Writes the new number to `generation` (may be
+// NULL). CAUSERIE_INVALID when somebody else exchanged them meanwhile.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_swap_adapter(const causerie_recommender *recommender,
+                                                  uint64_t expected,
+                                                  const char *adapter,
+                                                  float scale,
+                                                  uint64_t *generation);
+
+// Puts the adapters before generation `expected` back, under a new number.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_roll_back(const causerie_recommender *recommender,
+                                               uint64_t expected,
+                                               uint64_t *generation);
+
 // How many items it ranks; 0 for NULL.
 size_t causerie_recommender_count(const causerie_recommender *recommender);
 
@@ -656,9 +690,9 @@ causerie_error *causerie_score(const causerie_recommender *recommender,
                                float *scores,
                                size_t count);
 
-// Adds items (JSON lines as of causerie_dataset_add) to a ranking head that serves, without tuning anew: they are
-// recommended from now on by what they say of themselves. All or nothing. Nobody else may use the recommender meanwhile.
-// CAUSERIE_UNSUPPORTED for other recommenders; CAUSERIE_INVALID for an id that is there.
+// Adds items (JSON lines as of causerie_dataset_add) to a ranking head or a language model ("constrained") that serves,
+// without tuning anew: they are recommended from now on by what they say of themselves. All or nothing. Nobody else may
+// use the recommender meanwhile. CAUSERIE_UNSUPPORTED for other recommenders; CAUSERIE_INVALID for an id that is there.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_recommender_add(causerie_recommender *recommender,
                                          const char *lines,
@@ -1096,6 +1130,40 @@ causerie_error *causerie_recommender_new(const causerie_dataset *dataset,
                                          const causerie_run *run,
                                          causerie_recommender **out);
 
+// A language model that names items of the catalogue alone: the GGUF at `model`, with a LoRA adapter (`adapter`, NULL: none)
+// at scale recommend.adapter_scale. recommend.mode says how it ranks ("constrained", "generate", "head"), and
+// recommend.context_tokens, .contexts, .cache_bytes, .timeout_ms what it may take. CAUSERIE_UNSUPPORTED on a CPU without
+// AVX2, FMA, F16C and BMI2.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_open_lm(const causerie_dataset *dataset,
+                                             const char *model,
+                                             const char *adapter,
+                                             const causerie_config *config,
+                                             const causerie_run *run,
+                                             causerie_recommender **out);
+
+// The number of the adapters that serve: 1 at first, one more with each exchange. CAUSERIE_UNSUPPORTED for what is no
+// language model.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_generation(const causerie_recommender *recommender,
+                                                uint64_t *generation);
+
+// Puts another LoRA adapter (NULL: none, the base model alone) in the place of generation `expected`, while requests are
+// answered: those in flight finish with what they started with, none fails. Writes the new number to `generation` (may be
+// NULL). CAUSERIE_INVALID when somebody else exchanged them meanwhile.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_swap_adapter(const causerie_recommender *recommender,
+                                                  uint64_t expected,
+                                                  const char *adapter,
+                                                  float scale,
+                                                  uint64_t *generation);
+
+// Puts the adapters before generation `expected` back, under a new number.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_roll_back(const causerie_recommender *recommender,
+                                               uint64_t expected,
+                                               uint64_t *generation);
+
 // How many items it ranks; 0 for NULL.
 size_t causerie_recommender_count(const causerie_recommender *recommender);
 
@@ -1129,9 +1197,9 @@ causerie_error *causerie_score(const causerie_recommender *recommender,
                                float *scores,
                                size_t count);
 
-// Adds items (JSON lines as of causerie_dataset_add) to a ranking head that serves, without tuning anew: they are
-// recommended from now on by what they say of themselves. All or nothing. Nobody else may use the recommender meanwhile.
-// CAUSERIE_UNSUPPORTED for other recommenders; CAUSERIE_INVALID for an id that is there.
+// Adds items (JSON lines as of causerie_dataset_add) to a ranking head or a language model ("constrained") that serves,
+// without tuning anew: they are recommended from now on by what they say of themselves. All or nothing. Nobody else may
+// use the recommender meanwhile. CAUSERIE_UNSUPPORTED for other recommenders; CAUSERIE_INVALID for an id that is there.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_recommender_add(causerie_recommender *recommender,
                                          const char *lines,
