@@ -398,9 +398,11 @@ class model : public detail::handle<causerie_model, causerie_model_free> {
   // A ranking head.
   model(const dialogues &t, const dataset &d, const embeddings &e, const config &c, const run *r = nullptr)
       : handle(make(t, d, e, c, r)) {}
-  // A language model: LoRA or all weights of the GGUF `base`, into `folder`.
-  model(const dialogues &t, const std::string &base, const std::string &folder, const config &c, const run *r = nullptr)
-      : handle(make_lm(t, base, folder, c, r)) {}
+  // A language model: LoRA or all weights of the GGUF `base`, into `folder`. With a dataset a ranking head may be trained
+  // along (tune.objective).
+  model(const dialogues &t, const std::string &base, const std::string &folder, const config &c, const run *r = nullptr,
+        const dataset *d = nullptr)
+      : handle(make_lm(t, base, folder, c, r, d)) {}
   static model load(const std::string &file) {
     causerie_model *out = nullptr;
     detail::check(causerie_model_load(file.c_str(), &out));
@@ -419,9 +421,9 @@ class model : public detail::handle<causerie_model, causerie_model_free> {
     return out;
   }
   static causerie_model *make_lm(const dialogues &t, const std::string &base, const std::string &folder, const config &c,
-                                 const run *r) {
+                                 const run *r, const dataset *d) {
     causerie_model *out = nullptr;
-    detail::check(r, causerie_tune_lm(t.get(), base.c_str(), folder.c_str(), c.get(), detail::raw(r), &out));
+    detail::check(r, causerie_tune_lm(t.get(), d == nullptr ? nullptr : d->get(), base.c_str(), folder.c_str(), c.get(), detail::raw(r), &out));
     return out;
   }
 };

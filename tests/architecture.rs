@@ -108,9 +108,6 @@ fn unsafe_code_lives_in_llama_ffi_and_the_memory_map_alone() {
 }
 
 #[test]
-<<<<<<< HEAD
-fn only_the_http_teacher_connects_and_only_serve_listens() {
-=======
 fn nothing_outside_the_shell_names_it() {
     for (name, text) in sources() {
         if !name.starts_with("ffi/") {
@@ -134,8 +131,7 @@ fn every_unsafe_block_says_what_it_relies_on() {
 }
 
 #[test]
-fn only_the_http_teacher_can_reach_a_network() {
->>>>>>> 59ecfac (The C API passes clippy; the loop in C; install)
+fn only_the_http_teacher_connects_and_only_serve_listens() {
     for (name, text) in sources() {
         if name == "synthesize/http.rs" {
             continue;

@@ -317,16 +317,24 @@ func Tune(ctx context.Context, t *Dialogues, d *Dataset, e *Embeddings, c *Confi
 	return newModel(p), nil
 }
 
-// TuneLM fine-tunes the GGUF base (tune.method lora or full) into folder.
-func TuneLM(ctx context.Context, t *Dialogues, base, folder string, c *Config) (*Model, error) {
+// TuneLM fine-tunes the GGUF base (tune.method lora or full) into folder. With a dataset (nil: none) a ranking head may be
+// trained along (tune.objective).
+func TuneLM(ctx context.Context, t *Dialogues, d *Dataset, base, folder string, c *Config) (*Model, error) {
 	b, freeBase := path(base)
 	defer freeBase()
 	f, freeFolder := path(folder)
 	defer freeFolder()
 	defer runtime.KeepAlive(t)
 	defer runtime.KeepAlive(c)
+	defer runtime.KeepAlive(d)
+	var dataset *C.causerie_dataset
+	if d != nil {
+		dataset = d.p
+	}
 	var p *C.causerie_model
-	err := under(ctx, func(run *C.causerie_run) *C.causerie_error { return C.causerie_tune_lm(t.p, b, f, c.raw(), run, &p) })
+	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_tune_lm(t.p, dataset, b, f, c.raw(), run, &p)
+	})
 	if err != nil {
 		return nil, err
 	}

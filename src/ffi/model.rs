@@ -6,7 +6,7 @@ use super::dialogues::causerie_dialogues;
 use super::embeddings::{Rows, causerie_embeddings};
 use super::error::causerie_error;
 use super::guard::{guard, guard_or};
-use super::handle::{Out, free, noun, shared};
+use super::handle::{Out, free, noun, optional, shared};
 use super::run::{causerie_run, run_of};
 use super::text::{c_json, c_text, path};
 use crate::config::Config;
@@ -86,12 +86,14 @@ pub unsafe extern "C" fn causerie_tune(
 
 /// Fine-tunes the language model at `base` (a GGUF) on the dialogues (paper §3.4; tune.method = "lora" or "full") into
 /// `folder`: adapter.gguf and adapter/ (PEFT), or model.gguf, proven through llama.cpp; checkpoints while it is under way, so
-/// that a second call goes on. CAUSERIE_MEMORY before anything is loaded when it would not fit; CAUSERIE_UNSUPPORTED on a CPU
+/// that a second call goes on. With a `dataset` (NULL: none) tune.objective "items" and "both" train a ranking head along,
+/// and Recall is measured. CAUSERIE_MEMORY before anything is loaded when it would not fit; CAUSERIE_UNSUPPORTED on a CPU
 /// without AVX2, FMA, F16C and BMI2.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_tune_lm(
     dialogues: *const causerie_dialogues,
+    dataset: *const causerie_dataset,
     base: *const c_char,
     folder: *const c_char,
     config: *const causerie_config,
@@ -102,10 +104,11 @@ pub unsafe extern "C" fn causerie_tune_lm(
         // SAFETY: rules 2 to 4 of the header.
         let (pairs, base, folder) = unsafe { (shared(dialogues)?, path(base, "base")?, path(folder, "folder")?) };
         // SAFETY: as above.
-        let (config, out) = unsafe { (config_of(config)?, Out::new(out)?) };
+        let (data, config, out) = unsafe { (optional(dataset)?, config_of(config)?, Out::new(out)?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
-        out.set(tuned_files(&pairs.rows, base, folder, &config, &run)?);
+        let dataset = data.map(|data| &**data.filling.dataset());
+        out.set(tuned_files(&pairs.rows, dataset, base, folder, &config, &run)?);
         Ok(())
     })
 }
@@ -113,17 +116,25 @@ pub unsafe extern "C" fn causerie_tune_lm(
 #[cfg(feature = "llama")]
 fn tuned_files(
     dialogues: &[crate::synthesize::Dialogue],
+    dataset: Option<&Dataset>,
     base: &std::path::Path,
     folder: &std::path::Path,
     config: &Config,
     run: &Run,
 ) -> Result<Tuned> {
-    use crate::tune::lm::{messages_of, tune_lm};
+    use crate::tune::lm::{Catalogue, messages_of, tune_lm, tune_lm_with_catalogue};
     if config.tune.method == "head" {
         return Err(Error::invalid("tune.method = head: use causerie_tune, or set it to lora or full"));
     }
-    let messages = dialogues.iter().map(messages_of).collect::<Result<Vec<_>>>()?;
-    let report = tune_lm(base, &messages, &config.tune, folder, run)?;
+    let report = if let Some(dataset) = dataset {
+        let catalogue = Catalogue::of(dataset);
+        let mentions = Mentions::new(&dataset.items, &catalogue.counts);
+        let find = |text: &str| mentions.rows(text);
+        tune_lm_with_catalogue(base, dialogues, &catalogue, &find, &config.tune, folder, run)?
+    } else {
+        let messages = dialogues.iter().map(messages_of).collect::<Result<Vec<_>>>()?;
+        tune_lm(base, &messages, &config.tune, folder, run)?
+    };
     let file = c_text(report.exported.file.as_os_str().as_encoded_bytes());
     Ok(Tuned { kind: Kind::Files(file), report: c_json(&report)? })
 }
@@ -131,6 +142,7 @@ fn tuned_files(
 #[cfg(not(feature = "llama"))]
 fn tuned_files(
     _: &[crate::synthesize::Dialogue],
+    _: Option<&Dataset>,
     _: &std::path::Path,
     _: &std::path::Path,
     _: &Config,

@@ -583,10 +583,16 @@ class Model(_Handle):
         return self
 
     @classmethod
-    def lm(cls, dialogues: Dialogues, base: Path, folder: Path, config: Config, run: Optional[Run] = None) -> "Model":
-        """LoRA or all weights of the GGUF `base`, into `folder`."""
+    def lm(
+        cls, dialogues: Dialogues, base: Path, folder: Path, config: Config, dataset: Optional[Dataset] = None,
+        run: Optional[Run] = None,
+    ) -> "Model":
+        """LoRA or all weights of the GGUF `base`, into `folder`; with a dataset a ranking head may be trained along."""
         raw = c.c_void_p()
-        _done(run, lib.tune_lm(dialogues.raw, _path(base), _path(folder), config.raw, _raw(run), c.byref(raw)))
+        error = lib.tune_lm(
+            dialogues.raw, _raw(dataset), _path(base), _path(folder), config.raw, _raw(run), c.byref(raw)
+        )
+        _done(run, error)
         return cls._of(raw)
 
     @classmethod

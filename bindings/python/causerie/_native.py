@@ -78,7 +78,7 @@ _FALLIBLE: dict[str, list] = {
     "synthesize_with": [_P, _P, _S, TEACHER_FN, _P, _P, c.c_uint64, _S, _P, _OUT],
     "dialogues_add": [_P, _P], "dialogues_save": [_P, _S], "dialogues_load": [_S, _OUT],
     "dialogues_parse": [_S, _N, _OUT],
-    "tune": [_P, _P, _P, _P, _P, _OUT], "tune_lm": [_P, _S, _S, _P, _P, _OUT],
+    "tune": [_P, _P, _P, _P, _P, _OUT], "tune_lm": [_P, _P, _S, _S, _P, _P, _OUT],
     "model_save": [_P, _S], "model_load": [_S, _OUT],
     "recommender_open": [_S, _S, _P, _P, _OUT], "recommender_new": [_P, _P, _P, _P, _P, _P, _OUT],
     "recommender_open_lm": [_P, _S, _S, _P, _P, _OUT],
