@@ -576,10 +576,12 @@ causerie_error *causerie_tune(const causerie_dialogues *dialogues,
 
 // Fine-tunes the language model at `base` (a GGUF) on the dialogues (paper §3.4; tune.method = "lora" or "full") into
 // `folder`: adapter.gguf and adapter/ (PEFT), or model.gguf, proven through llama.cpp; checkpoints while it is under way, so
-// that a second call goes on. CAUSERIE_MEMORY before anything is loaded when it would not fit; CAUSERIE_UNSUPPORTED on a CPU
+// that a second call goes on. With a `dataset` (NULL: none) tune.objective "items" and "both" train a ranking head along,
+// and Recall is measured. CAUSERIE_MEMORY before anything is loaded when it would not fit; CAUSERIE_UNSUPPORTED on a CPU
 // without AVX2, FMA, F16C and BMI2.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_tune_lm(const causerie_dialogues *dialogues,
+                                 const causerie_dataset *dataset,
                                  const char *base,
                                  const char *folder,
                                  const causerie_config *config,
@@ -1083,10 +1085,12 @@ causerie_error *causerie_tune(const causerie_dialogues *dialogues,
 
 // Fine-tunes the language model at `base` (a GGUF) on the dialogues (paper §3.4; tune.method = "lora" or "full") into
 // `folder`: adapter.gguf and adapter/ (PEFT), or model.gguf, proven through llama.cpp; checkpoints while it is under way, so
-// that a second call goes on. CAUSERIE_MEMORY before anything is loaded when it would not fit; CAUSERIE_UNSUPPORTED on a CPU
+// that a second call goes on. With a `dataset` (NULL: none) tune.objective "items" and "both" train a ranking head along,
+// and Recall is measured. CAUSERIE_MEMORY before anything is loaded when it would not fit; CAUSERIE_UNSUPPORTED on a CPU
 // without AVX2, FMA, F16C and BMI2.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_tune_lm(const causerie_dialogues *dialogues,
+                                 const causerie_dataset *dataset,
                                  const char *base,
                                  const char *folder,
                                  const causerie_config *config,
