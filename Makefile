@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 with cargo, g++ and python3.
-.PHONY: demo test check build install-needs clean-demo
+.PHONY: demo test test-capi check build install install-needs test-needs package clean-demo
 
 # The demo's work directory: run `make demo` again and it resumes, or finds everything done.
 DEMO_DIR ?= demo
@@ -7,20 +7,38 @@ DEMO_DIR ?= demo
 demo: build
 	./target/release/causerie demo --work $(DEMO_DIR)
 
-test: install-needs
+test: test-needs
 	cargo test --release
+	cargo test --release -p causerie-capi
+
+# The C API alone: the header, the installed package, C, C++, Go and Python.
+test-capi: test-needs
+	cargo test --release -p causerie-capi
+
+# The C library, its headers, pkg-config and CMake files: PREFIX, LIBDIR, DESTDIR.
+install: install-needs
+	PREFIX="$(or $(PREFIX),/usr/local)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" packaging/install.sh
+
+# dist/: a .deb, a tarball and a Python wheel of it.
+package: install-needs
+	packaging/package.sh
 
 # What CI checks besides the tests.
 check: install-needs
 	cargo fmt --check
 	cargo clippy --release --all-targets -- -D warnings
 	cargo clippy --release --no-default-features --lib -- -D warnings
+	cargo clippy --release -p causerie-capi --all-targets -- -D warnings
 
 build: install-needs
 	cargo build --release
 
 install-needs:
 	@scripts/install.sh
+
+# What the tests of the C library need besides: pkg-config, Go.
+test-needs:
+	@scripts/install.sh tests
 
 clean-demo:
 	rm -rf $(DEMO_DIR)

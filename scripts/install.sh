@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building causerie needs and this machine lacks: nothing when all is there, and then without root.
+# `install.sh tests`: also what the tests of the C library need.
 set -euo pipefail
 
 missing=()
@@ -12,6 +13,11 @@ if ! { found '/usr/lib/llvm-*/lib/libclang*.so*' || found '/usr/lib/*/libclang-[
     missing+=(libclang1-14)
 fi
 found '/usr/lib/llvm-*/lib/clang/*/include/stddef.h' || found '/usr/lib/clang/*/include/stddef.h' || missing+=(libclang-common-14-dev)
+if [ "${1:-}" = tests ]; then
+    command -v pkg-config >/dev/null || missing+=(pkg-config)
+    command -v go >/dev/null || missing+=(golang-go)
+    command -v valgrind >/dev/null || missing+=(valgrind)
+fi
 
 if ! command -v cargo >/dev/null; then
     echo "causerie needs cargo 1.91 or newer; install Rust (https://rustup.rs) and run this again" >&2

@@ -27,6 +27,10 @@ pub mod pipeline;
 #[cfg(feature = "serve")]
 pub mod serve;
 
+// The outer shell.
+#[cfg(feature = "capi")]
+pub mod ffi;
+
 #[cfg(test)]
 mod testing;
 

@@ -108,6 +108,29 @@ fn unsafe_code_lives_in_llama_ffi_and_the_memory_map_alone() {
 }
 
 #[test]
+fn nothing_outside_the_shell_names_it() {
+    for (name, text) in sources() {
+        if !name.starts_with("ffi/") {
+            for (number, line) in code(&text) {
+                assert!(!line.contains("ffi::") || line.contains("std::ffi::"), "src/{name}:{number}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_unsafe_block_says_what_it_relies_on() {
+    for (name, text) in sources() {
+        let lines: Vec<&str> = text.lines().collect();
+        for (i, line) in lines.iter().enumerate().filter(|(_, l)| l.contains("unsafe {") && !l.trim().starts_with("//"))
+        {
+            let before = &lines[i.saturating_sub(12)..=i];
+            assert!(before.iter().any(|l| l.contains("SAFETY:")), "src/{name}:{}: {line}", i + 1);
+        }
+    }
+}
+
+#[test]
 fn only_the_http_teacher_connects_and_only_serve_listens() {
     for (name, text) in sources() {
         if name == "synthesize/http.rs" {

@@ -65,12 +65,28 @@ impl fmt::Display for ImportReport {
 }
 
 /// The import under way.
-struct Import<'a> {
-    config: &'a DatasetConfig,
-    dataset: Dataset,
+pub(super) struct Import<'a> {
+    pub config: &'a DatasetConfig,
+    pub dataset: Dataset,
     /// Unknown items become bare ones.
-    keep_unknown: bool,
-    report: ImportReport,
+    pub keep_unknown: bool,
+    pub report: ImportReport,
+}
+
+impl ImportReport {
+    /// A report of nothing.
+    pub(super) fn empty() -> ImportReport {
+        ImportReport {
+            summary: Dataset::default().summary(),
+            bad_lines: 0,
+            bad_examples: Vec::new(),
+            repeated_items: 0,
+            unknown_reviews: 0,
+            unknown_interactions: 0,
+            bare_items: 0,
+            short_reviews: 0,
+        }
+    }
 }
 
 /// Reads the files that `config` names (`dataset.items`, `dataset.reviews`, `dataset.interactions`, `dataset.tags`; an
@@ -98,16 +114,7 @@ pub fn import(config: &DatasetConfig, run: &Run) -> Result<(Dataset, ImportRepor
         config,
         dataset: Dataset::default(),
         keep_unknown: items.is_none() || config.unknown_items == "keep",
-        report: ImportReport {
-            summary: Dataset::default().summary(),
-            bad_lines: 0,
-            bad_examples: Vec::new(),
-            repeated_items: 0,
-            unknown_reviews: 0,
-            unknown_interactions: 0,
-            bare_items: 0,
-            short_reviews: 0,
-        },
+        report: ImportReport::empty(),
     };
     let result = import.all(format, items, reviews, interactions, run);
     result.map_err(|e| if e.kind() == ErrorKind::Cancelled { e } else { e.context("import") })?;
@@ -177,7 +184,7 @@ impl Import<'_> {
         }
         Ok(())
     }
-    fn item(&mut self, item: &Item) -> Result<()> {
+    pub fn item(&mut self, item: &Item) -> Result<()> {
         if self.dataset.items.find(&item.id).is_some() {
             self.report.repeated_items += 1;
             return Ok(());
@@ -195,7 +202,7 @@ impl Import<'_> {
         }
         Ok(self.keep_unknown)
     }
-    fn review(&mut self, review: &Review) -> Result<()> {
+    pub fn review(&mut self, review: &Review) -> Result<()> {
         let wanted = self.config.min_review_chars;
         // Counting stops at the bound: texts are long, the bound is short.
         if review.text.chars().take(wanted).count() < wanted {
@@ -207,7 +214,7 @@ impl Import<'_> {
         }
         Ok(())
     }
-    fn interaction(&mut self, interaction: &Interaction) -> Result<()> {
+    pub fn interaction(&mut self, interaction: &Interaction) -> Result<()> {
         if self.known(&interaction.item)? {
             self.dataset.add_interaction(interaction)?;
         } else {
@@ -215,7 +222,7 @@ impl Import<'_> {
         }
         Ok(())
     }
-    fn bad(&mut self, path: &Path, number: u64, cause: &str) -> Result<()> {
+    pub fn bad(&mut self, path: &Path, number: u64, cause: &str) -> Result<()> {
         let report = &mut self.report;
         report.bad_lines += 1;
         if report.bad_examples.len() < EXAMPLES {

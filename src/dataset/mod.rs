@@ -2,13 +2,14 @@
 //!
 //! [`import`] streams files of four formats ([`Format`]) into a [`Dataset`]: `lines` reads blocks of whole lines and has
 //! them parsed in parallel, `formats` knows what a line means, `loose` and `clean` take fields as they genuinely occur.
-//! [`Dataset::save`] and [`Dataset::load`] (`store`) keep it in a work directory; [`Dataset::fingerprint`] names its
+//! [`Filling`] takes the same rows a table at a time, from memory as well. [`Dataset::save`] and [`Dataset::load`] (`store`) keep it in a work directory; [`Dataset::fingerprint`] names its
 //! content. [`load_conversations`] and [`load_posts`] read what recommenders are judged on and learn from.
 //! [`simulate`] and [`simulate_to`] make a domain from latent factors, with known targets.
 
 mod clean;
 mod column;
 mod conversation;
+mod filling;
 mod formats;
 mod import;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod table;
 mod text;
 
 pub use conversation::{Conversation, ItemName, Post, Role, Turn, load_conversations, load_item_names, load_posts};
+pub use filling::{Filling, Row, Table};
 pub use formats::Format;
 pub use import::{ImportReport, import};
 pub use simulate::{Simulated, SimulatedFiles, simulate, simulate_to};

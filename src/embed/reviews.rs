@@ -136,7 +136,8 @@ fn chunk(dataset: &Dataset, embedder: &dyn Embedder, from: usize, to: usize, run
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let matrix =
         embedder.embed(&texts, false, run).map_err(|e| e.context(format!("embed: in reviews {from} to {}", to - 1)))?;
-    matrix.check_rows(&format!("embed: reviews {from} to {}", to - 1))?;
+    // On the run's threads: rayon's global pool is never ours to start, and would not survive a fork.
+    run.install(|| matrix.check_rows(&format!("embed: reviews {from} to {}", to - 1)))?;
     Ok(matrix.into_data())
 }
 

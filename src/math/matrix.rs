@@ -68,22 +68,30 @@ impl Matrix {
         if self.dim == 0 {
             return;
         }
-        self.data.par_chunks_exact_mut(self.dim).for_each(|row| {
+        let scale = |row: &mut [f32]| {
             let length = norm(row);
             if length > 0.0 {
                 row.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
             }
-        });
+        };
+        match in_pool() {
+            true => self.data.par_chunks_exact_mut(self.dim).for_each(scale),
+            false => self.data.chunks_exact_mut(self.dim).for_each(scale),
+        }
     }
     /// Refuses NaN, infinities and rows of zeros, naming the first such row; `what` says whose rows they are.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`].
     pub fn check_rows(&self, what: &str) -> Result<()> {
-        let bad = (0..self.rows).into_par_iter().find_first(|&i| {
+        let is_bad = |&i: &usize| {
             let length = norm(self.row(i));
             !length.is_finite() || length == 0.0
-        });
+        };
+        let bad = match in_pool() {
+            true => (0..self.rows).into_par_iter().find_first(is_bad),
+            false => (0..self.rows).find(is_bad),
+        };
         match bad {
             None => Ok(()),
             Some(i) if norm(self.row(i)) == 0.0 => {
@@ -92,6 +100,12 @@ impl Matrix {
             Some(i) => Err(Error::invalid(format!("{what}: row {i} holds NaN or an infinity"))),
         }
     }
+}
+
+/// True on a thread of a run's pool. Elsewhere rayon would start its global pool, which is never ours to start: it takes a
+/// thread per core of the host, and does not survive a fork.
+fn in_pool() -> bool {
+    rayon::current_thread_index().is_some()
 }
 
 /// Dot product in f64, summed in a fixed order (eight lanes, then across). Equal lengths.

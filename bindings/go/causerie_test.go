@@ -1,0 +1,137 @@
+package causerie
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+)
+
+const small = "[simulate]\nitems = 60\nusers = 100\nreviews = 500\nconversations = 20\n[embed]\ndim = 16\nuser_dim = 8\n" +
+	"[select]\nbudget = 20\n[synthesize]\nqueries = 1\n[tune]\nhead_epochs = 1\n"
+
+func loaded(t *testing.T) (*Config, *Dataset, *Embeddings) {
+	t.Helper()
+	ctx, folder := context.Background(), t.TempDir()
+	c, err := NewConfig(small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Simulate(ctx, c, folder); err != nil {
+		t.Fatal(err)
+	}
+	d, err := NewDataset(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for table, file := range []string{"items.jsonl", "reviews.jsonl"} {
+		lines, err := os.ReadFile(filepath.Join(folder, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Add(Table(table), lines); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e, err := Embed(ctx, d, c, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, d, e
+}
+
+func TestManyGoroutinesAskTwoRecommendersAtOnce(t *testing.T) {
+	c, d, _ := loaded(t)
+	if err := c.Set("recommend.system", "popularity"); err != nil {
+		t.Fatal(err)
+	}
+	var recommenders []*Recommender
+	for i := 0; i < 2; i++ {
+		r, err := NewRecommender(context.Background(), d, nil, nil, nil, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		recommenders = append(recommenders, r)
+	}
+	query := Query{Turns: []Turn{{"user", "something funny"}}, Exclude: []string{recommenders[0].ID(0)}}
+	var group sync.WaitGroup
+	for i := 0; i < 8; i++ {
+		group.Add(1)
+		go func(r *Recommender) {
+			defer group.Done()
+			for n := 0; n < 20; n++ {
+				items, err := r.Recommend(context.Background(), query, 5)
+				if err != nil || len(items) != 5 {
+					t.Errorf("%v, %v", items, err)
+				}
+				for _, item := range items {
+					if item.Item == query.Exclude[0] {
+						t.Errorf("an excluded item came back")
+					}
+				}
+			}
+		}(recommenders[i%2])
+	}
+	group.Wait()
+	none := []string{}
+	items, err := recommenders[0].Recommend(context.Background(), Query{Turns: query.Turns, Allow: &none}, 5)
+	if err != nil || len(items) != 0 {
+		t.Fatalf("an empty allow-list gave %v, %v", items, err)
+	}
+	recommenders[0].Close()
+	if _, err := recommenders[0].Recommend(context.Background(), query, 5); !errors.Is(err, ErrClosed) {
+		t.Fatalf("a closed recommender gave %v", err)
+	}
+	runtime.GC()
+}
+
+func TestAContextThatEndsEndsTheCall(t *testing.T) {
+	c, d, _ := loaded(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	ctx = WithProgress(ctx, func(Progress) { cancel() })
+	if _, err := Embed(ctx, d, c, ""); !errors.Is(err, context.Canceled) {
+		t.Fatalf("%v", err)
+	}
+}
+
+func TestATeacherThatFailsOrPanicsEndsAsItsError(t *testing.T) {
+	c, d, e := loaded(t)
+	s, err := Select(context.Background(), nil, e, nil, c)
+	if err != nil || len(s.Rows()) != 20 {
+		t.Fatalf("%v", err)
+	}
+	own := errors.New("no credit")
+	ask := func(context.Context, Request) (Answer, error) { return Answer{}, own }
+	if _, err := SynthesizeWith(context.Background(), d, s, "test", ask, c, 1, ""); !errors.Is(err, own) {
+		t.Fatalf("%v", err)
+	}
+	ask = func(context.Context, Request) (Answer, error) { panic("oops") }
+	if _, err := SynthesizeWith(context.Background(), d, s, "test", ask, c, 1, ""); err == nil || !strings.Contains(err.Error(), "oops") {
+		t.Fatalf("%v", err)
+	}
+}
+
+func TestErrorsHaveCodesAndSettingsAreListed(t *testing.T) {
+	c, _ := NewConfig("")
+	err := c.Set("select.bugdet", "1")
+	var e *Error
+	if !errors.As(err, &e) || e.Code != Invalid || !strings.Contains(e.Message, "select.budget") {
+		t.Fatalf("%v", err)
+	}
+	if _, err := LoadModel("/no/such/file"); !errors.Is(err, &Error{Code: NotFound}) {
+		t.Fatalf("%v", err)
+	}
+	if len(Settings()) < 50 {
+		t.Fatal("the table of settings is short")
+	}
+	if _, err := EmbeddingsFromRows([]float32{1, 0, 0, 1}, 2, 2); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := EmbeddingsFromRows([]float32{1, 0, 0}, 2, 2); err == nil {
+		t.Fatal("three values are no 2 x 2")
+	}
+}

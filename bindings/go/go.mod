@@ -1,0 +1,3 @@
+module causerie
+
+go 1.19

@@ -1,0 +1,649 @@
+package causerie
+
+/*
+#include <stdlib.h>
+#include <causerie.h>
+*/
+import "C"
+
+import (
+	"context"
+	"encoding/json"
+	"runtime"
+	"unsafe"
+)
+
+// Table is a table of a Dataset.
+type Table int
+
+// The tables.
+const (
+	Items        Table = C.CAUSERIE_ITEMS
+	Reviews      Table = C.CAUSERIE_REVIEWS
+	Interactions Table = C.CAUSERIE_INTERACTIONS
+)
+
+// Simulate writes a simulated domain into folder.
+func Simulate(ctx context.Context, c *Config, folder string) error {
+	f, free := path(folder)
+	defer free()
+	defer runtime.KeepAlive(c)
+	return under(ctx, func(run *C.causerie_run) *C.causerie_error { return C.causerie_simulate(c.raw(), f, run) })
+}
+
+// Dataset holds items, reviews and interactions.
+type Dataset struct{ p *C.causerie_dataset }
+
+func newDataset(p *C.causerie_dataset) *Dataset {
+	d := &Dataset{p}
+	runtime.SetFinalizer(d, (*Dataset).Close)
+	return d
+}
+
+// NewDataset is empty; add the items first.
+func NewDataset(c *Config) (*Dataset, error) {
+	defer runtime.KeepAlive(c)
+	var p *C.causerie_dataset
+	if err := check(C.causerie_dataset_new(c.raw(), &p)); err != nil {
+		return nil, err
+	}
+	return newDataset(p), nil
+}
+
+// ImportDataset reads the files that the settings name.
+func ImportDataset(ctx context.Context, c *Config) (*Dataset, error) {
+	defer runtime.KeepAlive(c)
+	var p *C.causerie_dataset
+	err := under(ctx, func(run *C.causerie_run) *C.causerie_error { return C.causerie_dataset_import(c.raw(), run, &p) })
+	if err != nil {
+		return nil, err
+	}
+	return newDataset(p), nil
+}
+
+// Add adds JSON lines (or CSV, for interactions): all of them, or nothing.
+func (d *Dataset) Add(t Table, lines []byte) error {
+	defer runtime.KeepAlive(d)
+	p, n := bytesOf(lines)
+	return check(C.causerie_dataset_add(d.p, C.int32_t(t), p, n))
+}
+
+// AddFile adds a file: plain, .gz or .zst.
+func (d *Dataset) AddFile(ctx context.Context, t Table, file string) error {
+	f, free := path(file)
+	defer free()
+	defer runtime.KeepAlive(d)
+	return under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_dataset_add_file(d.p, C.int32_t(t), f, run)
+	})
+}
+
+// AddArrow adds a record batch by the Arrow C Data Interface: pointers to an ArrowSchema and an ArrowArray, which are taken.
+func (d *Dataset) AddArrow(t Table, schema, array unsafe.Pointer) error {
+	defer runtime.KeepAlive(d)
+	return check(C.causerie_dataset_add_arrow(d.p, C.int32_t(t), (*C.struct_ArrowSchema)(schema), (*C.struct_ArrowArray)(array)))
+}
+
+// Count is the number of rows of a table.
+func (d *Dataset) Count(t Table) int {
+	defer runtime.KeepAlive(d)
+	return int(C.causerie_dataset_count(d.p, C.int32_t(t)))
+}
+
+// Title is "Title (1999)" of item i; "" past the end.
+func (d *Dataset) Title(i int) string {
+	defer runtime.KeepAlive(d)
+	return C.GoString(C.causerie_dataset_title(d.p, C.size_t(i)))
+}
+
+// Close ends the dataset; what was made of it goes on working.
+func (d *Dataset) Close() {
+	C.causerie_dataset_free(d.p)
+	d.p = nil
+	runtime.SetFinalizer(d, nil)
+}
+
+// Embeddings are rows of reviews.
+type Embeddings struct{ p *C.causerie_embeddings }
+
+// Embed embeds every review. folder keeps rows and embedder, so that a stopped embedding goes on; "" keeps nothing.
+func Embed(ctx context.Context, d *Dataset, c *Config, folder string) (*Embeddings, error) {
+	f, free := path(folder)
+	defer free()
+	defer runtime.KeepAlive(d)
+	defer runtime.KeepAlive(c)
+	e := &Embeddings{}
+	err := under(ctx, func(run *C.causerie_run) *C.causerie_error { return C.causerie_embed(d.p, c.raw(), f, run, &e.p) })
+	if err != nil {
+		return nil, err
+	}
+	runtime.SetFinalizer(e, (*Embeddings).Close)
+	return e, nil
+}
+
+// EmbeddingsFromRows copies rows of your own: [rows, dim], row-major.
+func EmbeddingsFromRows(values []float32, rows, dim int) (*Embeddings, error) {
+	if rows < 0 || dim < 0 || rows*dim != len(values) {
+		return nil, &Error{Invalid, "embeddings: rows x dim is not the number of values"}
+	}
+	var first *C.float
+	if len(values) > 0 {
+		first = (*C.float)(unsafe.Pointer(&values[0]))
+	}
+	e := &Embeddings{}
+	if err := check(C.causerie_embeddings_from_rows(first, C.size_t(rows), C.size_t(dim), &e.p)); err != nil {
+		return nil, err
+	}
+	runtime.SetFinalizer(e, (*Embeddings).Close)
+	return e, nil
+}
+
+// Shape is rows and values per row.
+func (e *Embeddings) Shape() (rows, dim int) {
+	defer runtime.KeepAlive(e)
+	var r, d C.size_t
+	C.causerie_embeddings_data(e.p, &r, &d)
+	return int(r), int(d)
+}
+
+// Row copies one row.
+func (e *Embeddings) Row(i int) []float32 {
+	defer runtime.KeepAlive(e)
+	var r, d C.size_t
+	data := C.causerie_embeddings_data(e.p, &r, &d)
+	if data == nil || i < 0 || i >= int(r) {
+		return nil
+	}
+	all := unsafe.Slice((*float32)(unsafe.Pointer(data)), int(r*d))
+	return append([]float32(nil), all[i*int(d):(i+1)*int(d)]...)
+}
+
+// Close ends the embeddings.
+func (e *Embeddings) Close() {
+	C.causerie_embeddings_free(e.p)
+	e.p = nil
+	runtime.SetFinalizer(e, nil)
+}
+
+// Selection holds seed rows, most informative first.
+type Selection struct{ p *C.causerie_selection }
+
+// Select selects select.budget rows; d may be nil for random, js and fisher, earlier may be nil.
+func Select(ctx context.Context, d *Dataset, e *Embeddings, earlier *Selection, c *Config) (*Selection, error) {
+	defer runtime.KeepAlive(d)
+	defer runtime.KeepAlive(e)
+	defer runtime.KeepAlive(c)
+	defer runtime.KeepAlive(earlier)
+	var dataset *C.causerie_dataset
+	if d != nil {
+		dataset = d.p
+	}
+	var before *C.causerie_selection
+	if earlier != nil {
+		before = earlier.p
+	}
+	s := &Selection{}
+	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_select(dataset, e.p, before, c.raw(), run, &s.p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	runtime.SetFinalizer(s, (*Selection).Close)
+	return s, nil
+}
+
+// Rows copies the selected rows, most informative first.
+func (s *Selection) Rows() []uint64 {
+	defer runtime.KeepAlive(s)
+	var n C.size_t
+	data := C.causerie_selection_rows(s.p, &n)
+	if data == nil || n == 0 {
+		return nil
+	}
+	return append([]uint64(nil), unsafe.Slice((*uint64)(unsafe.Pointer(data)), int(n))...)
+}
+
+// Close ends the selection.
+func (s *Selection) Close() {
+	C.causerie_selection_free(s.p)
+	s.p = nil
+	runtime.SetFinalizer(s, nil)
+}
+
+// Dialogues are training pairs.
+type Dialogues struct{ p *C.causerie_dialogues }
+
+// Synthesize makes dialogues with the teacher of the settings; journal keeps requests and answers, "" keeps nothing.
+func Synthesize(ctx context.Context, d *Dataset, s *Selection, c *Config, round uint64, journal string) (*Dialogues, error) {
+	j, free := path(journal)
+	defer free()
+	defer runtime.KeepAlive(d)
+	defer runtime.KeepAlive(s)
+	defer runtime.KeepAlive(c)
+	t := &Dialogues{}
+	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_synthesize(d.p, s.p, c.raw(), C.uint64_t(round), j, run, &t.p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	runtime.SetFinalizer(t, (*Dialogues).Close)
+	return t, nil
+}
+
+// SynthesizeWith makes dialogues with a teacher of your own, called name.
+func SynthesizeWith(ctx context.Context, d *Dataset, s *Selection, name string, teacher Teacher, c *Config, round uint64, journal string) (*Dialogues, error) {
+	j, free := path(journal)
+	defer free()
+	n := C.CString(name)
+	defer C.free(unsafe.Pointer(n))
+	defer runtime.KeepAlive(d)
+	defer runtime.KeepAlive(s)
+	defer runtime.KeepAlive(c)
+	a := &asking{ctx: ctx, teacher: teacher}
+	data, forget := keep(a)
+	defer forget()
+	t := &Dialogues{}
+	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_synthesize_with(d.p, s.p, n, teacherFn(), data, c.raw(), C.uint64_t(round), j, run, &t.p)
+	})
+	if a.err != nil && err != nil {
+		return nil, a.err
+	}
+	if err != nil {
+		return nil, err
+	}
+	runtime.SetFinalizer(t, (*Dialogues).Close)
+	return t, nil
+}
+
+// Len is the number of dialogues.
+func (t *Dialogues) Len() int {
+	defer runtime.KeepAlive(t)
+	return int(C.causerie_dialogues_count(t.p))
+}
+
+// JSON is dialogue i; "" past the end.
+func (t *Dialogues) JSON(i int) string {
+	defer runtime.KeepAlive(t)
+	return C.GoString(C.causerie_dialogues_get(t.p, C.size_t(i)))
+}
+
+// Add appends the dialogues of a later round.
+func (t *Dialogues) Add(more *Dialogues) error {
+	defer runtime.KeepAlive(t)
+	defer runtime.KeepAlive(more)
+	return check(C.causerie_dialogues_add(t.p, more.p))
+}
+
+// Save writes JSON lines in chat format.
+func (t *Dialogues) Save(file string) error {
+	f, free := path(file)
+	defer free()
+	defer runtime.KeepAlive(t)
+	return check(C.causerie_dialogues_save(t.p, f))
+}
+
+// Close ends the dialogues.
+func (t *Dialogues) Close() {
+	C.causerie_dialogues_free(t.p)
+	t.p = nil
+	runtime.SetFinalizer(t, nil)
+}
+
+// Model is a ranking head, or the files of a tuned language model.
+type Model struct{ p *C.causerie_model }
+
+func newModel(p *C.causerie_model) *Model {
+	m := &Model{p}
+	runtime.SetFinalizer(m, (*Model).Close)
+	return m
+}
+
+// Tune tunes a ranking head.
+func Tune(ctx context.Context, t *Dialogues, d *Dataset, e *Embeddings, c *Config) (*Model, error) {
+	defer runtime.KeepAlive(t)
+	defer runtime.KeepAlive(d)
+	defer runtime.KeepAlive(e)
+	defer runtime.KeepAlive(c)
+	var p *C.causerie_model
+	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_tune(t.p, d.p, e.p, c.raw(), run, &p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newModel(p), nil
+}
+
+// TuneLM fine-tunes the GGUF base (tune.method lora or full) into folder. With a dataset (nil: none) a ranking head may be
+// trained along (tune.objective).
+func TuneLM(ctx context.Context, t *Dialogues, d *Dataset, base, folder string, c *Config) (*Model, error) {
+	b, freeBase := path(base)
+	defer freeBase()
+	f, freeFolder := path(folder)
+	defer freeFolder()
+	defer runtime.KeepAlive(t)
+	defer runtime.KeepAlive(c)
+	defer runtime.KeepAlive(d)
+	var dataset *C.causerie_dataset
+	if d != nil {
+		dataset = d.p
+	}
+	var p *C.causerie_model
+	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_tune_lm(t.p, dataset, b, f, c.raw(), run, &p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newModel(p), nil
+}
+
+// LoadModel reads a ranking head.
+func LoadModel(file string) (*Model, error) {
+	f, free := path(file)
+	defer free()
+	var p *C.causerie_model
+	if err := check(C.causerie_model_load(f, &p)); err != nil {
+		return nil, err
+	}
+	return newModel(p), nil
+}
+
+// Save writes a ranking head.
+func (m *Model) Save(file string) error {
+	f, free := path(file)
+	defer free()
+	defer runtime.KeepAlive(m)
+	return check(C.causerie_model_save(m.p, f))
+}
+
+// File is adapter.gguf or model.gguf of a language model; "" of a ranking head.
+func (m *Model) File() string {
+	defer runtime.KeepAlive(m)
+	return C.GoString(C.causerie_model_file(m.p))
+}
+
+// Close ends the model.
+func (m *Model) Close() {
+	C.causerie_model_free(m.p)
+	m.p = nil
+	runtime.SetFinalizer(m, nil)
+}
+
+// Turn is one turn of a conversation: Role is "user" or "assistant".
+type Turn struct {
+	Role string `json:"role"`
+	Text string `json:"text"`
+}
+
+// ItemName names an item by its id, or by title and year.
+type ItemName struct {
+	Item  string `json:"item,omitempty"`
+	Title string `json:"title,omitempty"`
+	Year  int    `json:"year,omitempty"`
+}
+
+// Query is what a Recommender is asked. What is named in the turns, seen, excluded or (where Allow is not nil) not allowed
+// never comes back; an Allow that is empty and not nil allows nothing.
+type Query struct {
+	Turns   []Turn     `json:"turns"`
+	Seen    []ItemName `json:"seen,omitempty"`
+	Exclude []string   `json:"exclude,omitempty"`
+	Allow   *[]string  `json:"allow,omitempty"`
+}
+
+// Recommendation is one item of an answer.
+type Recommendation struct {
+	Item, Title string
+	Score       float64
+}
+
+// Recommender ranks the catalogue for a conversation. Recommend and Score may run in any number of goroutines at once.
+type Recommender struct{ p *C.causerie_recommender }
+
+func newRecommender(p *C.causerie_recommender) *Recommender {
+	r := &Recommender{p}
+	runtime.SetFinalizer(r, (*Recommender).Close)
+	return r
+}
+
+// OpenRecommender opens a finished work directory; strategy "" is the first one of its run.
+func OpenRecommender(ctx context.Context, workDir, strategy string, c *Config) (*Recommender, error) {
+	w, freeDir := path(workDir)
+	defer freeDir()
+	s, freeStrategy := path(strategy)
+	defer freeStrategy()
+	defer runtime.KeepAlive(c)
+	var p *C.causerie_recommender
+	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_recommender_open(w, s, c.raw(), run, &p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newRecommender(p), nil
+}
+
+// NewRecommender makes one of what the stages made; what recommend.system does not need may be nil.
+func NewRecommender(ctx context.Context, d *Dataset, e *Embeddings, m *Model, t *Dialogues, c *Config) (*Recommender, error) {
+	defer runtime.KeepAlive(d)
+	defer runtime.KeepAlive(e)
+	defer runtime.KeepAlive(m)
+	defer runtime.KeepAlive(t)
+	defer runtime.KeepAlive(c)
+	var embeddings *C.causerie_embeddings
+	if e != nil {
+		embeddings = e.p
+	}
+	var model *C.causerie_model
+	if m != nil {
+		model = m.p
+	}
+	var dialogues *C.causerie_dialogues
+	if t != nil {
+		dialogues = t.p
+	}
+	var p *C.causerie_recommender
+	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_recommender_new(d.p, embeddings, model, dialogues, c.raw(), run, &p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newRecommender(p), nil
+}
+
+// OpenLM opens a language model over the catalogue of d; adapter "" is none.
+func OpenLM(ctx context.Context, d *Dataset, gguf, adapter string, c *Config) (*Recommender, error) {
+	g, freeModel := path(gguf)
+	defer freeModel()
+	a, freeAdapter := path(adapter)
+	defer freeAdapter()
+	defer runtime.KeepAlive(d)
+	defer runtime.KeepAlive(c)
+	var p *C.causerie_recommender
+	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_recommender_open_lm(d.p, g, a, c.raw(), run, &p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newRecommender(p), nil
+}
+
+// Len is the number of items that it ranks.
+func (r *Recommender) Len() int {
+	defer runtime.KeepAlive(r)
+	return int(C.causerie_recommender_count(r.p))
+}
+
+// ID is the id of item row i; "" past the end.
+func (r *Recommender) ID(i int) string {
+	defer runtime.KeepAlive(r)
+	return C.GoString(C.causerie_recommender_id(r.p, C.size_t(i)))
+}
+
+// Recommend answers a query with its topK best items; 0 takes recommend.top_k.
+func (r *Recommender) Recommend(ctx context.Context, q Query, topK int) ([]Recommendation, error) {
+	defer runtime.KeepAlive(r)
+	if r.p == nil {
+		return nil, ErrClosed
+	}
+	request, err := json.Marshal(q)
+	if err != nil {
+		return nil, err
+	}
+	p, n := bytesOf(request)
+	var reply *C.causerie_reply
+	err = under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_recommend(r.p, p, n, C.uint32_t(topK), run, &reply)
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer C.causerie_reply_free(reply)
+	items := make([]Recommendation, 0, int(C.causerie_reply_count(reply)))
+	for i := C.size_t(0); ; i++ {
+		var score C.double
+		id := C.causerie_reply_item(reply, i, &score)
+		if id == nil {
+			return items, nil
+		}
+		items = append(items, Recommendation{C.GoString(id), C.GoString(C.causerie_reply_title(reply, i)), float64(score)})
+	}
+}
+
+// Score scores the whole catalogue in the order of ID; -Inf for what the query masks.
+func (r *Recommender) Score(ctx context.Context, q Query) ([]float32, error) {
+	defer runtime.KeepAlive(r)
+	if r.p == nil {
+		return nil, ErrClosed
+	}
+	request, err := json.Marshal(q)
+	if err != nil {
+		return nil, err
+	}
+	p, n := bytesOf(request)
+	scores := make([]float32, r.Len())
+	if len(scores) == 0 {
+		return nil, nil
+	}
+	err = under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_score(r.p, p, n, run, (*C.float)(unsafe.Pointer(&scores[0])), C.size_t(len(scores)))
+	})
+	return scores, err
+}
+
+// Add adds items (JSON lines) to a recommender that serves; nobody else may use it meanwhile.
+func (r *Recommender) Add(ctx context.Context, lines []byte) error {
+	defer runtime.KeepAlive(r)
+	p, n := bytesOf(lines)
+	return under(ctx, func(run *C.causerie_run) *C.causerie_error { return C.causerie_recommender_add(r.p, p, n, run) })
+}
+
+// Generation is the number of the adapters that serve, of a language model.
+func (r *Recommender) Generation() (uint64, error) {
+	defer runtime.KeepAlive(r)
+	var n C.uint64_t
+	err := check(C.causerie_recommender_generation(r.p, &n))
+	return uint64(n), err
+}
+
+// SwapAdapter puts another adapter ("" for none) in the place of generation expected, while requests are answered.
+func (r *Recommender) SwapAdapter(expected uint64, adapter string, scale float32) (uint64, error) {
+	a, free := path(adapter)
+	defer free()
+	defer runtime.KeepAlive(r)
+	var n C.uint64_t
+	err := check(C.causerie_recommender_swap_adapter(r.p, C.uint64_t(expected), a, C.float(scale), &n))
+	return uint64(n), err
+}
+
+// Close ends the recommender; no call may be under way on it.
+func (r *Recommender) Close() {
+	C.causerie_recommender_free(r.p)
+	r.p = nil
+	runtime.SetFinalizer(r, nil)
+}
+
+// Report is what came of an evaluation, or of the whole loop.
+type Report struct{ p *C.causerie_report }
+
+func newReport(p *C.causerie_report) *Report {
+	r := &Report{p}
+	runtime.SetFinalizer(r, (*Report).Close)
+	return r
+}
+
+// Evaluate scores recommenders of one catalogue on the same conversations (JSON lines; nil: the files of the settings).
+func Evaluate(ctx context.Context, systems []*Recommender, conversations []byte, c *Config) (*Report, error) {
+	defer runtime.KeepAlive(systems)
+	defer runtime.KeepAlive(c)
+	handles := (**C.causerie_recommender)(C.calloc(C.size_t(len(systems)+1), C.size_t(unsafe.Sizeof(uintptr(0)))))
+	defer C.free(unsafe.Pointer(handles))
+	for i, s := range systems {
+		unsafe.Slice(handles, len(systems))[i] = s.p
+	}
+	p, n := bytesOf(conversations)
+	var out *C.causerie_report
+	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_evaluate(handles, C.size_t(len(systems)), p, n, c.raw(), run, &out)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newReport(out), nil
+}
+
+// Pipeline runs the whole loop into workDir; it resumes.
+func Pipeline(ctx context.Context, c *Config, workDir string, restart bool) (*Report, error) {
+	w, free := path(workDir)
+	defer free()
+	defer runtime.KeepAlive(c)
+	again := C.int32_t(0)
+	if restart {
+		again = 1
+	}
+	var out *C.causerie_report
+	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_pipeline(c.raw(), w, again, run, &out)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newReport(out), nil
+}
+
+// JSON is the whole report.
+func (r *Report) JSON() string {
+	defer runtime.KeepAlive(r)
+	return C.GoString(C.causerie_report_json(r.p))
+}
+
+// Metric is mean and standard error of "recall@10" and its like of a system, items already mentioned removed.
+func (r *Report) Metric(system int, name string) (mean, se float64, err error) {
+	defer runtime.KeepAlive(r)
+	n := C.CString(name)
+	defer C.free(unsafe.Pointer(n))
+	var m, s C.double
+	err = check(C.causerie_report_metric(r.p, C.size_t(system), n, &m, &s))
+	return float64(m), float64(s), err
+}
+
+// Save writes report.json and report.html into folder.
+func (r *Report) Save(folder string) error {
+	f, free := path(folder)
+	defer free()
+	defer runtime.KeepAlive(r)
+	return check(C.causerie_report_save(r.p, f))
+}
+
+// Close ends the report.
+func (r *Report) Close() {
+	C.causerie_report_free(r.p)
+	r.p = nil
+	runtime.SetFinalizer(r, nil)
+}

@@ -1,0 +1,796 @@
+"""causerie: from reviews to a conversational recommender of your own.
+
+load → embed → select → synthesize → tune → recommend → evaluate, over the C library. Works without numpy; with it,
+embeddings, selections and scores are numpy arrays over the library's memory, without a copy.
+"""
+
+from __future__ import annotations
+
+import ctypes as c
+import json
+import os
+from typing import TYPE_CHECKING, Any, Callable, Iterable, NamedTuple, Optional, Sequence, Union
+
+from . import _native
+from ._native import lib
+
+try:
+    import numpy as _np
+except ImportError:  # memoryviews then
+    _np = None
+
+if TYPE_CHECKING:
+    import numpy
+
+__all__ = [
+    "Answer", "Config", "Dataset", "Dialogues", "Embeddings", "Error", "Model", "Progress", "Recommendation",
+    "Recommender", "Report", "Request", "Run", "Selection", "TeacherError", "log", "pipeline", "settings", "simulate",
+    "version",
+]
+
+INVALID, NOT_FOUND, IO, FORMAT, TEACHER, MEMORY, CANCELLED, UNSUPPORTED, BUG = 1, 2, 3, 4, 5, 6, 7, 8, 99
+ITEMS, REVIEWS, INTERACTIONS = 0, 1, 2
+ASK_QUERY, ASK_RECOMMEND = 0, 1
+FAIL_REFUSED, FAIL_BROKEN, FAIL_THROTTLED = 1, 2, 3
+
+Path = Union[str, "os.PathLike[str]"]
+Array = Union["numpy.ndarray", memoryview]
+
+
+class Error(Exception):
+    """What a call failed with: `code` for programs, the message for people."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def _check(error: Optional[int]) -> None:
+    if error:
+        code, message = lib.error_code(error), lib.error_message(error).decode()
+        lib.error_free(error)
+        raise Error(code, message)
+
+
+def _path(path: Optional[Path]) -> Optional[bytes]:
+    return None if path is None else os.fsencode(path)
+
+
+def _bytes(text: Union[str, bytes]) -> bytes:
+    return text.encode() if isinstance(text, str) else bytes(text)
+
+
+def _array(owner: Any, address: Optional[int], shape: tuple, ctype: Any) -> Array:
+    """A read-only view of memory that `owner` holds, and keeps alive."""
+    count = 1
+    for n in shape:
+        count *= n
+    if not address or count == 0:
+        buffer = (ctype * 0)()
+    else:
+        buffer = (ctype * count).from_address(address)
+        buffer._owner = owner  # the view keeps the buffer, the buffer the handle
+    if _np is None:
+        view = memoryview(buffer).cast("B").cast(memoryview(buffer).format.lstrip("<"))
+        return (view.cast("B").cast(view.format, shape) if len(shape) > 1 and count else view).toreadonly()
+    array = _np.ctypeslib.as_array(buffer).reshape(shape)
+    array.flags.writeable = False
+    return array
+
+
+class _Handle:
+    """A C handle that ends itself."""
+
+    _free = "config_free"
+    __slots__ = ("_raw", "__weakref__")
+
+    def __init__(self, raw: c.c_void_p) -> None:
+        self._raw = raw
+
+    @property
+    def raw(self) -> c.c_void_p:
+        if not self._raw:
+            raise ValueError(f"this {type(self).__name__} was closed")
+        return self._raw
+
+    def close(self) -> None:
+        """Ends the handle; it ends by itself as well."""
+        raw, self._raw = self._raw, None
+        if raw:
+            getattr(lib, self._free)(raw)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_raw", None) and lib is not None:
+            self.close()
+
+
+def _raw(handle: Optional[_Handle]) -> Optional[c.c_void_p]:
+    return None if handle is None else handle.raw
+
+
+def version() -> str:
+    """`causerie/0.1.0 …` of the library that is loaded."""
+    return lib.version().decode()
+
+
+class Setting(NamedTuple):
+    """One row of the table of settings."""
+
+    key: str
+    kind: str
+    initial: str
+    bounds: str
+    doc: str
+
+
+def settings() -> list[Setting]:
+    """Every setting with its default, its bounds and what it does."""
+    rows = (lib.config_setting(i).contents for i in range(lib.config_count()))
+    return [Setting(*(getattr(row, name).decode() for name in Setting._fields)) for row in rows]
+
+
+_log_callback: Any = None
+
+
+def log(callback: Optional[Callable[[int, str], None]], level: int = 2) -> None:
+    """Sends the library's log to `callback(level, text)`, up to `level` (1 error … 4 debug); None silences it."""
+    global _log_callback
+    if callback is None:
+        lib.log(_native.LOG_FN(), None, 0)
+        _log_callback = None
+        return
+
+    def tell(at: int, text: int, length: int, _: object) -> None:
+        callback(at, c.string_at(text, length).decode(errors="replace"))
+
+    before, _log_callback = _log_callback, _native.LOG_FN(tell)
+    lib.log(_log_callback, None, level)
+    del before
+
+
+class Config(_Handle):
+    """The settings of every stage: `Config(select_budget=500)`, or TOML."""
+
+    _free = "config_free"
+    __slots__ = ()
+
+    def __init__(self, toml: str = "", **values: Any) -> None:
+        raw = c.c_void_p()
+        _check(lib.config_new(c.byref(raw)))
+        super().__init__(raw)
+        if toml:
+            self.read(toml)
+        for key, value in values.items():
+            self[key.replace("_", ".", 1)] = value
+
+    def read(self, toml: str) -> None:
+        """Reads TOML over the current values."""
+        text = _bytes(toml)
+        _check(lib.config_read(self.raw, text, len(text)))
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if isinstance(value, bool):
+            value = "true" if value else "false"
+        elif isinstance(value, (list, tuple)):
+            value = ",".join(map(str, value))
+        _check(lib.config_set(self.raw, key.encode(), str(value).encode()))
+
+    def __getitem__(self, key: str) -> str:
+        out = c.c_char_p()
+        _check(lib.config_get(self.raw, key.encode(), c.byref(out)))
+        return (out.value or b"").decode()
+
+    @property
+    def toml(self) -> str:
+        out = c.c_char_p()
+        _check(lib.config_toml(self.raw, c.byref(out)))
+        return (out.value or b"").decode()
+
+
+class Progress(NamedTuple):
+    """How far a call is."""
+
+    stage: str
+    unit: str
+    done: int
+    total: int
+    seconds: float
+    seconds_left: float
+    note: str
+
+
+def _progress(p: _native.Progress) -> Progress:
+    text = lambda b: (b or b"").decode(errors="replace")  # noqa: E731
+    return Progress(text(p.stage), text(p.unit), p.done, p.total, p.seconds, p.seconds_left, text(p.note))
+
+
+class Run(_Handle):
+    """One call under way: `Run(on_progress=print)`. What the callback raises ends the call and comes out of it; so does
+    True (stop). `cancel()` works from any thread."""
+
+    _free = "run_free"
+    __slots__ = ("_callback", "_thrown")
+
+    def __init__(self, threads: int = 0, on_progress: Optional[Callable[[Progress], Optional[bool]]] = None) -> None:
+        raw = c.c_void_p()
+        _check(lib.run_new(threads, c.byref(raw)))
+        super().__init__(raw)
+        self._thrown: Optional[BaseException] = None
+        self._callback: Any = None
+        if on_progress is not None:
+
+            def tell(address: int, _: object) -> int:
+                try:
+                    return 1 if on_progress(_progress(_native.Progress.from_address(address))) is True else 0
+                except BaseException as e:
+                    self._thrown = e
+                    return 1
+
+            self._callback = _native.PROGRESS_FN(tell)
+            _check(lib.run_on_progress(self.raw, self._callback, None))
+
+    def cancel(self) -> None:
+        lib.run_cancel(self.raw)
+
+    def reset(self) -> None:
+        lib.run_reset(self.raw)
+
+    def poll(self) -> Progress:
+        out = _native.Progress()
+        _check(lib.run_poll(self.raw, c.byref(out), c.sizeof(out)))
+        return _progress(out)
+
+
+def _done(run: Optional[Run], error: Optional[int]) -> None:
+    """Raises what a callback raised, else what the call failed with."""
+    if run is not None and run._thrown is not None:
+        lib.error_free(error)
+        thrown, run._thrown = run._thrown, None
+        run.reset()
+        raise thrown
+    _check(error)
+
+
+def simulate(config: Optional[Config], folder: Path, run: Optional[Run] = None) -> None:
+    """Writes a simulated domain into `folder`."""
+    _done(run, lib.simulate(_raw(config), _path(folder), _raw(run)))
+
+
+def _arrow(value: Any) -> tuple[str, Any]:
+    """The capsules of anything that speaks the Arrow PyCapsule interface (pyarrow, polars, nanoarrow, …)."""
+    if hasattr(value, "__arrow_c_stream__"):
+        return "stream", value.__arrow_c_stream__()
+    if hasattr(value, "__arrow_c_array__"):
+        return "array", value.__arrow_c_array__()
+    raise TypeError(f"{type(value).__name__}: neither __arrow_c_stream__ nor __arrow_c_array__")
+
+
+def _pointer(capsule: Any, name: bytes) -> int:
+    get = c.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = c.c_void_p, [c.py_object, c.c_char_p]
+    return get(capsule, name)
+
+
+class Dataset(_Handle):
+    """Stage 1, load: items, reviews, interactions. Add the items first."""
+
+    _free = "dataset_free"
+    __slots__ = ()
+
+    def __init__(self, config: Optional[Config] = None) -> None:
+        raw = c.c_void_p()
+        _check(lib.dataset_new(_raw(config), c.byref(raw)))
+        super().__init__(raw)
+
+    @classmethod
+    def _of(cls, raw: c.c_void_p) -> "Dataset":
+        self = cls.__new__(cls)
+        _Handle.__init__(self, raw)
+        return self
+
+    @classmethod
+    def read(cls, config: Config, run: Optional[Run] = None) -> "Dataset":
+        """The files that the settings name."""
+        raw = c.c_void_p()
+        _done(run, lib.dataset_import(config.raw, _raw(run), c.byref(raw)))
+        return cls._of(raw)
+
+    @classmethod
+    def load(cls, folder: Path, config: Optional[Config] = None) -> "Dataset":
+        raw = c.c_void_p()
+        _check(lib.dataset_load(_path(folder), _raw(config), c.byref(raw)))
+        return cls._of(raw)
+
+    def save(self, folder: Path) -> None:
+        _check(lib.dataset_save(self.raw, _path(folder)))
+
+    def add(self, table: int, rows: Union[str, bytes, Iterable[dict], Any], run: Optional[Run] = None) -> "Dataset":
+        """Adds JSON lines, dicts, or anything with the Arrow PyCapsule interface."""
+        if hasattr(rows, "__arrow_c_stream__") or hasattr(rows, "__arrow_c_array__"):
+            kind, capsules = _arrow(rows)
+            if kind == "stream":
+                pointer = _pointer(capsules, b"arrow_array_stream")
+                _done(run, lib.dataset_add_arrow_stream(self.raw, table, pointer, _raw(run)))
+            else:
+                schema, array = _pointer(capsules[0], b"arrow_schema"), _pointer(capsules[1], b"arrow_array")
+                _check(lib.dataset_add_arrow(self.raw, table, schema, array))
+            return self
+        if not isinstance(rows, (str, bytes, bytearray, memoryview)):
+            rows = "\n".join(map(json.dumps, rows))
+        text = _bytes(rows)
+        _check(lib.dataset_add(self.raw, table, text, len(text)))
+        return self
+
+    def add_file(self, table: int, path: Path, run: Optional[Run] = None) -> "Dataset":
+        """Adds a file: plain, .gz or .zst."""
+        _done(run, lib.dataset_add_file(self.raw, table, _path(path), _raw(run)))
+        return self
+
+    @property
+    def items(self) -> int:
+        return lib.dataset_count(self.raw, ITEMS)
+
+    @property
+    def reviews(self) -> int:
+        return lib.dataset_count(self.raw, REVIEWS)
+
+    @property
+    def interactions(self) -> int:
+        return lib.dataset_count(self.raw, INTERACTIONS)
+
+    def title(self, i: int) -> str:
+        """`Title (1999)` of item `i`."""
+        text = lib.dataset_title(self.raw, i)
+        if text is None:
+            raise IndexError(i)
+        return text.decode()
+
+    @property
+    def report(self) -> dict:
+        out = c.c_char_p()
+        _check(lib.dataset_report(self.raw, c.byref(out)))
+        return json.loads(out.value or b"{}")
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.items} items, {self.reviews} reviews, {self.interactions} interactions)"
+
+
+class Embeddings(_Handle):
+    """Stage 2, embed: [rows, dim] f32; `folder` keeps them, so that an embedding that was stopped goes on."""
+
+    _free = "embeddings_free"
+    __slots__ = ()
+
+    def __init__(
+        self, dataset: Dataset, config: Optional[Config] = None, folder: Optional[Path] = None, run: Optional[Run] = None
+    ) -> None:
+        raw = c.c_void_p()
+        _done(run, lib.embed(dataset.raw, _raw(config), _path(folder), _raw(run), c.byref(raw)))
+        super().__init__(raw)
+
+    @classmethod
+    def of(cls, rows: Any) -> "Embeddings":
+        """Rows of your own: a numpy array [rows, dim], a list of rows, or Arrow fixed-size lists of f32."""
+        raw = c.c_void_p()
+        if hasattr(rows, "__arrow_c_stream__") or hasattr(rows, "__arrow_c_array__"):
+            kind, capsules = _arrow(rows)
+            if kind == "stream":
+                error = lib.embeddings_from_arrow_stream(_pointer(capsules, b"arrow_array_stream"), c.byref(raw))
+            else:
+                schema, array = _pointer(capsules[0], b"arrow_schema"), _pointer(capsules[1], b"arrow_array")
+                error = lib.embeddings_from_arrow(schema, array, c.byref(raw))
+            _check(error)
+        elif _np is not None:
+            values = _np.ascontiguousarray(rows, dtype=_np.float32)
+            if values.ndim != 2:
+                raise ValueError(f"[rows, dim] is needed, not {values.shape}")
+            _check(lib.embeddings_from_rows(values.ctypes.data, *values.shape, c.byref(raw)))
+        else:
+            rows = [list(row) for row in rows]
+            dim = len(rows[0]) if rows else 0
+            if any(len(row) != dim for row in rows):
+                raise ValueError("rows of different lengths")
+            flat = [v for row in rows for v in row]
+            buffer = (c.c_float * len(flat))(*flat)
+            _check(lib.embeddings_from_rows(buffer, len(rows), dim, c.byref(raw)))
+        self = cls.__new__(cls)
+        _Handle.__init__(self, raw)
+        return self
+
+    @property
+    def values(self) -> Array:
+        """[rows, dim], read-only, without a copy."""
+        rows, dim = c.c_size_t(), c.c_size_t()
+        address = lib.embeddings_data(self.raw, c.byref(rows), c.byref(dim))
+        return _array(self, address, (rows.value, dim.value), c.c_float)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        values = self.values
+        return values if dtype is None else values.astype(dtype)  # type: ignore[union-attr]
+
+    def save(self, file: Path) -> None:
+        _check(lib.embeddings_save(self.raw, _path(file)))
+
+
+class Selection(_Handle):
+    """Stage 3, select: seed rows, most informative first."""
+
+    _free = "selection_free"
+    __slots__ = ()
+
+    def __init__(
+        self, embeddings: Embeddings, config: Optional[Config] = None, dataset: Optional[Dataset] = None,
+        earlier: Optional["Selection"] = None, run: Optional[Run] = None,
+    ) -> None:
+        raw = c.c_void_p()
+        _done(run, lib.select(_raw(dataset), embeddings.raw, _raw(earlier), _raw(config), _raw(run), c.byref(raw)))
+        super().__init__(raw)
+
+    @property
+    def rows(self) -> Array:
+        count = c.c_size_t()
+        return _array(self, lib.selection_rows(self.raw, c.byref(count)), (count.value,), c.c_uint64)
+
+    @property
+    def gains(self) -> Array:
+        count = c.c_size_t()
+        return _array(self, lib.selection_gains(self.raw, c.byref(count)), (count.value,), c.c_double)
+
+    @property
+    def report(self) -> dict:
+        return json.loads(lib.selection_report(self.raw))
+
+    def save(self, file: Path) -> None:
+        _check(lib.selection_save(self.raw, _path(file)))
+
+
+class Request(NamedTuple):
+    """What a teacher is asked; `kind` is ASK_QUERY or ASK_RECOMMEND."""
+
+    kind: int
+    prompt: str
+    id: str
+    temperature: float
+    max_tokens: int
+    seed: int
+    attempt: int
+
+
+class Answer(NamedTuple):
+    """What a teacher says, and the tokens it cost."""
+
+    text: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class TeacherError(Exception):
+    """Raised by a teacher: no answer this time; the library decides by `why` (FAIL_…) whether it asks again."""
+
+    def __init__(self, why: int, message: str = "", retry_after_ms: int = 0) -> None:
+        super().__init__(message)
+        self.why, self.retry_after_ms = why, retry_after_ms
+
+
+Teacher = Callable[[Request], Union[Answer, str]]
+
+
+class Dialogues(_Handle):
+    """Stage 4, synthesize: training pairs. `teacher`: a callable of your own, called from up to synthesize.in_flight
+    threads; None takes that of the settings. `journal` keeps requests and answers."""
+
+    _free = "dialogues_free"
+    __slots__ = ()
+
+    def __init__(
+        self, dataset: Dataset, selection: Selection, config: Optional[Config] = None, journal: Optional[Path] = None,
+        teacher: Optional[Teacher] = None, teacher_name: str = "python", round: int = 1, run: Optional[Run] = None,
+    ) -> None:
+        raw = c.c_void_p()
+        if teacher is None:
+            error = lib.synthesize(
+                dataset.raw, selection.raw, _raw(config), round, _path(journal), _raw(run), c.byref(raw)
+            )
+            _done(run, error)
+            super().__init__(raw)
+            return
+        thrown: list[BaseException] = []
+
+        def tell(address: int, slot: int, _: object) -> int:
+            try:
+                r = _native.Request.from_address(address)
+                prompt = c.string_at(r.prompt, r.prompt_len).decode()
+                request = Request(r.kind, prompt, r.id.decode(), r.temperature, r.max_tokens, r.seed, r.attempt)
+                try:
+                    answer = teacher(request)
+                except TeacherError as e:
+                    text = str(e).encode()
+                    _check(lib.answer_fail(slot, e.why, e.retry_after_ms, text, len(text)))
+                    return 0
+                answer = Answer(answer) if isinstance(answer, str) else answer
+                text = answer.text.encode()
+                _check(lib.answer_set(slot, text, len(text), answer.prompt_tokens, answer.completion_tokens))
+                return 0
+            except BaseException as e:
+                thrown.append(e)
+                return 1
+
+        callback = _native.TEACHER_FN(tell)
+        error = lib.synthesize_with(
+            dataset.raw, selection.raw, teacher_name.encode(), callback, None, _raw(config), round, _path(journal),
+            _raw(run), c.byref(raw),
+        )
+        if thrown:
+            lib.error_free(error)
+            lib.dialogues_free(raw)
+            raise thrown[0]
+        _done(run, error)
+        super().__init__(raw)
+
+    @classmethod
+    def load(cls, file: Path) -> "Dialogues":
+        raw = c.c_void_p()
+        _check(lib.dialogues_load(_path(file), c.byref(raw)))
+        self = cls.__new__(cls)
+        _Handle.__init__(self, raw)
+        return self
+
+    def __len__(self) -> int:
+        return lib.dialogues_count(self.raw)
+
+    def __getitem__(self, i: int) -> dict:
+        text = lib.dialogues_get(self.raw, i if i >= 0 else len(self) + i)
+        if text is None:
+            raise IndexError(i)
+        return json.loads(text)
+
+    def add(self, more: "Dialogues") -> None:
+        """Appends the dialogues of a later round."""
+        _check(lib.dialogues_add(self.raw, more.raw))
+
+    def save(self, file: Path) -> None:
+        _check(lib.dialogues_save(self.raw, _path(file)))
+
+    @property
+    def report(self) -> dict:
+        return json.loads(lib.dialogues_report(self.raw))
+
+
+class Model(_Handle):
+    """Stage 5, tune: a ranking head; `Model.lm` for a language model."""
+
+    _free = "model_free"
+    __slots__ = ()
+
+    def __init__(
+        self, dialogues: Dialogues, dataset: Dataset, embeddings: Embeddings, config: Optional[Config] = None,
+        run: Optional[Run] = None,
+    ) -> None:
+        raw = c.c_void_p()
+        _done(run, lib.tune(dialogues.raw, dataset.raw, embeddings.raw, _raw(config), _raw(run), c.byref(raw)))
+        super().__init__(raw)
+
+    @classmethod
+    def _of(cls, raw: c.c_void_p) -> "Model":
+        self = cls.__new__(cls)
+        _Handle.__init__(self, raw)
+        return self
+
+    @classmethod
+    def lm(
+        cls, dialogues: Dialogues, base: Path, folder: Path, config: Config, dataset: Optional[Dataset] = None,
+        run: Optional[Run] = None,
+    ) -> "Model":
+        """LoRA or all weights of the GGUF `base`, into `folder`; with a dataset a ranking head may be trained along."""
+        raw = c.c_void_p()
+        error = lib.tune_lm(
+            dialogues.raw, _raw(dataset), _path(base), _path(folder), config.raw, _raw(run), c.byref(raw)
+        )
+        _done(run, error)
+        return cls._of(raw)
+
+    @classmethod
+    def load(cls, file: Path) -> "Model":
+        raw = c.c_void_p()
+        _check(lib.model_load(_path(file), c.byref(raw)))
+        return cls._of(raw)
+
+    def save(self, file: Path) -> None:
+        _check(lib.model_save(self.raw, _path(file)))
+
+    @property
+    def report(self) -> dict:
+        return json.loads(lib.model_report(self.raw))
+
+    @property
+    def file(self) -> Optional[str]:
+        """adapter.gguf or model.gguf of a language model; None of a head."""
+        text = lib.model_file(self.raw)
+        return None if text is None else os.fsdecode(text)
+
+
+class Recommendation(NamedTuple):
+    """One item of an answer."""
+
+    item: str
+    title: str
+    year: Optional[int]
+    score: float
+
+
+def _request(
+    turns: Union[str, Sequence[dict]], seen: Sequence[dict], exclude: Sequence[str], allow: Optional[Sequence[str]]
+) -> bytes:
+    if isinstance(turns, str):
+        turns = [{"role": "user", "text": turns}]
+    request: dict[str, Any] = {"turns": list(turns), "seen": list(seen), "exclude": list(exclude)}
+    if allow is not None:
+        request["allow"] = list(allow)
+    return json.dumps(request).encode()
+
+
+class Recommender(_Handle):
+    """Stage 6, recommend: ranks the catalogue for a conversation; threads may share it."""
+
+    _free = "recommender_free"
+    __slots__ = ()
+
+    def __init__(
+        self, dataset: Dataset, embeddings: Optional[Embeddings] = None, model: Optional[Model] = None,
+        dialogues: Optional[Dialogues] = None, config: Optional[Config] = None, run: Optional[Run] = None,
+    ) -> None:
+        raw = c.c_void_p()
+        error = lib.recommender_new(
+            dataset.raw, _raw(embeddings), _raw(model), _raw(dialogues), _raw(config), _raw(run), c.byref(raw)
+        )
+        _done(run, error)
+        super().__init__(raw)
+
+    @classmethod
+    def _of(cls, raw: c.c_void_p) -> "Recommender":
+        self = cls.__new__(cls)
+        _Handle.__init__(self, raw)
+        return self
+
+    @classmethod
+    def open(
+        cls, work_dir: Path, config: Optional[Config] = None, strategy: str = "", run: Optional[Run] = None
+    ) -> "Recommender":
+        """A finished work directory."""
+        raw = c.c_void_p()
+        _done(run, lib.recommender_open(_path(work_dir), strategy.encode(), _raw(config), _raw(run), c.byref(raw)))
+        return cls._of(raw)
+
+    @classmethod
+    def lm(
+        cls, dataset: Dataset, gguf: Path, adapter: Optional[Path] = None, config: Optional[Config] = None,
+        run: Optional[Run] = None,
+    ) -> "Recommender":
+        """A language model that names items of the catalogue alone."""
+        raw = c.c_void_p()
+        error = lib.recommender_open_lm(
+            dataset.raw, _path(gguf), _path(adapter), _raw(config), _raw(run), c.byref(raw)
+        )
+        _done(run, error)
+        return cls._of(raw)
+
+    def __len__(self) -> int:
+        return lib.recommender_count(self.raw)
+
+    @property
+    def ids(self) -> list[str]:
+        return [lib.recommender_id(self.raw, i).decode() for i in range(len(self))]
+
+    @property
+    def name(self) -> str:
+        return lib.recommender_name(self.raw).decode()
+
+    def recommend(
+        self, turns: Union[str, Sequence[dict]], top_k: int = 0, *, seen: Sequence[dict] = (),
+        exclude: Sequence[str] = (), allow: Optional[Sequence[str]] = None, run: Optional[Run] = None,
+    ) -> list[Recommendation]:
+        """The best items for `turns` (a text, or [{"role", "text"}, …]); `allow=[]` allows nothing."""
+        request, raw = _request(turns, seen, exclude, allow), c.c_void_p()
+        _done(run, lib.recommend(self.raw, request, len(request), top_k, _raw(run), c.byref(raw)))
+        try:
+            return [Recommendation(**row) for row in json.loads(lib.reply_json(raw))]
+        finally:
+            lib.reply_free(raw)
+
+    def score(
+        self, turns: Union[str, Sequence[dict]], *, seen: Sequence[dict] = (), exclude: Sequence[str] = (),
+        allow: Optional[Sequence[str]] = None, run: Optional[Run] = None,
+    ) -> Array:
+        """Scores of the whole catalogue in the order of `ids`; -inf for what is masked."""
+        request = _request(turns, seen, exclude, allow)
+        if _np is not None:
+            scores: Any = _np.empty(len(self), dtype=_np.float32)
+            address = scores.ctypes.data
+        else:
+            address = scores = (c.c_float * len(self))()
+        _done(run, lib.score(self.raw, request, len(request), _raw(run), address, len(self)))
+        return scores if _np is not None else memoryview(scores)
+
+    def add(self, items: Union[str, bytes, Iterable[dict]], run: Optional[Run] = None) -> None:
+        """Adds items while it serves; nobody else may use it meanwhile."""
+        if not isinstance(items, (str, bytes)):
+            items = "\n".join(map(json.dumps, items))
+        text = _bytes(items)
+        _done(run, lib.recommender_add(self.raw, text, len(text), _raw(run)))
+
+    @property
+    def generation(self) -> int:
+        """The number of the adapters that serve, of a language model."""
+        out = c.c_uint64()
+        _check(lib.recommender_generation(self.raw, c.byref(out)))
+        return out.value
+
+    def swap_adapter(self, adapter: Optional[Path], scale: float = 1.0, expected: Optional[int] = None) -> int:
+        """Puts another adapter in place while requests are answered; gives the new generation."""
+        out = c.c_uint64()
+        serving = self.generation if expected is None else expected
+        _check(lib.recommender_swap_adapter(self.raw, serving, _path(adapter), scale, c.byref(out)))
+        return out.value
+
+
+class Report(_Handle):
+    """What came of an evaluation, or of the whole loop. In a notebook it shows itself."""
+
+    _free = "report_free"
+    __slots__ = ()
+
+    @classmethod
+    def _of(cls, raw: c.c_void_p) -> "Report":
+        self = cls.__new__(cls)
+        _Handle.__init__(self, raw)
+        return self
+
+    @classmethod
+    def evaluate(
+        cls, recommenders: Sequence[Recommender], conversations: Union[str, bytes, Iterable[dict]] = "",
+        config: Optional[Config] = None, run: Optional[Run] = None,
+    ) -> "Report":
+        """Scores recommenders of one catalogue on the same conversations ("": the files of the settings)."""
+        if not isinstance(conversations, (str, bytes)):
+            conversations = "\n".join(map(json.dumps, conversations))
+        text, raw = _bytes(conversations), c.c_void_p()
+        handles = (c.c_void_p * len(recommenders))(*(r.raw for r in recommenders))
+        _done(run, lib.evaluate(handles, len(recommenders), text, len(text), _raw(config), _raw(run), c.byref(raw)))
+        return cls._of(raw)
+
+    @property
+    def data(self) -> dict:
+        return json.loads(lib.report_json(self.raw))
+
+    @property
+    def html(self) -> str:
+        out = c.c_char_p()
+        _check(lib.report_html(self.raw, c.byref(out)))
+        return (out.value or b"").decode()
+
+    def metric(self, name: str, system: int = 0) -> tuple[float, float]:
+        """Mean and standard error of "recall@10" and its like, items already mentioned removed."""
+        mean, se = c.c_double(), c.c_double()
+        _check(lib.report_metric(self.raw, system, name.encode(), c.byref(mean), c.byref(se)))
+        return mean.value, se.value
+
+    def save(self, folder: Path) -> None:
+        _check(lib.report_save(self.raw, _path(folder)))
+
+    def _repr_html_(self) -> str:
+        # A page of its own: its styles must not reach the notebook's.
+        page = self.html.replace("&", "&amp;").replace('"', "&quot;")
+        return f'<iframe srcdoc="{page}" width="100%" height="700" frameborder="0" sandbox></iframe>'
+
+
+def pipeline(config: Config, work_dir: Path, restart: bool = False, run: Optional[Run] = None) -> Report:
+    """All stages in rounds into `work_dir`; a second call goes on after the last finished one."""
+    raw = c.c_void_p()
+    _done(run, lib.pipeline(config.raw, _path(work_dir), int(restart), _raw(run), c.byref(raw)))
+    return Report._of(raw)

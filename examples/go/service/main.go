@@ -1,0 +1,92 @@
+// A recommender inside a Go HTTP service, with graceful shutdown.
+//
+//	go run ./service -work work/mine -listen 127.0.0.1:8080
+//	curl -d '{"turns": [{"role": "user", "text": "something funny"}]}' http://127.0.0.1:8080/recommend
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"log"
+	"net/http"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"causerie"
+)
+
+const maxBody = 1 << 20
+
+func main() {
+	work := flag.String("work", "demo", "a work directory that `causerie run` finished")
+	listen := flag.String("listen", "127.0.0.1:8080", "address")
+	flag.Parse()
+	if err := serve(*work, *listen); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func serve(work, listen string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	causerie.SetLog(2, func(_ int, text string) { log.Print(text) })
+	config, err := causerie.NewConfig("")
+	if err != nil {
+		return err
+	}
+	defer config.Close()
+	recommender, err := causerie.OpenRecommender(ctx, work, "", config)
+	if err != nil {
+		return err
+	}
+	defer recommender.Close()
+	log.Printf("%s, %d items, on http://%s/recommend", causerie.Version(), recommender.Len(), listen)
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("/recommend", func(w http.ResponseWriter, r *http.Request) { recommend(w, r, recommender) })
+	server := &http.Server{Addr: listen, Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
+	ended := make(chan error, 1)
+	go func() { ended <- server.ListenAndServe() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	// Requests under way finish; then the recommender is closed.
+	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return server.Shutdown(grace)
+}
+
+func recommend(w http.ResponseWriter, r *http.Request, recommender *causerie.Recommender) {
+	if r.Method != http.MethodPost {
+		http.Error(w, "POST a conversation", http.StatusMethodNotAllowed)
+		return
+	}
+	var query causerie.Query
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&query); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	// A client that goes away cancels its request.
+	items, err := recommender.Recommend(r.Context(), query, 10)
+	var failure *causerie.Error
+	switch {
+	case errors.As(err, &failure) && failure.Code == causerie.Invalid:
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	case errors.As(err, &failure) && failure.Code == causerie.NotFound:
+		http.Error(w, err.Error(), http.StatusNotFound)
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	default:
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(items); err != nil {
+			log.Print(err)
+		}
+	}
+}

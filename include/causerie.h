@@ -1,0 +1,1283 @@
+// causerie.h: from reviews to a conversational recommender of your own: load, embed, select, synthesize, tune, recommend,
+// evaluate. Generated from src/ffi by cbindgen; do not edit. SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Five rules hold for every function below.
+// 1 errors     A call that can fail returns causerie_error*: NULL is success. Outputs are written only on success.
+// 2 ownership  `T **out` is yours: end it with its _free (NULL is fine). A returned const pointer is borrowed from the
+//              handle and lives until that handle is freed. Inputs are copied before the call returns, and no handle
+//              keeps another one: free them in any order.
+// 3 threads    `const T *` may be shared between threads, `T *` needs one caller at a time; no handle is tied to a thread.
+//              After fork() handles made before it still serve in the child; its threads are made anew. (Fork while no
+//              call is under way.)
+// 4 text       UTF-8 as (pointer, length), (NULL, 0) is empty; paths, keys and names are NUL-terminated. Returned text is
+//              NUL-terminated UTF-8.
+// 5 callbacks  Run on the thread that made the call, before it returns (log: any thread; teacher: threads of the library,
+//              before the call returns). 0 goes on, anything else stops. They must not longjmp, nor call in again with
+//              the same handle but to poll and cancel. A C++ exception that leaves one ends the process (std::terminate
+//              or abort): catch it inside, as causerie.hpp does.
+// A panic inside the library never crosses this boundary: it is CAUSERIE_BUG with its message. The library writes nothing
+// to stdout or stderr, and never exits.
+
+
+#ifndef CAUSERIE_H
+#define CAUSERIE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define CAUSERIE_VERSION "0.1.0"   // of this header; causerie_version() is that of the library linked
+
+#if defined(__GNUC__)
+#define CAUSERIE_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define CAUSERIE_MUST_CHECK
+#endif
+
+// The Arrow C Data Interface and C Stream Interface, as their specification says to copy them
+// (https://arrow.apache.org/docs/format/CDataInterface.html).
+#ifdef __cplusplus
+extern "C" {
+#endif
+#ifndef ARROW_C_DATA_INTERFACE
+#define ARROW_C_DATA_INTERFACE
+#define ARROW_FLAG_DICTIONARY_ORDERED 1
+#define ARROW_FLAG_NULLABLE 2
+#define ARROW_FLAG_MAP_KEYS_SORTED 4
+struct ArrowSchema {
+  const char *format;
+  const char *name;
+  const char *metadata;
+  int64_t flags;
+  int64_t n_children;
+  struct ArrowSchema **children;
+  struct ArrowSchema *dictionary;
+  void (*release)(struct ArrowSchema *);
+  void *private_data;
+};
+struct ArrowArray {
+  int64_t length;
+  int64_t null_count;
+  int64_t offset;
+  int64_t n_buffers;
+  int64_t n_children;
+  const void **buffers;
+  struct ArrowArray **children;
+  struct ArrowArray *dictionary;
+  void (*release)(struct ArrowArray *);
+  void *private_data;
+};
+#endif
+#ifndef ARROW_C_STREAM_INTERFACE
+#define ARROW_C_STREAM_INTERFACE
+struct ArrowArrayStream {
+  int (*get_schema)(struct ArrowArrayStream *, struct ArrowSchema *out);
+  int (*get_next)(struct ArrowArrayStream *, struct ArrowArray *out);
+  const char *(*get_last_error)(struct ArrowArrayStream *);
+  void (*release)(struct ArrowArrayStream *);
+  void *private_data;
+};
+#endif
+#ifdef __cplusplus
+}
+#endif
+
+
+// The caller asked for something that cannot be: a bad setting, a NULL handle, a shape that does not fit.
+#define CAUSERIE_INVALID 1
+
+// A file, an item or a key that is not there.
+#define CAUSERIE_NOT_FOUND 2
+
+// The operating system refused: permissions, a full disk.
+#define CAUSERIE_IO 3
+
+// Data from outside that does not parse or does not hold together.
+#define CAUSERIE_FORMAT 4
+
+// The teacher did not answer, or did not answer usefully.
+#define CAUSERIE_TEACHER 5
+
+// A limit on memory would be passed.
+#define CAUSERIE_MEMORY 6
+
+// The caller cancelled, or a callback asked to stop; what was finished is kept.
+#define CAUSERIE_CANCELLED 7
+
+// This build or this machine cannot do it.
+#define CAUSERIE_UNSUPPORTED 8
+
+// A defect of causerie: a panic that was caught. The handles of that call can still be freed.
+#define CAUSERIE_BUG 99
+
+// The number of the binary interface. It grows when a function or a struct changes so that old callers break.
+#define CAUSERIE_ABI 1
+
+// Log levels: something failed.
+#define CAUSERIE_LOG_ERROR 1
+
+// Something is not as the user will have meant it; work goes on.
+#define CAUSERIE_LOG_WARN 2
+
+// What is being done.
+#define CAUSERIE_LOG_INFO 3
+
+// For those who look for a fault.
+#define CAUSERIE_LOG_DEBUG 4
+
+// The catalogue.
+#define CAUSERIE_ITEMS 0
+
+// Reviews of its items.
+#define CAUSERIE_REVIEWS 1
+
+// Interactions with its items.
+#define CAUSERIE_INTERACTIONS 2
+
+// One query of a user is wanted per line (the first prompt of §3.3).
+#define CAUSERIE_ASK_QUERY 0
+
+// A ranked list of titles is wanted (the second prompt of §3.3).
+#define CAUSERIE_ASK_RECOMMEND 1
+
+// The request will never be answered; others may be.
+#define CAUSERIE_FAIL_REFUSED 1
+
+// The teacher broke, or the connection did: try again.
+#define CAUSERIE_FAIL_BROKEN 2
+
+// Too many requests: wait, then send fewer at once.
+#define CAUSERIE_FAIL_THROTTLED 3
+
+// Where a teacher puts its answer.
+typedef struct causerie_answer causerie_answer;
+
+// What to do: the settings of every stage.
+typedef struct causerie_config causerie_config;
+
+// Stage 1, load: items, reviews, interactions.
+typedef struct causerie_dataset causerie_dataset;
+
+// Stage 4, synthesize: training pairs (a query, its ranked items).
+typedef struct causerie_dialogues causerie_dialogues;
+
+// Stage 2, embed: f32 [rows, dim], row-major, one row per review; and what made them.
+typedef struct causerie_embeddings causerie_embeddings;
+
+// What went wrong: a code and a message. Immutable; any thread may read it.
+typedef struct causerie_error causerie_error;
+
+// Stage 5, tune: a ranking head, or the files of a tuned language model.
+typedef struct causerie_model causerie_model;
+
+// Stage 6, recommend: ranks the catalogue for a conversation. `const` functions may run on many threads at once.
+typedef struct causerie_recommender causerie_recommender;
+
+// One answer: ranked items.
+typedef struct causerie_reply causerie_reply;
+
+// What came of an evaluation, or of the whole loop.
+typedef struct causerie_report causerie_report;
+
+// One call under way: its threads, its progress, its cancellation.
+typedef struct causerie_run causerie_run;
+
+// Stage 3, select: seed rows, most informative first.
+typedef struct causerie_selection causerie_selection;
+
+// Gets one line of the log: `len` bytes of UTF-8, NUL-terminated as well. Any thread; keep it short.
+typedef void (*causerie_log_fn)(int32_t level, const char *text, size_t len, void *user_data);
+
+// One setting. All texts are static. The struct grows at its end with later ABI numbers.
+typedef struct {
+  // "select.budget"
+  const char *key;
+  // "integer", "number", "text", "boolean" or "list" (comma-separated in causerie_config_set)
+  const char *kind;
+  // The default, as TOML
+  const char *initial;
+  // Bounds or choices in words; "" when there are none
+  const char *bounds;
+  // What it does
+  const char *doc;
+} causerie_setting;
+
+// How far a call is. Read-only; it grows at its end with later ABI numbers.
+typedef struct {
+  // Bytes of this struct as the library knows it
+  uint32_t size;
+  // 1 while a call runs or has ended by itself, 0 before the first report
+  int32_t started;
+  // The stage at work: "import", "embed", "select", … Static; "" before the first report
+  const char *stage;
+  // What is counted: "reviews", "picks", "requests", … Static
+  const char *unit;
+  // Units finished
+  uint64_t done;
+  // Units in all; 0: unknown
+  uint64_t total;
+  // Seconds since the stage began
+  double seconds;
+  // Seconds left at the pace so far; NaN: unknown
+  double seconds_left;
+  // A short text (the loss, the spend so far); "" when there is none. Valid in the callback alone; "" in a poll
+  const char *note;
+} causerie_progress;
+
+// Gets the progress, on the thread that made the call. 0 goes on, anything else stops: the call ends with
+// CAUSERIE_CANCELLED, as if by causerie_run_cancel.
+typedef int32_t (*causerie_progress_fn)(const causerie_progress *progress, void *user_data);
+
+// What a teacher is asked. Read-only, valid in the callback alone; it grows at its end with later ABI numbers.
+typedef struct {
+  // Bytes of this struct as the library knows it
+  uint32_t size;
+  // CAUSERIE_ASK_QUERY or CAUSERIE_ASK_RECOMMEND
+  int32_t kind;
+  // The user's message: UTF-8, NUL-terminated as well
+  const char *prompt;
+  // Bytes of the prompt
+  size_t prompt_len;
+  // Content hash of the request, 16 hex digits: a name for batch endpoints
+  const char *id;
+  // Sampling temperature
+  double temperature;
+  // Tokens of the answer at most
+  uint64_t max_tokens;
+  // Seed of the sampling, for models that take one
+  uint64_t seed;
+  // How often this request was tried before
+  uint64_t attempt;
+} causerie_request;
+
+// Answers a request by causerie_answer_set or causerie_answer_fail and returns 0; anything else than 0 ends the synthesis with
+// CAUSERIE_TEACHER (what was answered is kept in the journal). Called on up to synthesize.in_flight threads of the library
+// at once, all of which have ended when causerie_synthesize_with returns; set synthesize.in_flight to 1 for one at a time.
+typedef int32_t (*causerie_teacher_fn)(const causerie_request *request, causerie_answer *answer, void *user_data);
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// ---- Errors ----------------------------------------------------------------------------------------------------
+// The code: one of CAUSERIE_INVALID … CAUSERIE_BUG; 0 for NULL. The numbers are frozen; expect new ones.
+int32_t causerie_error_code(const causerie_error *error);
+
+// The message: stage, file and line, cause, what to do. "" for NULL. Borrowed from the error.
+const char *causerie_error_message(const causerie_error *error);
+
+// Ends an error; NULL is fine.
+void causerie_error_free(causerie_error *error);
+
+// ---- The library ------------------------------------------------------------------------------------------------
+// CAUSERIE_ABI of the library that is linked. Refuse to run when it differs from your header's.
+uint32_t causerie_abi(void);
+
+// What is linked: "causerie/0.1.0 llama-cpp-sys-2/0.1.161 cpu/avx2,fma,f16c,bmi2". Static text. A CPU that lacks one of
+// these is named with what it has; the language model's functions then fail with CAUSERIE_UNSUPPORTED, the others work.
+const char *causerie_version(void);
+
+// Fails with CAUSERIE_UNSUPPORTED when the library linked is not one that `header_version` and `header_abi` fit: call it
+// once at start as causerie_check_version(CAUSERIE_VERSION, CAUSERIE_ABI).
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_check_version(const char *header_version,
+                                       uint32_t header_abi);
+
+// Sends the log of the whole process to `callback`, lines up to `max_level` (CAUSERIE_LOG_…); NULL ends it. Silent until
+// called. The library itself writes nothing to stdout or stderr. The callback must not call causerie_log.
+void causerie_log(causerie_log_fn callback,
+                  void *user_data,
+                  int32_t max_level);
+
+// ---- Settings ---------------------------------------------------------------------------------------------------
+// New settings, every key at its documented default. Wherever a function takes settings, NULL means the defaults.
+CAUSERIE_MUST_CHECK causerie_error *causerie_config_new(causerie_config **out);
+
+// Sets `key` from text: ("select.budget", "500"). Lists are comma-separated. CAUSERIE_INVALID for an unknown key (the
+// message names the nearest known one) and for a value out of bounds; nothing is changed then.
+CAUSERIE_MUST_CHECK causerie_error *causerie_config_set(causerie_config *config, const char *key, const char *value);
+
+// Reads TOML over the current values: "[select]\nbudget = 500". As causerie_config_set for errors; all or nothing.
+CAUSERIE_MUST_CHECK causerie_error *causerie_config_read(causerie_config *config, const char *toml, size_t len);
+
+// The value of `key` as TOML (texts in quotes). Borrowed from the settings.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_config_get(const causerie_config *config,
+                                    const char *key,
+                                    const char **out);
+
+// All settings as a TOML file that causerie_config_read reads. Borrowed from the settings.
+CAUSERIE_MUST_CHECK causerie_error *causerie_config_toml(const causerie_config *config, const char **out);
+
+// How many settings there are.
+size_t causerie_config_count(void);
+
+// Setting `i` of the table, static; NULL past the end.
+const causerie_setting *causerie_config_setting(size_t i);
+
+// Ends settings; NULL is fine.
+void causerie_config_free(causerie_config *config);
+
+// ---- Runs -------------------------------------------------------------------------------------------------------
+// A run on `threads` threads; 0: what the settings of the call say (run.threads), and where they say nothing what the
+// CPU quota of the container gives. Wherever a function takes a run, NULL means: no progress, no cancelling. One run
+// serves any number of calls, one after another; calls at the same time share its cancel and mix their progress.
+CAUSERIE_MUST_CHECK causerie_error *causerie_run_new(uint32_t threads, causerie_run **out);
+
+// Reports to `callback` from the next call on; NULL: to nobody.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_run_on_progress(causerie_run *run,
+                                         causerie_progress_fn callback,
+                                         void *user_data);
+
+// Writes how far the call is to the first `size` bytes of `out` (give sizeof *out): any thread, any time.
+CAUSERIE_MUST_CHECK causerie_error *causerie_run_poll(const causerie_run *run, causerie_progress *out, size_t size);
+
+// Ends the calls of this run at their next step, with CAUSERIE_CANCELLED: any thread, any time. NULL is fine. The run stays
+// cancelled until causerie_run_reset.
+void causerie_run_cancel(const causerie_run *run);
+
+// Takes back a cancel, so that the run serves again.
+void causerie_run_reset(const causerie_run *run);
+
+// Ends a run; NULL is fine. No call may be under way on it.
+void causerie_run_free(causerie_run *run);
+
+// ---- 1 load -----------------------------------------------------------------------------------------------------
+// An empty dataset, filled by the settings of `dataset.*` (format, what is kept). Add the items first; where there are
+// none, items are made of the bare ids that reviews and interactions name.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dataset_new(const causerie_config *config,
+                                     causerie_dataset **out);
+
+// Reads the files that the settings name (dataset.items, .reviews, .interactions; plain, .gz, .zst), in parallel, holding
+// no more than the dataset itself. CAUSERIE_NOT_FOUND, CAUSERIE_FORMAT with file and line.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dataset_import(const causerie_config *config,
+                                        const causerie_run *run,
+                                        causerie_dataset **out);
+
+// Adds `len` bytes of JSON lines (or CSV with column names, for interactions) to a table (CAUSERIE_ITEMS, …): what stands
+// in such a file. Adds all of it or, when it fails, nothing; bad lines up to dataset.max_bad_lines are passed over.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dataset_add(causerie_dataset *dataset,
+                                     int32_t table,
+                                     const char *lines,
+                                     size_t len);
+
+// Adds a file to a table: plain, .gz or .zst. As causerie_dataset_add.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dataset_add_file(causerie_dataset *dataset,
+                                          int32_t table,
+                                          const char *file,
+                                          const causerie_run *run);
+
+// Adds an Arrow struct array (a record batch) to a table. Columns by name, in any order, others ignored: items: item (or
+// id), title, year, genres, creators, keywords, description, price; reviews: item, user, rating10 (or rating, of five),
+// title, text, timestamp_ms, helpful; interactions: user, item, rating10 (or rating), timestamp_ms. Texts are Utf8,
+// LargeUtf8, Utf8View or a dictionary of these; genres, creators and keywords a text or a list of texts; numbers any
+// integer or float; times integers in ms or Arrow timestamps. Both structs are taken: their release callbacks are called
+// before this returns, whatever it returns (unless one of them is NULL or released already). Adds all or nothing.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dataset_add_arrow(causerie_dataset *dataset,
+                                           int32_t table,
+                                           struct ArrowSchema *schema,
+                                           struct ArrowArray *array);
+
+// Adds all batches of an Arrow stream to a table, as causerie_dataset_add_arrow. The stream is taken: released before this
+// returns.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dataset_add_arrow_stream(causerie_dataset *dataset,
+                                                  int32_t table,
+                                                  struct ArrowArrayStream *stream,
+                                                  const causerie_run *run);
+
+// How many rows a table has; 0 for NULL and for a table that does not exist.
+size_t causerie_dataset_count(const causerie_dataset *dataset, int32_t table);
+
+// "Title (1999)" of item `i` (its id where it has no title); NULL past the end. Borrowed from the dataset.
+const char *causerie_dataset_title(const causerie_dataset *dataset, size_t i);
+
+// What was kept and what was left out, as JSON: {"summary": {"items", "reviews", …}, "bad_lines", "bad_examples",
+// "unknown_reviews", …}. Borrowed from the dataset.
+CAUSERIE_MUST_CHECK causerie_error *causerie_dataset_report(const causerie_dataset *dataset, const char **out);
+
+// Writes the dataset into `folder`, all or nothing.
+CAUSERIE_MUST_CHECK causerie_error *causerie_dataset_save(const causerie_dataset *dataset, const char *folder);
+
+// Reads what causerie_dataset_save (or `causerie import --out`) wrote. Lengths, hashes and row numbers are checked.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dataset_load(const char *folder,
+                                      const causerie_config *config,
+                                      causerie_dataset **out);
+
+// Writes a simulated domain into `folder`: items.jsonl, reviews.jsonl (.gz or .zst by simulate.compress),
+// interactions.csv, conversations.jsonl. The settings of `simulate.*` say how much. To try the rest without data.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_simulate(const causerie_config *config,
+                                  const char *folder,
+                                  const causerie_run *run);
+
+// Ends a dataset; NULL is fine. What was made of it goes on working.
+void causerie_dataset_free(causerie_dataset *dataset);
+
+// ---- 2 embed ----------------------------------------------------------------------------------------------------
+// Embeds every review: [reviews, dim], unit length (paper §3.2). The settings of `embed.*` say how: "text" is built in,
+// "lm" takes the GGUF embed.model. `folder` keeps the rows and the fitted embedder, so that an embedding that was stopped
+// goes on, and one that is finished is read; NULL or "" keeps nothing.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_embed(const causerie_dataset *dataset,
+                               const causerie_config *config,
+                               const char *folder,
+                               const causerie_run *run,
+                               causerie_embeddings **out);
+
+// Rows of your own, copied: `data` is [rows, dim], row-major. No row may be zeros or hold NaN. They can be selected on;
+// tuning and recommending need rows of causerie_embed.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_embeddings_from_rows(const float *data,
+                                              size_t rows,
+                                              size_t dim,
+                                              causerie_embeddings **out);
+
+// Rows from an Arrow array: a fixed-size list of f32 (+w:DIM), or a struct with one such column. No nulls. Both structs are
+// taken, as by causerie_dataset_add_arrow.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_embeddings_from_arrow(struct ArrowSchema *schema,
+                                               struct ArrowArray *array,
+                                               causerie_embeddings **out);
+
+// The same from an Arrow stream, which is taken.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_embeddings_from_arrow_stream(struct ArrowArrayStream *stream,
+                                                      causerie_embeddings **out);
+
+// The values, [rows, dim], row-major; `rows` and `dim` may be NULL. Borrowed from the embeddings. NULL for NULL.
+const float *causerie_embeddings_data(const causerie_embeddings *embeddings, size_t *rows, size_t *dim);
+
+// Writes the rows to a safetensors file: one f32 tensor "embeddings" [rows, dim].
+CAUSERIE_MUST_CHECK causerie_error *causerie_embeddings_save(const causerie_embeddings *embeddings, const char *file);
+
+// Ends embeddings; NULL is fine. What was made of them goes on working.
+void causerie_embeddings_free(causerie_embeddings *embeddings);
+
+// ---- 3 select ---------------------------------------------------------------------------------------------------
+// Selects select.budget rows by select.strategy (paper §3.2). `dataset` may be NULL for "random", "js" and "fisher".
+// `earlier`: a selection to continue to the larger budget, or NULL; its picks come first. The same arguments give the same
+// picks whatever the threads; ties go to the lowest row.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_select(const causerie_dataset *dataset,
+                                const causerie_embeddings *embeddings,
+                                const causerie_selection *earlier,
+                                const causerie_config *config,
+                                const causerie_run *run,
+                                causerie_selection **out);
+
+// The selected rows, most informative first: [count]. Borrowed from the selection. NULL for NULL.
+const uint64_t *causerie_selection_rows(const causerie_selection *selection, size_t *count);
+
+// What each pick added: [count], nats (0 for "random"). Borrowed from the selection. NULL for NULL.
+const double *causerie_selection_gains(const causerie_selection *selection, size_t *count);
+
+// Objective, certificate and settings as JSON; "{}" for a selection that was loaded. Borrowed from the selection.
+const char *causerie_selection_report(const causerie_selection *selection);
+
+// Writes `selection.jsonl`: {"rank", "row", "gain"} a line.
+CAUSERIE_MUST_CHECK causerie_error *causerie_selection_save(const causerie_selection *selection, const char *file);
+
+// Reads what causerie_selection_save wrote.
+CAUSERIE_MUST_CHECK causerie_error *causerie_selection_load(const char *file, causerie_selection **out);
+
+// Ends a selection; NULL is fine.
+void causerie_selection_free(causerie_selection *selection);
+
+// ---- 4 synthesize -----------------------------------------------------------------------------------------------
+// The teacher's answer: `len` bytes of UTF-8, and the tokens that it cost (0 where they are not known). Copied.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_answer_set(causerie_answer *answer,
+                                    const char *data,
+                                    size_t len,
+                                    uint64_t prompt_tokens,
+                                    uint64_t completion_tokens);
+
+// No answer this time: `why` is CAUSERIE_FAIL_…, `message` what to tell people. With CAUSERIE_FAIL_THROTTLED the next try
+// waits `retry_after_ms`; 0: as the library thinks fit.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_answer_fail(causerie_answer *answer,
+                                     int32_t why,
+                                     uint64_t retry_after_ms,
+                                     const char *message,
+                                     size_t len);
+
+// Makes dialogues of the selected reviews (paper §3.3, Algorithm 2) with the teacher of the settings (synthesize.teacher:
+// "offline" is built in, "http" an endpoint, "local" a GGUF). `round` stands in each dialogue and is part of what it is
+// drawn by. `journal` is a file that keeps every request and answer: a second call asks only what is not in it. NULL or ""
+// keeps nothing. CAUSERIE_TEACHER when the teacher cannot be reached or no dialogue came out.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_synthesize(const causerie_dataset *dataset,
+                                    const causerie_selection *selection,
+                                    const causerie_config *config,
+                                    uint64_t round,
+                                    const char *journal,
+                                    const causerie_run *run,
+                                    causerie_dialogues **out);
+
+// causerie_synthesize with your own teacher: `callback` answers each request. `teacher` names it in every dialogue and in
+// the journal: answers of two names never mix.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_synthesize_with(const causerie_dataset *dataset,
+                                         const causerie_selection *selection,
+                                         const char *teacher,
+                                         causerie_teacher_fn callback,
+                                         void *user_data,
+                                         const causerie_config *config,
+                                         uint64_t round,
+                                         const char *journal,
+                                         const causerie_run *run,
+                                         causerie_dialogues **out);
+
+// How many dialogues there are; 0 for NULL.
+size_t causerie_dialogues_count(const causerie_dialogues *dialogues);
+
+// Dialogue `i` as JSON: {"id", "messages": [{"role", "content"}], "items": [id, …], "seed", "teacher", "round"}. Borrowed
+// from the dialogues; NULL past the end.
+const char *causerie_dialogues_get(const causerie_dialogues *dialogues,
+                                   size_t i);
+
+// Requests, tokens, cost, what was dropped and why, as JSON; "{}" for dialogues that were loaded. Borrowed.
+const char *causerie_dialogues_report(const causerie_dialogues *dialogues);
+
+// Appends the dialogues of a later round.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dialogues_add(causerie_dialogues *dialogues,
+                                       const causerie_dialogues *more);
+
+// Writes JSON lines in chat format, all or nothing.
+CAUSERIE_MUST_CHECK causerie_error *causerie_dialogues_save(const causerie_dialogues *dialogues, const char *file);
+
+// Reads what causerie_dialogues_save (or a work directory's dialogues.jsonl) holds.
+CAUSERIE_MUST_CHECK causerie_error *causerie_dialogues_load(const char *file, causerie_dialogues **out);
+
+// The same from `len` bytes of JSON lines in memory.
+CAUSERIE_MUST_CHECK causerie_error *causerie_dialogues_parse(const char *jsonl, size_t len, causerie_dialogues **out);
+
+// Ends dialogues; NULL is fine.
+void causerie_dialogues_free(causerie_dialogues *dialogues);
+
+// ---- 5 tune -----------------------------------------------------------------------------------------------------
+// Tunes a ranking head on the dialogues (tune.method = "head"): seconds to minutes, no language model. The embeddings are
+// those of causerie_embed over the same dataset.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_tune(const causerie_dialogues *dialogues,
+                              const causerie_dataset *dataset,
+                              const causerie_embeddings *embeddings,
+                              const causerie_config *config,
+                              const causerie_run *run,
+                              causerie_model **out);
+
+// Fine-tunes the language model at `base` (a GGUF) on the dialogues (paper §3.4; tune.method = "lora" or "full") into
+// `folder`: adapter.gguf and adapter/ (PEFT), or model.gguf, proven through llama.cpp; checkpoints while it is under way, so
+// that a second call goes on. With a `dataset` (NULL: none) tune.objective "items" and "both" train a ranking head along,
+// and Recall is measured. CAUSERIE_MEMORY before anything is loaded when it would not fit; CAUSERIE_UNSUPPORTED on a CPU
+// without AVX2, FMA, F16C and BMI2.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_tune_lm(const causerie_dialogues *dialogues,
+                                 const causerie_dataset *dataset,
+                                 const char *base,
+                                 const char *folder,
+                                 const causerie_config *config,
+                                 const causerie_run *run,
+                                 causerie_model **out);
+
+// Losses, steps, what was kept, as JSON; "{}" for a model that was loaded. Borrowed from the model.
+const char *causerie_model_report(const causerie_model *model);
+
+// Of a language model: the file that was made, adapter.gguf or model.gguf; NULL for a ranking head. Borrowed.
+const char *causerie_model_file(const causerie_model *model);
+
+// Writes a ranking head to a file. CAUSERIE_INVALID for a language model: its files are in their folder already.
+CAUSERIE_MUST_CHECK causerie_error *causerie_model_save(const causerie_model *model, const char *file);
+
+// Reads a ranking head that causerie_model_save wrote.
+CAUSERIE_MUST_CHECK causerie_error *causerie_model_load(const char *file, causerie_model **out);
+
+// Ends a model; NULL is fine. Files of a language model stay.
+void causerie_model_free(causerie_model *model);
+
+// ---- 6 recommend ------------------------------------------------------------------------------------------------
+// Opens a work directory that causerie_pipeline (or `causerie run`) finished, with the recommender recommend.system of
+// `strategy` (NULL or "": the first one of the run). Everything but run.threads and recommend.system and .top_k is as the
+// directory was made. CAUSERIE_NOT_FOUND where the run did not get so far.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_open(const char *work_dir,
+                                          const char *strategy,
+                                          const causerie_config *config,
+                                          const causerie_run *run,
+                                          causerie_recommender **out);
+
+// A recommender from what the stages made, by recommend.system: "head" needs embeddings and model, "nbcrs" embeddings and
+// dialogues, "fusion" all three, "popularity" none. What is not needed may be NULL. Nothing is kept of the handles given.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_new(const causerie_dataset *dataset,
+                                         const causerie_embeddings *embeddings,
+                                         const causerie_model *model,
+                                         const causerie_dialogues *dialogues,
+                                         const causerie_config *config,
+                                         const causerie_run *run,
+                                         causerie_recommender **out);
+
+// A language model that names items of the catalogue alone: the GGUF at `model`, with a LoRA adapter (`adapter`, NULL: none)
+// at scale recommend.adapter_scale. recommend.mode says how it ranks ("constrained", "generate", "head"), and
+// recommend.context_tokens, .contexts, .cache_bytes, .timeout_ms what it may take. CAUSERIE_UNSUPPORTED on a CPU without
+// AVX2, FMA, F16C and BMI2.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_open_lm(const causerie_dataset *dataset,
+                                             const char *model,
+                                             const char *adapter,
+                                             const causerie_config *config,
+                                             const causerie_run *run,
+                                             causerie_recommender **out);
+
+// The number of the adapters that serve: 1 at first, one more with each exchange. CAUSERIE_UNSUPPORTED for what is no
+// language model.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_generation(const causerie_recommender *recommender,
+                                                uint64_t *generation);
+
+// Puts another LoRA adapter (NULL: none, the base model alone) in the place of generation `expected`, while requests are
+// answered: those in flight finish with what they started with, none fails. Writes the new number to `generation` (may be
+// NULL). CAUSERIE_INVALID when somebody else exchanged them meanwhile.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_swap_adapter(const causerie_recommender *recommender,
+                                                  uint64_t expected,
+                                                  const char *adapter,
+                                                  float scale,
+                                                  uint64_t *generation);
+
+// Puts the adapters before generation `expected` back, under a new number.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_roll_back(const causerie_recommender *recommender,
+                                               uint64_t expected,
+                                               uint64_t *generation);
+
+// How many items it ranks; 0 for NULL.
+size_t causerie_recommender_count(const causerie_recommender *recommender);
+
+// The id of item row `i`; NULL past the end. Borrowed from the recommender.
+const char *causerie_recommender_id(const causerie_recommender *recommender, size_t i);
+
+// Its name in reports: "head", "nbcrs", … Borrowed from the recommender.
+const char *causerie_recommender_name(const causerie_recommender *recommender);
+
+// Answers a conversation with the `top_k` best items of the catalogue (0: recommend.top_k). `request` is `len` bytes of
+// JSON: the turns, oldest first, [{"role": "user" | "assistant", "text": "…"}, …]; or an object {"turns": […], "seen":
+// [{"item": id} | {"title", "year"}, …], "exclude": [id, …], "allow": [id, …]}. What is named in the turns, seen, excluded
+// or (where "allow" is given) not allowed never comes back; an empty "allow" allows nothing. CAUSERIE_INVALID for JSON that
+// does not parse; CAUSERIE_NOT_FOUND when no allowed id is in the catalogue.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommend(const causerie_recommender *recommender,
+                                   const char *request,
+                                   size_t len,
+                                   uint32_t top_k,
+                                   const causerie_run *run,
+                                   causerie_reply **out);
+
+// Scores of the whole catalogue in the order of causerie_recommender_id, higher is better, written to `scores`, [count]:
+// count must be causerie_recommender_count. Items that the request masks get -infinity. Request and errors as of
+// causerie_recommend.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_score(const causerie_recommender *recommender,
+                               const char *request,
+                               size_t len,
+                               const causerie_run *run,
+                               float *scores,
+                               size_t count);
+
+// Adds items (JSON lines as of causerie_dataset_add) to a ranking head or a language model ("constrained") that serves,
+// without tuning anew: they are recommended from now on by what they say of themselves. All or nothing. Nobody else may
+// use the recommender meanwhile. CAUSERIE_UNSUPPORTED for other recommenders; CAUSERIE_INVALID for an id that is there.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_add(causerie_recommender *recommender,
+                                         const char *lines,
+                                         size_t len,
+                                         const causerie_run *run);
+
+// Ends a recommender; NULL is fine. Replies live on.
+void causerie_recommender_free(causerie_recommender *recommender);
+
+// How many items an answer has; 0 for NULL.
+size_t causerie_reply_count(const causerie_reply *reply);
+
+// The id of item `i` of an answer, best first, and its score (`score` may be NULL); NULL past the end. Borrowed.
+const char *causerie_reply_item(const causerie_reply *reply, size_t i, double *score);
+
+// "Title (1999)" of item `i` of an answer; NULL past the end. Borrowed.
+const char *causerie_reply_title(const causerie_reply *reply, size_t i);
+
+// The answer as text to show: "1. Title (1999)" a line. Borrowed from the reply.
+const char *causerie_reply_text(const causerie_reply *reply);
+
+// The answer as JSON: [{"item", "title", "year", "score"}, …], best first. Borrowed from the reply.
+const char *causerie_reply_json(const causerie_reply *reply);
+
+// Ends an answer; NULL is fine.
+void causerie_reply_free(causerie_reply *reply);
+
+// ---- 7 evaluate -------------------------------------------------------------------------------------------------
+// Scores `count` recommenders of one catalogue on the same held-out conversations (paper §4.2.1): Recall, NDCG, MRR with
+// standard errors, four variants, paired tests. `conversations` is `len` bytes of JSON lines, {"turns": [{"role", "text"}],
+// "targets": [{"title", "year", "item"}], "seen": […]}; with none, the files of evaluate.conversations are read.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_evaluate(const causerie_recommender *const *recommenders,
+                                  size_t count,
+                                  const char *conversations,
+                                  size_t len,
+                                  const causerie_config *config,
+                                  const causerie_run *run,
+                                  causerie_report **out);
+
+// All stages in rounds (paper §3.1, Algorithm 1) by the settings; each leaves its artifact in `work_dir`, and a second call
+// goes on after the last finished one. `restart` other than 0: what was made with other settings is made again instead of
+// being refused (the teacher's journal is kept). Ends with report.json and report.html in `work_dir`; open the result with
+// causerie_recommender_open. `out` may be NULL.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_pipeline(const causerie_config *config,
+                                  const char *work_dir,
+                                  int32_t restart,
+                                  const causerie_run *run,
+                                  causerie_report **out);
+
+// The report as JSON: {"title", "stages", "curves", "evaluations": [{"name", "n", "systems": […], …}], …}. Borrowed.
+const char *causerie_report_json(const causerie_report *report);
+
+// The report as one self-contained HTML page: it loads nothing. Borrowed.
+CAUSERIE_MUST_CHECK causerie_error *causerie_report_html(const causerie_report *report, const char **out);
+
+// Writes report.json and report.html into `folder`.
+CAUSERIE_MUST_CHECK causerie_error *causerie_report_save(const causerie_report *report, const char *folder);
+
+// One number of recommender `system` (from 0) on the first set of conversations, items already mentioned removed: `metric` is
+// "recall@K", "ndcg@K" or "mrr@K", K one of 1, 5, 10, 20. `mean` and its standard error `se`, 0 to 1, may be NULL.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_report_metric(const causerie_report *report,
+                                       size_t system,
+                                       const char *metric,
+                                       double *mean,
+                                       double *se);
+
+// Ends a report; NULL is fine.
+void causerie_report_free(causerie_report *report);
+
+// ---- Errors ----------------------------------------------------------------------------------------------------
+// The code: one of CAUSERIE_INVALID … CAUSERIE_BUG; 0 for NULL. The numbers are frozen; expect new ones.
+int32_t causerie_error_code(const causerie_error *error);
+
+// The message: stage, file and line, cause, what to do. "" for NULL. Borrowed from the error.
+const char *causerie_error_message(const causerie_error *error);
+
+// Ends an error; NULL is fine.
+void causerie_error_free(causerie_error *error);
+
+// ---- The library ------------------------------------------------------------------------------------------------
+// CAUSERIE_ABI of the library that is linked. Refuse to run when it differs from your header's.
+uint32_t causerie_abi(void);
+
+// What is linked: "causerie/0.1.0 llama-cpp-sys-2/0.1.161 cpu/avx2,fma,f16c,bmi2". Static text. A CPU that lacks one of
+// these is named with what it has; the language model's functions then fail with CAUSERIE_UNSUPPORTED, the others work.
+const char *causerie_version(void);
+
+// Fails with CAUSERIE_UNSUPPORTED when the library linked is not one that `header_version` and `header_abi` fit: call it
+// once at start as causerie_check_version(CAUSERIE_VERSION, CAUSERIE_ABI).
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_check_version(const char *header_version,
+                                       uint32_t header_abi);
+
+// Sends the log of the whole process to `callback`, lines up to `max_level` (CAUSERIE_LOG_…); NULL ends it. Silent until
+// called. The library itself writes nothing to stdout or stderr. The callback must not call causerie_log.
+void causerie_log(causerie_log_fn callback,
+                  void *user_data,
+                  int32_t max_level);
+
+// ---- Settings ---------------------------------------------------------------------------------------------------
+// New settings, every key at its documented default. Wherever a function takes settings, NULL means the defaults.
+CAUSERIE_MUST_CHECK causerie_error *causerie_config_new(causerie_config **out);
+
+// Sets `key` from text: ("select.budget", "500"). Lists are comma-separated. CAUSERIE_INVALID for an unknown key (the
+// message names the nearest known one) and for a value out of bounds; nothing is changed then.
+CAUSERIE_MUST_CHECK causerie_error *causerie_config_set(causerie_config *config, const char *key, const char *value);
+
+// Reads TOML over the current values: "[select]\nbudget = 500". As causerie_config_set for errors; all or nothing.
+CAUSERIE_MUST_CHECK causerie_error *causerie_config_read(causerie_config *config, const char *toml, size_t len);
+
+// The value of `key` as TOML (texts in quotes). Borrowed from the settings.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_config_get(const causerie_config *config,
+                                    const char *key,
+                                    const char **out);
+
+// All settings as a TOML file that causerie_config_read reads. Borrowed from the settings.
+CAUSERIE_MUST_CHECK causerie_error *causerie_config_toml(const causerie_config *config, const char **out);
+
+// How many settings there are.
+size_t causerie_config_count(void);
+
+// Setting `i` of the table, static; NULL past the end.
+const causerie_setting *causerie_config_setting(size_t i);
+
+// Ends settings; NULL is fine.
+void causerie_config_free(causerie_config *config);
+
+// ---- Runs -------------------------------------------------------------------------------------------------------
+// A run on `threads` threads; 0: what the settings of the call say (run.threads), and where they say nothing what the
+// CPU quota of the container gives. Wherever a function takes a run, NULL means: no progress, no cancelling. One run
+// serves any number of calls, one after another; calls at the same time share its cancel and mix their progress.
+CAUSERIE_MUST_CHECK causerie_error *causerie_run_new(uint32_t threads, causerie_run **out);
+
+// Reports to `callback` from the next call on; NULL: to nobody.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_run_on_progress(causerie_run *run,
+                                         causerie_progress_fn callback,
+                                         void *user_data);
+
+// Writes how far the call is to the first `size` bytes of `out` (give sizeof *out): any thread, any time.
+CAUSERIE_MUST_CHECK causerie_error *causerie_run_poll(const causerie_run *run, causerie_progress *out, size_t size);
+
+// Ends the calls of this run at their next step, with CAUSERIE_CANCELLED: any thread, any time. NULL is fine. The run stays
+// cancelled until causerie_run_reset.
+void causerie_run_cancel(const causerie_run *run);
+
+// Takes back a cancel, so that the run serves again.
+void causerie_run_reset(const causerie_run *run);
+
+// Ends a run; NULL is fine. No call may be under way on it.
+void causerie_run_free(causerie_run *run);
+
+// ---- 1 load -----------------------------------------------------------------------------------------------------
+// An empty dataset, filled by the settings of `dataset.*` (format, what is kept). Add the items first; where there are
+// none, items are made of the bare ids that reviews and interactions name.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dataset_new(const causerie_config *config,
+                                     causerie_dataset **out);
+
+// Reads the files that the settings name (dataset.items, .reviews, .interactions; plain, .gz, .zst), in parallel, holding
+// no more than the dataset itself. CAUSERIE_NOT_FOUND, CAUSERIE_FORMAT with file and line.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dataset_import(const causerie_config *config,
+                                        const causerie_run *run,
+                                        causerie_dataset **out);
+
+// Adds `len` bytes of JSON lines (or CSV with column names, for interactions) to a table (CAUSERIE_ITEMS, …): what stands
+// in such a file. Adds all of it or, when it fails, nothing; bad lines up to dataset.max_bad_lines are passed over.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dataset_add(causerie_dataset *dataset,
+                                     int32_t table,
+                                     const char *lines,
+                                     size_t len);
+
+// Adds a file to a table: plain, .gz or .zst. As causerie_dataset_add.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dataset_add_file(causerie_dataset *dataset,
+                                          int32_t table,
+                                          const char *file,
+                                          const causerie_run *run);
+
+// Adds an Arrow struct array (a record batch) to a table. Columns by name, in any order, others ignored: items: item (or
+// id), title, year, genres, creators, keywords, description, price; reviews: item, user, rating10 (or rating, of five),
+// title, text, timestamp_ms, helpful; interactions: user, item, rating10 (or rating), timestamp_ms. Texts are Utf8,
+// LargeUtf8, Utf8View or a dictionary of these; genres, creators and keywords a text or a list of texts; numbers any
+// integer or float; times integers in ms or Arrow timestamps. Both structs are taken: their release callbacks are called
+// before this returns, whatever it returns (unless one of them is NULL or released already). Adds all or nothing.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dataset_add_arrow(causerie_dataset *dataset,
+                                           int32_t table,
+                                           struct ArrowSchema *schema,
+                                           struct ArrowArray *array);
+
+// Adds all batches of an Arrow stream to a table, as causerie_dataset_add_arrow. The stream is taken: released before this
+// returns.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dataset_add_arrow_stream(causerie_dataset *dataset,
+                                                  int32_t table,
+                                                  struct ArrowArrayStream *stream,
+                                                  const causerie_run *run);
+
+// How many rows a table has; 0 for NULL and for a table that does not exist.
+size_t causerie_dataset_count(const causerie_dataset *dataset, int32_t table);
+
+// "Title (1999)" of item `i` (its id where it has no title); NULL past the end. Borrowed from the dataset.
+const char *causerie_dataset_title(const causerie_dataset *dataset, size_t i);
+
+// What was kept and what was left out, as JSON: {"summary": {"items", "reviews", …}, "bad_lines", "bad_examples",
+// "unknown_reviews", …}. Borrowed from the dataset.
+CAUSERIE_MUST_CHECK causerie_error *causerie_dataset_report(const causerie_dataset *dataset, const char **out);
+
+// Writes the dataset into `folder`, all or nothing.
+CAUSERIE_MUST_CHECK causerie_error *causerie_dataset_save(const causerie_dataset *dataset, const char *folder);
+
+// Reads what causerie_dataset_save (or `causerie import --out`) wrote. Lengths, hashes and row numbers are checked.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dataset_load(const char *folder,
+                                      const causerie_config *config,
+                                      causerie_dataset **out);
+
+// Writes a simulated domain into `folder`: items.jsonl, reviews.jsonl (.gz or .zst by simulate.compress),
+// interactions.csv, conversations.jsonl. The settings of `simulate.*` say how much. To try the rest without data.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_simulate(const causerie_config *config,
+                                  const char *folder,
+                                  const causerie_run *run);
+
+// Ends a dataset; NULL is fine. What was made of it goes on working.
+void causerie_dataset_free(causerie_dataset *dataset);
+
+// ---- 2 embed ----------------------------------------------------------------------------------------------------
+// Embeds every review: [reviews, dim], unit length (paper §3.2). The settings of `embed.*` say how: "text" is built in,
+// "lm" takes the GGUF embed.model. `folder` keeps the rows and the fitted embedder, so that an embedding that was stopped
+// goes on, and one that is finished is read; NULL or "" keeps nothing.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_embed(const causerie_dataset *dataset,
+                               const causerie_config *config,
+                               const char *folder,
+                               const causerie_run *run,
+                               causerie_embeddings **out);
+
+// Rows of your own, copied: `data` is [rows, dim], row-major. No row may be zeros or hold NaN. They can be selected on;
+// tuning and recommending need rows of causerie_embed.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_embeddings_from_rows(const float *data,
+                                              size_t rows,
+                                              size_t dim,
+                                              causerie_embeddings **out);
+
+// Rows from an Arrow array: a fixed-size list of f32 (+w:DIM), or a struct with one such column. No nulls. Both structs are
+// taken, as by causerie_dataset_add_arrow.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_embeddings_from_arrow(struct ArrowSchema *schema,
+                                               struct ArrowArray *array,
+                                               causerie_embeddings **out);
+
+// The same from an Arrow stream, which is taken.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_embeddings_from_arrow_stream(struct ArrowArrayStream *stream,
+                                                      causerie_embeddings **out);
+
+// The values, [rows, dim], row-major; `rows` and `dim` may be NULL. Borrowed from the embeddings. NULL for NULL.
+const float *causerie_embeddings_data(const causerie_embeddings *embeddings, size_t *rows, size_t *dim);
+
+// Writes the rows to a safetensors file: one f32 tensor "embeddings" [rows, dim].
+CAUSERIE_MUST_CHECK causerie_error *causerie_embeddings_save(const causerie_embeddings *embeddings, const char *file);
+
+// Ends embeddings; NULL is fine. What was made of them goes on working.
+void causerie_embeddings_free(causerie_embeddings *embeddings);
+
+// ---- 3 select ---------------------------------------------------------------------------------------------------
+// Selects select.budget rows by select.strategy (paper §3.2). `dataset` may be NULL for "random", "js" and "fisher".
+// `earlier`: a selection to continue to the larger budget, or NULL; its picks come first. The same arguments give the same
+// picks whatever the threads; ties go to the lowest row.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_select(const causerie_dataset *dataset,
+                                const causerie_embeddings *embeddings,
+                                const causerie_selection *earlier,
+                                const causerie_config *config,
+                                const causerie_run *run,
+                                causerie_selection **out);
+
+// The selected rows, most informative first: [count]. Borrowed from the selection. NULL for NULL.
+const uint64_t *causerie_selection_rows(const causerie_selection *selection, size_t *count);
+
+// What each pick added: [count], nats (0 for "random"). Borrowed from the selection. NULL for NULL.
+const double *causerie_selection_gains(const causerie_selection *selection, size_t *count);
+
+// Objective, certificate and settings as JSON; "{}" for a selection that was loaded. Borrowed from the selection.
+const char *causerie_selection_report(const causerie_selection *selection);
+
+// Writes `selection.jsonl`: {"rank", "row", "gain"} a line.
+CAUSERIE_MUST_CHECK causerie_error *causerie_selection_save(const causerie_selection *selection, const char *file);
+
+// Reads what causerie_selection_save wrote.
+CAUSERIE_MUST_CHECK causerie_error *causerie_selection_load(const char *file, causerie_selection **out);
+
+// Ends a selection; NULL is fine.
+void causerie_selection_free(causerie_selection *selection);
+
+// ---- 4 synthesize -----------------------------------------------------------------------------------------------
+// The teacher's answer: `len` bytes of UTF-8, and the tokens that it cost (0 where they are not known). Copied.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_answer_set(causerie_answer *answer,
+                                    const char *data,
+                                    size_t len,
+                                    uint64_t prompt_tokens,
+                                    uint64_t completion_tokens);
+
+// No answer this time: `why` is CAUSERIE_FAIL_…, `message` what to tell people. With CAUSERIE_FAIL_THROTTLED the next try
+// waits `retry_after_ms`; 0: as the library thinks fit.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_answer_fail(causerie_answer *answer,
+                                     int32_t why,
+                                     uint64_t retry_after_ms,
+                                     const char *message,
+                                     size_t len);
+
+// Makes dialogues of the selected reviews (paper §3.3, Algorithm 2) with the teacher of the settings (synthesize.teacher:
+// "offline" is built in, "http" an endpoint, "local" a GGUF). `round` stands in each dialogue and is part of what it is
+// drawn by. `journal` is a file that keeps every request and answer: a second call asks only what is not in it. NULL or ""
+// keeps nothing. CAUSERIE_TEACHER when the teacher cannot be reached or no dialogue came out.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_synthesize(const causerie_dataset *dataset,
+                                    const causerie_selection *selection,
+                                    const causerie_config *config,
+                                    uint64_t round,
+                                    const char *journal,
+                                    const causerie_run *run,
+                                    causerie_dialogues **out);
+
+// causerie_synthesize with your own teacher: `callback` answers each request. `teacher` names it in every dialogue and in
+// the journal: answers of two names never mix.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_synthesize_with(const causerie_dataset *dataset,
+                                         const causerie_selection *selection,
+                                         const char *teacher,
+                                         causerie_teacher_fn callback,
+                                         void *user_data,
+                                         const causerie_config *config,
+                                         uint64_t round,
+                                         const char *journal,
+                                         const causerie_run *run,
+                                         causerie_dialogues **out);
+
+// How many dialogues there are; 0 for NULL.
+size_t causerie_dialogues_count(const causerie_dialogues *dialogues);
+
+// Dialogue `i` as JSON: {"id", "messages": [{"role", "content"}], "items": [id, …], "seed", "teacher", "round"}. Borrowed
+// from the dialogues; NULL past the end.
+const char *causerie_dialogues_get(const causerie_dialogues *dialogues,
+                                   size_t i);
+
+// Requests, tokens, cost, what was dropped and why, as JSON; "{}" for dialogues that were loaded. Borrowed.
+const char *causerie_dialogues_report(const causerie_dialogues *dialogues);
+
+// Appends the dialogues of a later round.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dialogues_add(causerie_dialogues *dialogues,
+                                       const causerie_dialogues *more);
+
+// Writes JSON lines in chat format, all or nothing.
+CAUSERIE_MUST_CHECK causerie_error *causerie_dialogues_save(const causerie_dialogues *dialogues, const char *file);
+
+// Reads what causerie_dialogues_save (or a work directory's dialogues.jsonl) holds.
+CAUSERIE_MUST_CHECK causerie_error *causerie_dialogues_load(const char *file, causerie_dialogues **out);
+
+// The same from `len` bytes of JSON lines in memory.
+CAUSERIE_MUST_CHECK causerie_error *causerie_dialogues_parse(const char *jsonl, size_t len, causerie_dialogues **out);
+
+// Ends dialogues; NULL is fine.
+void causerie_dialogues_free(causerie_dialogues *dialogues);
+
+// ---- 5 tune -----------------------------------------------------------------------------------------------------
+// Tunes a ranking head on the dialogues (tune.method = "head"): seconds to minutes, no language model. The embeddings are
+// those of causerie_embed over the same dataset.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_tune(const causerie_dialogues *dialogues,
+                              const causerie_dataset *dataset,
+                              const causerie_embeddings *embeddings,
+                              const causerie_config *config,
+                              const causerie_run *run,
+                              causerie_model **out);
+
+// Fine-tunes the language model at `base` (a GGUF) on the dialogues (paper §3.4; tune.method = "lora" or "full") into
+// `folder`: adapter.gguf and adapter/ (PEFT), or model.gguf, proven through llama.cpp; checkpoints while it is under way, so
+// that a second call goes on. With a `dataset` (NULL: none) tune.objective "items" and "both" train a ranking head along,
+// and Recall is measured. CAUSERIE_MEMORY before anything is loaded when it would not fit; CAUSERIE_UNSUPPORTED on a CPU
+// without AVX2, FMA, F16C and BMI2.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_tune_lm(const causerie_dialogues *dialogues,
+                                 const causerie_dataset *dataset,
+                                 const char *base,
+                                 const char *folder,
+                                 const causerie_config *config,
+                                 const causerie_run *run,
+                                 causerie_model **out);
+
+// Losses, steps, what was kept, as JSON; "{}" for a model that was loaded. Borrowed from the model.
+const char *causerie_model_report(const causerie_model *model);
+
+// Of a language model: the file that was made, adapter.gguf or model.gguf; NULL for a ranking head. Borrowed.
+const char *causerie_model_file(const causerie_model *model);
+
+// Writes a ranking head to a file. CAUSERIE_INVALID for a language model: its files are in their folder already.
+CAUSERIE_MUST_CHECK causerie_error *causerie_model_save(const causerie_model *model, const char *file);
+
+// Reads a ranking head that causerie_model_save wrote.
+CAUSERIE_MUST_CHECK causerie_error *causerie_model_load(const char *file, causerie_model **out);
+
+// Ends a model; NULL is fine. Files of a language model stay.
+void causerie_model_free(causerie_model *model);
+
+// ---- 6 recommend ------------------------------------------------------------------------------------------------
+// Opens a work directory that causerie_pipeline (or `causerie run`) finished, with the recommender recommend.system of
+// `strategy` (NULL or "": the first one of the run). Everything but run.threads and recommend.system and .top_k is as the
+// directory was made. CAUSERIE_NOT_FOUND where the run did not get so far.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_open(const char *work_dir,
+                                          const char *strategy,
+                                          const causerie_config *config,
+                                          const causerie_run *run,
+                                          causerie_recommender **out);
+
+// A recommender from what the stages made, by recommend.system: "head" needs embeddings and model, "nbcrs" embeddings and
+// dialogues, "fusion" all three, "popularity" none. What is not needed may be NULL. Nothing is kept of the handles given.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_new(const causerie_dataset *dataset,
+                                         const causerie_embeddings *embeddings,
+                                         const causerie_model *model,
+                                         const causerie_dialogues *dialogues,
+                                         const causerie_config *config,
+                                         const causerie_run *run,
+                                         causerie_recommender **out);
+
+// A language model that names items of the catalogue alone: the GGUF at `model`, with a LoRA adapter (`adapter`, NULL: none)
+// at scale recommend.adapter_scale. recommend.mode says how it ranks ("constrained", "generate", "head"), and
+// recommend.context_tokens, .contexts, .cache_bytes, .timeout_ms what it may take. CAUSERIE_UNSUPPORTED on a CPU without
+// AVX2, FMA, F16C and BMI2.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_open_lm(const causerie_dataset *dataset,
+                                             const char *model,
+                                             const char *adapter,
+                                             const causerie_config *config,
+                                             const causerie_run *run,
+                                             causerie_recommender **out);
+
+// The number of the adapters that serve: 1 at first, one more with each exchange. CAUSERIE_UNSUPPORTED for what is no
+// language model.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_generation(const causerie_recommender *recommender,
+                                                uint64_t *generation);
+
+// Puts another LoRA adapter (NULL: none, the base model alone) in the place of generation `expected`, while requests are
+// answered: those in flight finish with what they started with, none fails. Writes the new number to `generation` (may be
+// NULL). CAUSERIE_INVALID when somebody else exchanged them meanwhile.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_swap_adapter(const causerie_recommender *recommender,
+                                                  uint64_t expected,
+                                                  const char *adapter,
+                                                  float scale,
+                                                  uint64_t *generation);
+
+// Puts the adapters before generation `expected` back, under a new number.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_roll_back(const causerie_recommender *recommender,
+                                               uint64_t expected,
+                                               uint64_t *generation);
+
+// How many items it ranks; 0 for NULL.
+size_t causerie_recommender_count(const causerie_recommender *recommender);
+
+// The id of item row `i`; NULL past the end. Borrowed from the recommender.
+const char *causerie_recommender_id(const causerie_recommender *recommender, size_t i);
+
+// Its name in reports: "head", "nbcrs", … Borrowed from the recommender.
+const char *causerie_recommender_name(const causerie_recommender *recommender);
+
+// Answers a conversation with the `top_k` best items of the catalogue (0: recommend.top_k). `request` is `len` bytes of
+// JSON: the turns, oldest first, [{"role": "user" | "assistant", "text": "…"}, …]; or an object {"turns": […], "seen":
+// [{"item": id} | {"title", "year"}, …], "exclude": [id, …], "allow": [id, …]}. What is named in the turns, seen, excluded
+// or (where "allow" is given) not allowed never comes back; an empty "allow" allows nothing. CAUSERIE_INVALID for JSON that
+// does not parse; CAUSERIE_NOT_FOUND when no allowed id is in the catalogue.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommend(const causerie_recommender *recommender,
+                                   const char *request,
+                                   size_t len,
+                                   uint32_t top_k,
+                                   const causerie_run *run,
+                                   causerie_reply **out);
+
+// Scores of the whole catalogue in the order of causerie_recommender_id, higher is better, written to `scores`, [count]:
+// count must be causerie_recommender_count. Items that the request masks get -infinity. Request and errors as of
+// causerie_recommend.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_score(const causerie_recommender *recommender,
+                               const char *request,
+                               size_t len,
+                               const causerie_run *run,
+                               float *scores,
+                               size_t count);
+
+// Adds items (JSON lines as of causerie_dataset_add) to a ranking head or a language model ("constrained") that serves,
+// without tuning anew: they are recommended from now on by what they say of themselves. All or nothing. Nobody else may
+// use the recommender meanwhile. CAUSERIE_UNSUPPORTED for other recommenders; CAUSERIE_INVALID for an id that is there.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_add(causerie_recommender *recommender,
+                                         const char *lines,
+                                         size_t len,
+                                         const causerie_run *run);
+
+// Ends a recommender; NULL is fine. Replies live on.
+void causerie_recommender_free(causerie_recommender *recommender);
+
+// How many items an answer has; 0 for NULL.
+size_t causerie_reply_count(const causerie_reply *reply);
+
+// The id of item `i` of an answer, best first, and its score (`score` may be NULL); NULL past the end. Borrowed.
+const char *causerie_reply_item(const causerie_reply *reply, size_t i, double *score);
+
+// "Title (1999)" of item `i` of an answer; NULL past the end. Borrowed.
+const char *causerie_reply_title(const causerie_reply *reply, size_t i);
+
+// The answer as text to show: "1. Title (1999)" a line. Borrowed from the reply.
+const char *causerie_reply_text(const causerie_reply *reply);
+
+// The answer as JSON: [{"item", "title", "year", "score"}, …], best first. Borrowed from the reply.
+const char *causerie_reply_json(const causerie_reply *reply);
+
+// Ends an answer; NULL is fine.
+void causerie_reply_free(causerie_reply *reply);
+
+// ---- 7 evaluate -------------------------------------------------------------------------------------------------
+// Scores `count` recommenders of one catalogue on the same held-out conversations (paper §4.2.1): Recall, NDCG, MRR with
+// standard errors, four variants, paired tests. `conversations` is `len` bytes of JSON lines, {"turns": [{"role", "text"}],
+// "targets": [{"title", "year", "item"}], "seen": […]}; with none, the files of evaluate.conversations are read.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_evaluate(const causerie_recommender *const *recommenders,
+                                  size_t count,
+                                  const char *conversations,
+                                  size_t len,
+                                  const causerie_config *config,
+                                  const causerie_run *run,
+                                  causerie_report **out);
+
+// All stages in rounds (paper §3.1, Algorithm 1) by the settings; each leaves its artifact in `work_dir`, and a second call
+// goes on after the last finished one. `restart` other than 0: what was made with other settings is made again instead of
+// being refused (the teacher's journal is kept). Ends with report.json and report.html in `work_dir`; open the result with
+// causerie_recommender_open. `out` may be NULL.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_pipeline(const causerie_config *config,
+                                  const char *work_dir,
+                                  int32_t restart,
+                                  const causerie_run *run,
+                                  causerie_report **out);
+
+// The report as JSON: {"title", "stages", "curves", "evaluations": [{"name", "n", "systems": […], …}], …}. Borrowed.
+const char *causerie_report_json(const causerie_report *report);
+
+// The report as one self-contained HTML page: it loads nothing. Borrowed.
+CAUSERIE_MUST_CHECK causerie_error *causerie_report_html(const causerie_report *report, const char **out);
+
+// Writes report.json and report.html into `folder`.
+CAUSERIE_MUST_CHECK causerie_error *causerie_report_save(const causerie_report *report, const char *folder);
+
+// One number of recommender `system` (from 0) on the first set of conversations, items already mentioned removed: `metric` is
+// "recall@K", "ndcg@K" or "mrr@K", K one of 1, 5, 10, 20. `mean` and its standard error `se`, 0 to 1, may be NULL.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_report_metric(const causerie_report *report,
+                                       size_t system,
+                                       const char *metric,
+                                       double *mean,
+                                       double *se);
+
+// Ends a report; NULL is fine.
+void causerie_report_free(causerie_report *report);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* CAUSERIE_H */

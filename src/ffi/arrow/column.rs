@@ -1,0 +1,487 @@
+//! One column: texts, lists of texts, numbers, rows of floats, out of buffers whose sizes nobody tells.
+
+use super::{ArrowArray, ArrowSchema};
+use crate::error::{Error, Result};
+use std::ffi::{CStr, c_void};
+
+/// Rows that one array may have: their row numbers are 32 bits wide.
+const MAX_ROWS: i64 = u32::MAX as i64;
+/// How deep dictionaries and lists may lie in one another.
+const MAX_DEPTH: usize = 4;
+
+/// A column whose shape fits its format: rows, buffers and children are there.
+pub(super) struct Column<'a> {
+    pub name: &'a str,
+    pub format: &'a str,
+    schema: &'a ArrowSchema,
+    array: &'a ArrowArray,
+    offset: usize,
+    length: usize,
+    kind: Kind<'a>,
+}
+
+/// What the buffers hold.
+enum Kind<'a> {
+    /// Offsets of 4 or 8 bytes, then bytes.
+    Utf8 {
+        wide: bool,
+    },
+    /// Views of 16 bytes, then data buffers, whose sizes stand in the last buffer.
+    Utf8View {
+        sizes: &'a [i64],
+    },
+    /// Offsets of 4 or 8 bytes into a child.
+    List {
+        wide: bool,
+        child: Box<Column<'a>>,
+    },
+    /// `size` values of a child per row.
+    Fixed {
+        size: usize,
+        child: Box<Column<'a>>,
+    },
+    Number(Number),
+    Struct(Vec<Column<'a>>),
+    /// Indices into values.
+    Dictionary {
+        index: Number,
+        values: Box<Column<'a>>,
+    },
+    /// Rows that are all null.
+    Null,
+    /// A type that nothing of ours reads.
+    Other,
+}
+
+#[derive(Clone, Copy)]
+enum Number {
+    I8,
+    U8,
+    I16,
+    U16,
+    I32,
+    U32,
+    I64,
+    U64,
+    F32,
+    F64,
+    /// 64-bit times: how many of them make a millisecond (or the other way round).
+    Time {
+        multiply: i64,
+        divide: i64,
+    },
+}
+
+impl Number {
+    fn of(format: &str) -> Option<Number> {
+        Some(match format {
+            "c" => Number::I8,
+            "C" => Number::U8,
+            "s" => Number::I16,
+            "S" => Number::U16,
+            "i" => Number::I32,
+            "I" => Number::U32,
+            "l" => Number::I64,
+            "L" => Number::U64,
+            "f" => Number::F32,
+            "g" => Number::F64,
+            "tdm" => Number::Time { multiply: 1, divide: 1 },
+            _ => match format.get(..4)? {
+                "tss:" => Number::Time { multiply: 1000, divide: 1 },
+                "tsm:" => Number::Time { multiply: 1, divide: 1 },
+                "tsu:" => Number::Time { multiply: 1, divide: 1000 },
+                "tsn:" => Number::Time { multiply: 1, divide: 1_000_000 },
+                _ => return None,
+            },
+        })
+    }
+}
+
+/// A number as a row has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Value {
+    Whole(i64),
+    Float(f64),
+}
+
+/// # Safety
+/// `pointer` is NULL or NUL-terminated.
+unsafe fn c_str<'a>(pointer: *const std::ffi::c_char, what: &str) -> Result<&'a str> {
+    if pointer.is_null() {
+        return Ok("");
+    }
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(pointer) }.to_str().map_err(|_| bad(what, "not UTF-8"))
+}
+
+fn bad(column: &str, cause: impl std::fmt::Display) -> Error {
+    let column = if column.is_empty() { "the array" } else { column };
+    Error::new(crate::ErrorKind::Format, format!("Arrow: {column}: {cause}"))
+}
+
+fn number(value: i64, column: &str, what: &str) -> Result<usize> {
+    if !(0..=MAX_ROWS).contains(&value) {
+        return Err(bad(column, format!("its {what} is {value}")));
+    }
+    Ok(value as usize)
+}
+
+impl<'a> Column<'a> {
+    /// Checks a schema and an array against each other.
+    ///
+    /// # Safety
+    /// The contract of the Arrow C Data Interface: pointers that are not NULL are valid, counts tell their lengths, buffers
+    /// are as long as the format, the length and the offsets in them say.
+    pub unsafe fn new(schema: &'a ArrowSchema, array: &'a ArrowArray, depth: usize) -> Result<Column<'a>> {
+        // SAFETY: the caller's promise.
+        let name = unsafe { c_str(schema.name, "a column's name")? };
+        if schema.format.is_null() || schema.release.is_none() || array.release.is_none() {
+            return Err(bad(name, "it was released, or has no format"));
+        }
+        // SAFETY: the caller's promise.
+        let format = unsafe { c_str(schema.format, name)? };
+        let (length, offset) = (number(array.length, name, "length")?, number(array.offset, name, "offset")?);
+        number(array.null_count.max(0), name, "count of nulls")?;
+        if depth > MAX_DEPTH {
+            return Err(bad(name, "nested too deep"));
+        }
+        let children = number(schema.n_children, name, "number of children")?;
+        if array.n_children != schema.n_children {
+            return Err(bad(
+                name,
+                format!("{} children by the schema, {} in the array", schema.n_children, array.n_children),
+            ));
+        }
+        if children > 0 && (schema.children.is_null() || array.children.is_null()) {
+            return Err(bad(name, "NULL where its children are"));
+        }
+        let mut column = Column { name, format, schema, array, offset, length, kind: Kind::Other };
+        // SAFETY: the caller's promise.
+        column.kind = unsafe { column.kind(children, depth)? };
+        Ok(column)
+    }
+
+    /// # Safety
+    /// As [`Column::new`].
+    unsafe fn child(&self, i: usize, depth: usize) -> Result<Column<'a>> {
+        // SAFETY: `i` is below the number of children, whose lists are not NULL.
+        let (schema, array) = unsafe { (*self.schema.children.add(i), *self.array.children.add(i)) };
+        if schema.is_null() || array.is_null() {
+            return Err(bad(self.name, format!("child {i} is NULL")));
+        }
+        // SAFETY: the caller's promise.
+        unsafe { Column::new(&*schema, &*array, depth + 1) }
+    }
+
+    /// # Safety
+    /// As [`Column::new`].
+    unsafe fn kind(&self, children: usize, depth: usize) -> Result<Kind<'a>> {
+        let one_child = |what: &str| match children {
+            1 => Ok(()),
+            n => Err(bad(self.name, format!("a {what} with {n} children"))),
+        };
+        let end = self.offset + self.length;
+        if !self.schema.dictionary.is_null() {
+            if self.array.dictionary.is_null() {
+                return Err(bad(self.name, "the array has no dictionary"));
+            }
+            let index =
+                Number::of(self.format).filter(|n| !matches!(n, Number::F32 | Number::F64 | Number::Time { .. }));
+            let index = index.ok_or_else(|| bad(self.name, format!("indices of type {:?}", self.format)))?;
+            self.needs(2)?;
+            // SAFETY: the caller's promise.
+            let values = unsafe { Column::new(&*self.schema.dictionary, &*self.array.dictionary, depth + 1)? };
+            return Ok(Kind::Dictionary { index, values: Box::new(values) });
+        }
+        Ok(match self.format {
+            "u" | "U" => {
+                self.needs(3)?;
+                Kind::Utf8 { wide: self.format == "U" }
+            }
+            "vu" => {
+                let buffers = number(self.array.n_buffers, self.name, "number of buffers")?;
+                if buffers < 3 || self.array.buffers.is_null() {
+                    return Err(bad(self.name, format!("{buffers} buffers; a view has at least 3")));
+                }
+                let data = buffers - 3;
+                // SAFETY: the last buffer holds the sizes of the data buffers.
+                let sizes = unsafe { *self.array.buffers.add(buffers - 1) }.cast::<i64>();
+                let sizes = match data {
+                    0 => &[],
+                    _ if sizes.is_null() || !sizes.is_aligned() => {
+                        return Err(bad(self.name, "no sizes of its buffers"));
+                    }
+                    // SAFETY: one size per data buffer, by the format.
+                    _ => unsafe { std::slice::from_raw_parts(sizes, data) },
+                };
+                if self.length > 0 {
+                    self.buffer(1)?;
+                }
+                Kind::Utf8View { sizes }
+            }
+            "+l" | "+L" => {
+                one_child("list")?;
+                self.needs(2)?;
+                // SAFETY: the caller's promise.
+                let child = Box::new(unsafe { self.child(0, depth)? });
+                Kind::List { wide: self.format == "+L", child }
+            }
+            "+s" => {
+                let mut columns = Vec::with_capacity(children.min(1024));
+                for i in 0..children {
+                    // SAFETY: the caller's promise.
+                    let child = unsafe { self.child(i, depth)? };
+                    if child.length < end {
+                        return Err(bad(child.name, format!("{} rows of {end}", child.length)));
+                    }
+                    columns.push(child);
+                }
+                Kind::Struct(columns)
+            }
+            "n" => Kind::Null,
+            fixed if fixed.starts_with("+w:") => {
+                one_child("fixed-size list")?;
+                let size = fixed[3..].parse().ok().filter(|n: &usize| *n > 0 && *n <= 1 << 20);
+                let size = size.ok_or_else(|| bad(self.name, format!("a list size in {fixed:?}")))?;
+                // SAFETY: the caller's promise.
+                let child = unsafe { self.child(0, depth)? };
+                if end.checked_mul(size).is_none_or(|values| child.length < values) {
+                    return Err(bad(self.name, format!("{} values for {end} rows of {size}", child.length)));
+                }
+                Kind::Fixed { size, child: Box::new(child) }
+            }
+            other => match Number::of(other) {
+                Some(kind) => {
+                    self.needs(2)?;
+                    Kind::Number(kind)
+                }
+                None => Kind::Other,
+            },
+        })
+    }
+
+    /// As many buffers as the format has, and where there are rows, none but the validity and the bytes is NULL.
+    fn needs(&self, buffers: i64) -> Result<()> {
+        if self.array.n_buffers != buffers || self.array.buffers.is_null() {
+            return Err(bad(self.name, format!("{} buffers for format {:?}", self.array.n_buffers, self.format)));
+        }
+        if self.length > 0 {
+            self.buffer(1)?;
+        }
+        Ok(())
+    }
+
+    /// Buffer `i`, which must be there.
+    fn buffer(&self, i: usize) -> Result<*const c_void> {
+        // SAFETY: `i` is below the number of buffers.
+        let buffer = unsafe { *self.array.buffers.add(i) };
+        if buffer.is_null() {
+            return Err(bad(self.name, format!("buffer {i} is NULL")));
+        }
+        Ok(buffer)
+    }
+
+    /// Value `at` of the buffer `i`, which holds values of type `T`; buffers of producers need not be aligned.
+    fn value<T: Copy>(&self, i: usize, at: usize) -> Result<T> {
+        // SAFETY: the contract: the buffer holds a value for every row up to offset + length.
+        Ok(unsafe { self.buffer(i)?.cast::<T>().add(at).read_unaligned() })
+    }
+
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// The columns of a struct; none for another type.
+    pub fn columns(&self) -> Option<&[Column<'a>]> {
+        match &self.kind {
+            Kind::Struct(columns) => Some(columns),
+            _ => None,
+        }
+    }
+
+    /// Rows in front of the first: a struct's children are read from there on.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// True when row `row` (counted from the offset) has a value.
+    pub fn is_valid(&self, row: usize) -> bool {
+        if matches!(self.kind, Kind::Null) {
+            return false;
+        }
+        if self.array.null_count == 0 || self.array.n_buffers < 1 || self.array.buffers.is_null() {
+            return true;
+        }
+        // SAFETY: there is at least one buffer.
+        let bits = unsafe { *self.array.buffers }.cast::<u8>();
+        let at = self.offset + row;
+        // SAFETY: the contract: a bit for every row up to offset + length.
+        bits.is_null() || unsafe { *bits.add(at / 8) } >> (at % 8) & 1 == 1
+    }
+
+    /// Where a variable-sized row begins and ends.
+    fn span(&self, row: usize, wide: bool) -> Result<(usize, usize)> {
+        let at = self.offset + row;
+        let (from, to) = match wide {
+            true => (self.value::<i64>(1, at)?, self.value::<i64>(1, at + 1)?),
+            false => (i64::from(self.value::<i32>(1, at)?), i64::from(self.value::<i32>(1, at + 1)?)),
+        };
+        if from < 0 || to < from {
+            return Err(bad(self.name, format!("row {row} goes from byte {from} to {to}")));
+        }
+        Ok((from as usize, to as usize))
+    }
+
+    /// The text of a row; none for null.
+    pub fn text(&self, row: usize) -> Result<Option<&'a str>> {
+        if !self.is_valid(row) {
+            return Ok(None);
+        }
+        let bytes: &'a [u8] = match &self.kind {
+            Kind::Utf8 { wide } => {
+                let (from, to) = self.span(row, *wide)?;
+                if from == to {
+                    &[]
+                } else {
+                    // SAFETY: the contract: the bytes buffer is as long as the last offset says.
+                    unsafe { std::slice::from_raw_parts(self.buffer(2)?.cast::<u8>().add(from), to - from) }
+                }
+            }
+            Kind::Utf8View { sizes } => self.view(row, sizes)?,
+            Kind::Dictionary { index, values } => {
+                let at = match self.number_at(row, *index)? {
+                    Value::Whole(at) if at >= 0 && (at as usize) < values.length => at as usize,
+                    other => {
+                        return Err(bad(
+                            self.name,
+                            format!("row {row} has index {other:?} of {} values", values.length),
+                        ));
+                    }
+                };
+                return values.text(at);
+            }
+            Kind::Null | Kind::List { .. } | Kind::Fixed { .. } | Kind::Number(_) | Kind::Struct(_) | Kind::Other => {
+                return Err(bad(self.name, format!("format {:?} where text is needed (u, U, vu)", self.format)));
+            }
+        };
+        std::str::from_utf8(bytes).map(Some).map_err(|_| bad(self.name, format!("row {row} is not UTF-8")))
+    }
+
+    /// A row of views: twelve bytes in place, or a prefix, a buffer's number and an offset in it.
+    fn view(&self, row: usize, sizes: &[i64]) -> Result<&'a [u8]> {
+        let at = self.offset + row;
+        let words: [i32; 4] = self.value(1, at)?;
+        let broken = |what: &str| bad(self.name, format!("row {row}: {what}"));
+        let length = usize::try_from(words[0]).map_err(|_| broken("a negative length"))?;
+        if length <= 12 {
+            // SAFETY: the contract: a view of 16 bytes for every row, of which the last 12 are the text.
+            return Ok(unsafe { std::slice::from_raw_parts(self.buffer(1)?.cast::<u8>().add(16 * at + 4), length) });
+        }
+        let buffer =
+            usize::try_from(words[2]).ok().filter(|b| *b < sizes.len()).ok_or_else(|| broken("no such buffer"))?;
+        let from = usize::try_from(words[3]).map_err(|_| broken("a negative offset"))?;
+        if (from + length) as i64 > sizes[buffer] {
+            return Err(broken("it goes beyond its buffer"));
+        }
+        // SAFETY: within the buffer's size, which the producer states.
+        Ok(unsafe { std::slice::from_raw_parts(self.buffer(2 + buffer)?.cast::<u8>().add(from), length) })
+    }
+
+    fn number_at(&self, row: usize, kind: Number) -> Result<Value> {
+        let at = self.offset + row;
+        Ok(match kind {
+            Number::I8 => Value::Whole(self.value::<i8>(1, at)?.into()),
+            Number::U8 => Value::Whole(self.value::<u8>(1, at)?.into()),
+            Number::I16 => Value::Whole(self.value::<i16>(1, at)?.into()),
+            Number::U16 => Value::Whole(self.value::<u16>(1, at)?.into()),
+            Number::I32 => Value::Whole(self.value::<i32>(1, at)?.into()),
+            Number::U32 => Value::Whole(self.value::<u32>(1, at)?.into()),
+            Number::I64 => Value::Whole(self.value::<i64>(1, at)?),
+            Number::U64 => {
+                let value = self.value::<u64>(1, at)?;
+                i64::try_from(value).map_or(Value::Float(value as f64), Value::Whole)
+            }
+            Number::F32 => Value::Float(self.value::<f32>(1, at)?.into()),
+            Number::F64 => Value::Float(self.value::<f64>(1, at)?),
+            Number::Time { multiply, divide } => {
+                let value = self.value::<i64>(1, at)?;
+                Value::Whole(value.saturating_mul(multiply).div_euclid(divide))
+            }
+        })
+    }
+
+    /// The number of a row; none for null.
+    pub fn number(&self, row: usize) -> Result<Option<Value>> {
+        if !self.is_valid(row) {
+            return Ok(None);
+        }
+        match &self.kind {
+            Kind::Number(kind) => self.number_at(row, *kind).map(Some),
+            Kind::Utf8 { .. }
+            | Kind::Utf8View { .. }
+            | Kind::List { .. }
+            | Kind::Fixed { .. }
+            | Kind::Struct(_)
+            | Kind::Dictionary { .. }
+            | Kind::Null
+            | Kind::Other => Err(bad(self.name, format!("format {:?} where a number is needed", self.format))),
+        }
+    }
+
+    /// The texts of a row of a list, or the one text of a row; empty for null.
+    pub fn texts(&self, row: usize) -> Result<Vec<String>> {
+        if !self.is_valid(row) {
+            return Ok(Vec::new());
+        }
+        let (child, from, to) = match &self.kind {
+            Kind::List { wide, child } => {
+                let (from, to) = self.span(row, *wide)?;
+                (child, from, to)
+            }
+            Kind::Fixed { size, child } => (child, (self.offset + row) * size, (self.offset + row + 1) * size),
+            Kind::Utf8 { .. }
+            | Kind::Utf8View { .. }
+            | Kind::Dictionary { .. }
+            | Kind::Number(_)
+            | Kind::Struct(_)
+            | Kind::Null
+            | Kind::Other => {
+                return Ok(self.text(row)?.into_iter().filter(|t| !t.is_empty()).map(str::to_string).collect());
+            }
+        };
+        if to > child.length {
+            return Err(bad(self.name, format!("row {row} ends at {to} of {} values", child.length)));
+        }
+        let mut texts = Vec::with_capacity((to - from).min(1024));
+        for at in from..to {
+            texts.extend(child.text(at)?.filter(|t| !t.is_empty()).map(str::to_string));
+        }
+        Ok(texts)
+    }
+
+    /// The values of fixed-size lists of f32 in one piece, `[len, size]` with `size`; nulls are refused.
+    pub fn floats(&self) -> Result<(usize, &'a [u8])> {
+        let Kind::Fixed { size, child } = &self.kind else {
+            return Err(bad(self.name, format!("format {:?} where rows of f32 are needed (+w:N)", self.format)));
+        };
+        if !matches!(child.kind, Kind::Number(Number::F32)) {
+            return Err(bad(child.name, format!("format {:?} where f32 is needed (f)", child.format)));
+        }
+        let (from, to) = (self.offset * size, (self.offset + self.length) * size);
+        if let Some(row) = (0..self.length).find(|row| !self.is_valid(*row)) {
+            return Err(bad(self.name, format!("row {row} is null")));
+        }
+        if let Some(at) = (from..to).find(|at| !child.is_valid(*at)) {
+            return Err(bad(self.name, format!("value {at} is null")));
+        }
+        if from == to {
+            return Ok((*size, &[]));
+        }
+        // SAFETY: the contract: the child has `child.length` values, and `to` is not beyond.
+        let bytes = unsafe {
+            let first = child.buffer(1)?.cast::<u8>().add((child.offset + from) * 4);
+            std::slice::from_raw_parts(first, (to - from) * 4)
+        };
+        Ok((*size, bytes))
+    }
+}

@@ -1,0 +1,217 @@
+//! Stage 2, embed: rows of reviews, and the embedder that made them.
+
+use super::arrow::{ArrowArray, ArrowArrayStream, ArrowSchema, read};
+use super::config::{causerie_config, config_of};
+use super::dataset::causerie_dataset;
+use super::error::causerie_error;
+use super::guard::{guard, guard_or};
+use super::handle::{Out, free, noun, put, shared};
+use super::run::{causerie_run, run_of};
+use super::text::{optional_path, path, slice};
+use crate::config::Config;
+use crate::dataset::Dataset;
+use crate::embed::{self, EMBEDDINGS, Embedder, TextEmbedder};
+use crate::error::{Error, Result};
+use crate::math::Matrix;
+use crate::run::Run;
+use std::ffi::c_char;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Stage 2, embed: f32 [rows, dim], row-major, one row per review; and what made them.
+pub struct causerie_embeddings {
+    _opaque: [u8; 0],
+}
+noun!(causerie_embeddings, Rows);
+
+#[derive(Clone)]
+pub(super) struct Rows {
+    /// `[reviews, dim]`.
+    pub matrix: Arc<Matrix>,
+    /// None for rows that were given.
+    pub embedder: Option<Arc<dyn Embedder>>,
+}
+
+impl Rows {
+    fn given(matrix: Matrix, run: &Run) -> Result<Rows> {
+        run.install(|| matrix.check_rows("embeddings"))?;
+        Ok(Rows { matrix: Arc::new(matrix), embedder: None })
+    }
+    /// The embedder, where one is needed.
+    pub fn embedder(&self, what: &str) -> Result<&Arc<dyn Embedder>> {
+        self.embedder.as_ref().ok_or_else(|| {
+            Error::invalid(format!(
+                "{what}: these rows were given, so that no conversation can be embedded beside them; use causerie_embed"
+            ))
+        })
+    }
+}
+
+/// A folder of our own under the system's temporary one, gone when it is dropped.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Result<Scratch> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("causerie-{}-{number}", std::process::id()));
+        std::fs::create_dir(&folder).map_err(|e| Error::io(&folder, e))?;
+        Ok(Scratch(folder))
+    }
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The embedder of the settings; the built-in one is read from `folder` where it stands, else fitted and kept there.
+fn embedder(config: &Config, dataset: &Dataset, folder: &Path, run: &Run) -> Result<Arc<dyn Embedder>> {
+    if config.embed.method != "text" {
+        return Ok(Arc::from(embed::open(&config.embed, dataset, run)?));
+    }
+    let kept = folder.join("embedder.safetensors");
+    if kept.exists() {
+        return Ok(Arc::new(TextEmbedder::load(&kept)?));
+    }
+    let fitted = TextEmbedder::fit_dataset(dataset, &config.embed, run)?;
+    fitted.save(&kept)?;
+    Ok(Arc::new(fitted))
+}
+
+/// ---- 2 embed ----------------------------------------------------------------------------------------------------
+/// Embeds every review: [reviews, dim], unit length (paper §3.2). The settings of `embed.*` say how: "text" is built in,
+/// "lm" takes the GGUF embed.model. `folder` keeps the rows and the fitted embedder, so that an embedding that was stopped
+/// goes on, and one that is finished is read; NULL or "" keeps nothing.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_embed(
+    dataset: *const causerie_dataset,
+    config: *const causerie_config,
+    folder: *const c_char,
+    run: *const causerie_run,
+    out: *mut *mut causerie_embeddings,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (data, config, out) = unsafe { (shared(dataset)?, config_of(config)?, Out::new(out)?) };
+        // SAFETY: as above.
+        let (folder, run) = unsafe { (optional_path(folder, "embed")?, run_of(run, config.run.threads)?) };
+        let dataset = data.filling.dataset();
+        if config.embed.method == "file" {
+            let matrix = embed::read_embeddings(Path::new(&config.embed.file), dataset.reviews(), &run)?;
+            out.set(Rows { matrix: Arc::new(matrix), embedder: None });
+            return Ok(());
+        }
+        let scratch = Scratch::new()?;
+        let folder = folder.unwrap_or(scratch.path());
+        let embedder = embedder(&config, dataset, folder, &run)?;
+        let file = folder.join("embeddings.safetensors");
+        embed::embed_reviews(dataset, &*embedder, &file, &run)?;
+        let matrix = embed::read_embeddings(&file, dataset.reviews(), &run)?;
+        out.set(Rows { matrix: Arc::new(matrix), embedder: Some(embedder) });
+        Ok(())
+    })
+}
+
+/// Rows of your own, copied: `data` is [rows, dim], row-major. No row may be zeros or hold NaN. They can be selected on;
+/// tuning and recommending need rows of causerie_embed.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_embeddings_from_rows(
+    data: *const f32,
+    rows: usize,
+    dim: usize,
+    out: *mut *mut causerie_embeddings,
+) -> *mut causerie_error {
+    guard(|| {
+        let count = rows.checked_mul(dim).ok_or_else(|| Error::invalid("embeddings: rows x dim fits no memory"))?;
+        // SAFETY: rule 2 of the header.
+        let (values, out) = unsafe { (slice(data, count, "embeddings")?, Out::new(out)?) };
+        out.set(Rows::given(Matrix::from_vec(rows, dim, values.to_vec())?, &Run::new(0)?)?);
+        Ok(())
+    })
+}
+
+/// Rows from an Arrow array: a fixed-size list of f32 (+w:DIM), or a struct with one such column. No nulls. Both structs are
+/// taken, as by causerie_dataset_add_arrow.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_embeddings_from_arrow(
+    schema: *mut ArrowSchema,
+    array: *mut ArrowArray,
+    out: *mut *mut causerie_embeddings,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rule 2 of the header, and the contract of the Arrow C Data Interface.
+        let (batch, out) = unsafe { (read::Batch::take(schema, array)?, Out::new(out)?) };
+        let (mut width, mut data) = (None, Vec::new());
+        read::floats(&batch, &mut width, &mut data)?;
+        out.set(Rows::given(read::matrix(width, data)?, &Run::new(0)?)?);
+        Ok(())
+    })
+}
+
+/// The same from an Arrow stream, which is taken.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_embeddings_from_arrow_stream(
+    stream: *mut ArrowArrayStream,
+    out: *mut *mut causerie_embeddings,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rule 2 of the header, and the contract of the Arrow C Stream Interface.
+        let (mut stream, out) = unsafe { (read::Stream::take(stream)?, Out::new(out)?) };
+        let (mut width, mut data) = (None, Vec::new());
+        while let Some(batch) = stream.next()? {
+            read::floats(&batch, &mut width, &mut data)?;
+        }
+        out.set(Rows::given(read::matrix(width, data)?, &Run::new(0)?)?);
+        Ok(())
+    })
+}
+
+/// The values, [rows, dim], row-major; `rows` and `dim` may be NULL. Borrowed from the embeddings. NULL for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_embeddings_data(
+    embeddings: *const causerie_embeddings,
+    rows: *mut usize,
+    dim: *mut usize,
+) -> *const f32 {
+    guard_or(std::ptr::null(), || {
+        // SAFETY: rules 2 and 3 of the header.
+        let matrix = &unsafe { shared(embeddings)? }.matrix;
+        // SAFETY: rule 2 of the header.
+        unsafe {
+            put(rows, matrix.rows());
+            put(dim, matrix.dim());
+        }
+        Ok(matrix.data().as_ptr())
+    })
+}
+
+/// Writes the rows to a safetensors file: one f32 tensor "embeddings" [rows, dim].
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_embeddings_save(
+    embeddings: *const causerie_embeddings,
+    file: *const c_char,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (rows, file) = unsafe { (shared(embeddings)?, path(file, "embeddings")?) };
+        embed::write_matrix(file, EMBEDDINGS, &rows.matrix, &Default::default())
+    })
+}
+
+/// Ends embeddings; NULL is fine. What was made of them goes on working.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_embeddings_free(embeddings: *mut causerie_embeddings) {
+    // SAFETY: rule 2 of the header.
+    unsafe { free(embeddings) }
+}

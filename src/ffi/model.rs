@@ -1,0 +1,211 @@
+//! Stage 5, tune: dialogues to a ranking head, a LoRA adapter, or all weights of a language model.
+
+use super::config::{causerie_config, config_of};
+use super::dataset::causerie_dataset;
+use super::dialogues::causerie_dialogues;
+use super::embeddings::{Rows, causerie_embeddings};
+use super::error::causerie_error;
+use super::guard::{guard, guard_or};
+use super::handle::{Out, free, noun, optional, shared};
+use super::run::{causerie_run, run_of};
+use super::text::{c_json, c_text, path};
+use crate::config::Config;
+use crate::dataset::Dataset;
+use crate::embed;
+use crate::error::{Error, Result};
+use crate::recommend::Mentions;
+use crate::run::Run;
+use crate::tune::{Head, ItemVectors, tune_head};
+use std::ffi::{CString, c_char};
+
+/// Stage 5, tune: a ranking head, or the files of a tuned language model.
+pub struct causerie_model {
+    _opaque: [u8; 0],
+}
+noun!(causerie_model, Tuned);
+
+pub(super) struct Tuned {
+    pub kind: Kind,
+    report: CString,
+}
+
+pub(super) enum Kind {
+    /// The ranking head.
+    Head(Box<Head>),
+    /// `adapter.gguf` or `model.gguf`.
+    Files(CString),
+}
+
+/// Item vectors as the ranking head sees them: the item's text, its reviews, its collaborative factors.
+pub(super) fn item_vectors(dataset: &Dataset, rows: &Rows, config: &Config, run: &Run) -> Result<ItemVectors> {
+    let embedder = rows.embedder("tune")?;
+    let items = ItemVectors::from_items(&dataset.items, &**embedder, run)?.count(dataset)?.blend_reviews(
+        dataset,
+        &rows.matrix,
+        config.tune.review_weight,
+    )?;
+    if dataset.users() == 0 || config.tune.user_weight <= 0.0 {
+        return Ok(items);
+    }
+    items.append(&embed::collaborative(dataset, &config.embed, run)?.items, config.tune.user_weight)
+}
+
+/// ---- 5 tune -----------------------------------------------------------------------------------------------------
+/// Tunes a ranking head on the dialogues (tune.method = "head"): seconds to minutes, no language model. The embeddings are
+/// those of causerie_embed over the same dataset.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_tune(
+    dialogues: *const causerie_dialogues,
+    dataset: *const causerie_dataset,
+    embeddings: *const causerie_embeddings,
+    config: *const causerie_config,
+    run: *const causerie_run,
+    out: *mut *mut causerie_model,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        let (pairs, data, rows) = unsafe { (shared(dialogues)?, shared(dataset)?, shared(embeddings)?) };
+        // SAFETY: as above.
+        let (config, out) = unsafe { (config_of(config)?, Out::new(out)?) };
+        // SAFETY: as above.
+        let run = unsafe { run_of(run, config.run.threads)? };
+        if config.tune.method != "head" {
+            return Err(Error::invalid(format!("tune.method = {}: use causerie_tune_lm", config.tune.method)));
+        }
+        let dataset = data.filling.dataset();
+        let items = item_vectors(dataset, rows, &config, &run)?;
+        let mentions = Mentions::new(&dataset.items, &items.counts);
+        let find = |text: &str| mentions.rows(text);
+        let embedder = rows.embedder("tune")?;
+        let (head, report) = tune_head(&pairs.rows, items, &**embedder, &find, &config.tune, &run)?;
+        out.set(Tuned { kind: Kind::Head(Box::new(head)), report: c_json(&report)? });
+        Ok(())
+    })
+}
+
+/// Fine-tunes the language model at `base` (a GGUF) on the dialogues (paper §3.4; tune.method = "lora" or "full") into
+/// `folder`: adapter.gguf and adapter/ (PEFT), or model.gguf, proven through llama.cpp; checkpoints while it is under way, so
+/// that a second call goes on. With a `dataset` (NULL: none) tune.objective "items" and "both" train a ranking head along,
+/// and Recall is measured. CAUSERIE_MEMORY before anything is loaded when it would not fit; CAUSERIE_UNSUPPORTED on a CPU
+/// without AVX2, FMA, F16C and BMI2.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_tune_lm(
+    dialogues: *const causerie_dialogues,
+    dataset: *const causerie_dataset,
+    base: *const c_char,
+    folder: *const c_char,
+    config: *const causerie_config,
+    run: *const causerie_run,
+    out: *mut *mut causerie_model,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (pairs, base, folder) = unsafe { (shared(dialogues)?, path(base, "base")?, path(folder, "folder")?) };
+        // SAFETY: as above.
+        let (data, config, out) = unsafe { (optional(dataset)?, config_of(config)?, Out::new(out)?) };
+        // SAFETY: as above.
+        let run = unsafe { run_of(run, config.run.threads)? };
+        let dataset = data.map(|data| &**data.filling.dataset());
+        out.set(tuned_files(&pairs.rows, dataset, base, folder, &config, &run)?);
+        Ok(())
+    })
+}
+
+#[cfg(feature = "llama")]
+fn tuned_files(
+    dialogues: &[crate::synthesize::Dialogue],
+    dataset: Option<&Dataset>,
+    base: &std::path::Path,
+    folder: &std::path::Path,
+    config: &Config,
+    run: &Run,
+) -> Result<Tuned> {
+    use crate::tune::lm::{Catalogue, messages_of, tune_lm, tune_lm_with_catalogue};
+    if config.tune.method == "head" {
+        return Err(Error::invalid("tune.method = head: use causerie_tune, or set it to lora or full"));
+    }
+    let report = if let Some(dataset) = dataset {
+        let catalogue = Catalogue::of(dataset);
+        let mentions = Mentions::new(&dataset.items, &catalogue.counts);
+        let find = |text: &str| mentions.rows(text);
+        tune_lm_with_catalogue(base, dialogues, &catalogue, &find, &config.tune, folder, run)?
+    } else {
+        let messages = dialogues.iter().map(messages_of).collect::<Result<Vec<_>>>()?;
+        tune_lm(base, &messages, &config.tune, folder, run)?
+    };
+    let file = c_text(report.exported.file.as_os_str().as_encoded_bytes());
+    Ok(Tuned { kind: Kind::Files(file), report: c_json(&report)? })
+}
+
+#[cfg(not(feature = "llama"))]
+fn tuned_files(
+    _: &[crate::synthesize::Dialogue],
+    _: Option<&Dataset>,
+    _: &std::path::Path,
+    _: &std::path::Path,
+    _: &Config,
+    _: &Run,
+) -> Result<Tuned> {
+    Err(Error::unsupported("tune: lora and full need a build with llama.cpp"))
+}
+
+/// Losses, steps, what was kept, as JSON; "{}" for a model that was loaded. Borrowed from the model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_model_report(model: *const causerie_model) -> *const c_char {
+    guard_or(c"".as_ptr(), || {
+        // SAFETY: rules 2 and 3 of the header.
+        Ok(unsafe { shared(model)? }.report.as_ptr())
+    })
+}
+
+/// Of a language model: the file that was made, adapter.gguf or model.gguf; NULL for a ranking head. Borrowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_model_file(model: *const causerie_model) -> *const c_char {
+    guard_or(std::ptr::null(), || {
+        // SAFETY: rules 2 and 3 of the header.
+        Ok(match &unsafe { shared(model)? }.kind {
+            Kind::Head(_) => std::ptr::null(),
+            Kind::Files(file) => file.as_ptr(),
+        })
+    })
+}
+
+/// Writes a ranking head to a file. CAUSERIE_INVALID for a language model: its files are in their folder already.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_model_save(model: *const causerie_model, file: *const c_char) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (tuned, file) = unsafe { (shared(model)?, path(file, "model")?) };
+        match &tuned.kind {
+            Kind::Head(head) => head.save(file),
+            Kind::Files(there) => {
+                Err(Error::invalid(format!("model: it stands in {} already", there.to_string_lossy())))
+            }
+        }
+    })
+}
+
+/// Reads a ranking head that causerie_model_save wrote.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_model_load(
+    file: *const c_char,
+    out: *mut *mut causerie_model,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (file, out) = unsafe { (path(file, "model")?, Out::new(out)?) };
+        out.set(Tuned { kind: Kind::Head(Box::new(Head::load(file)?)), report: c_text("{}") });
+        Ok(())
+    })
+}
+
+/// Ends a model; NULL is fine. Files of a language model stay.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_model_free(model: *mut causerie_model) {
+    // SAFETY: rule 2 of the header.
+    unsafe { free(model) }
+}

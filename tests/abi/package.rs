@@ -1,0 +1,385 @@
+//! The C library as its users have it: installed into a clean prefix, found by pkg-config and CMake, linked shared and
+//! static, called from C, C++, Go and Python.
+//!
+//! A tool that is missing (valgrind, go) is passed over with a word, but not in CI.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// Runs a command to its good end; gives what it wrote.
+fn run(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } =
+        command.output().unwrap_or_else(|e| panic!("{command:?}: {e}; scripts/install.sh tests"));
+    let (out, err) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{command:?}: {status}\n{out}\n{err}");
+    out.into_owned()
+}
+
+fn there(tool: &str) -> bool {
+    let found = Command::new("which").arg(tool).output().is_ok_and(|o| o.status.success());
+    assert!(found || std::env::var_os("CI").is_none(), "{tool} is missing; scripts/install.sh tests");
+    if !found {
+        eprintln!("skipped: {tool} is missing; scripts/install.sh tests");
+    }
+    found
+}
+
+struct Installed {
+    folder: tempfile::TempDir,
+}
+
+impl Installed {
+    fn prefix(&self) -> PathBuf {
+        self.folder.path().join("prefix")
+    }
+    fn lib(&self) -> PathBuf {
+        self.prefix().join("lib")
+    }
+    /// A fresh folder for one test.
+    fn scratch(&self, name: &str) -> PathBuf {
+        let folder = self.folder.path().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+    fn pkg_config(&self, flags: &[&str]) -> Vec<String> {
+        let mut command = Command::new("pkg-config");
+        let text = run(command.args(flags).arg("causerie").env("PKG_CONFIG_PATH", self.lib().join("pkgconfig")));
+        text.split_whitespace().map(str::to_string).collect()
+    }
+    /// Compiles a program of one source against the shared library.
+    fn compile(&self, compiler: &str, source: &str, flags: &[&str]) -> PathBuf {
+        let source = root().join(source);
+        let name =
+            format!("{}-{}", source.file_stem().unwrap().to_string_lossy(), flags.join("").replace(['/', ' '], ""));
+        let program = self.folder.path().join(name);
+        let mut command = Command::new(compiler);
+        command.args(["-g", "-O1", "-Wall", "-Wextra", "-Werror"]).args(flags).arg(&source);
+        command.args(self.pkg_config(&["--cflags", "--libs"])).args(["-lpthread", "-o"]).arg(&program);
+        run(&mut command);
+        program
+    }
+    /// Runs a program that finds the shared library where it was installed.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env("LD_LIBRARY_PATH", self.lib());
+        command
+    }
+}
+
+fn installed() -> &'static Installed {
+    static INSTALLED: OnceLock<Installed> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        let installed = Installed { folder: tempfile::tempdir().unwrap() };
+        run(Command::new(root().join("packaging/install.sh")).env("PREFIX", installed.prefix()));
+        installed
+    })
+}
+
+/// The symbols that a file defines for others.
+fn symbols(file: &Path, flags: &[&str]) -> Vec<String> {
+    let text = run(Command::new("nm").args(flags).args(["--defined-only", "-g"]).arg(file));
+    let mut names: Vec<String> =
+        text.lines().filter_map(|l| l.split_whitespace().nth(2)).map(|n| n.split('@').next().unwrap().into()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn both_libraries_export_the_functions_of_the_header_and_nothing_else() {
+    let lib = installed().lib();
+    let header = std::fs::read_to_string(root().join("include/causerie.h")).unwrap();
+    let shared = symbols(&lib.join("libcauserie.so"), &["-D"]);
+    let archive = symbols(&lib.join("libcauserie.a"), &[]);
+    assert_eq!(shared, archive);
+    for name in &shared {
+        assert!(name.starts_with("causerie_") && header.contains(&format!("{name}(")), "{name}");
+    }
+    let dynamic = run(Command::new("readelf").arg("-d").arg(lib.join("libcauserie.so")));
+    assert!(dynamic.contains("[libcauserie.so.0.1]"), "{dynamic}");
+    // Static libgomp cannot go into a shared library, and its barriers spin.
+    assert!(!dynamic.contains("gomp") && !dynamic.contains("TEXTREL"), "{dynamic}");
+}
+
+#[test]
+fn no_symbol_of_the_last_release_is_gone_and_no_struct_has_changed() {
+    let known = root().join("tests/abi/causerie.abi");
+    let mut now = symbols(&installed().lib().join("libcauserie.so"), &["-D"]);
+    now.push(run(&mut installed().command(&installed().compile("gcc", "tests/c/layout.c", &["-std=c11"]))));
+    let now = now.join("\n");
+    if std::env::var_os("CAUSERIE_BLESS").is_some() {
+        std::fs::write(&known, &now).unwrap();
+    }
+    let then = std::fs::read_to_string(&known).unwrap();
+    let abi = |text: &str| text.lines().find(|l| l.starts_with("abi ")).map(str::to_string);
+    if abi(&then) != abi(&now) {
+        return; // another number: callers refuse it, and nothing is promised
+    }
+    for line in then.lines() {
+        assert!(
+            now.lines().any(|l| l == line),
+            "{line} of ABI {:?} is gone or changed: raise CAUSERIE_ABI",
+            abi(&then)
+        );
+    }
+    assert!(then == now, "new in the ABI: CAUSERIE_BLESS=1 writes tests/abi/causerie.abi anew");
+}
+
+#[test]
+fn a_c_program_runs_the_loop_with_the_shared_library() {
+    let here = installed();
+    let program = here.compile("gcc", "examples/c/loop.c", &["-std=c11", "-Wpedantic"]);
+    let out = run(here.command(&program).arg(here.scratch("c")));
+    assert!(out.contains("evaluate: Recall@10") && out.contains("60 dialogues of the built-in teacher"), "{out}");
+    assert!(here.folder.path().join("c/report.html").exists());
+}
+
+#[test]
+fn a_c_program_links_statically_by_the_line_that_pkg_config_gives() {
+    let here = installed();
+    let libs = here.pkg_config(&["--static", "--libs"]);
+    // The link line is a promise: no more than these.
+    assert_eq!(libs[1..], ["-lcauserie", "-lstdc++", "-lm", "-lpthread", "-ldl"], "{libs:?}");
+    let program = here.folder.path().join("static");
+    let mut command = Command::new("gcc");
+    command
+        .arg(root().join("examples/c/loop.c"))
+        .args(here.pkg_config(&["--cflags"]))
+        .arg(here.lib().join("libcauserie.a"));
+    run(command.args(&libs[2..]).arg("-o").arg(&program));
+    let out = run(Command::new(&program).arg(here.scratch("static-run")));
+    assert!(out.contains("evaluate: Recall@10"), "{out}");
+}
+
+#[test]
+fn a_cmake_project_finds_the_package_shared_and_static() {
+    let here = installed();
+    let (source, build) = (here.scratch("cmake"), here.scratch("cmake-build"));
+    let project = format!(
+        "cmake_minimum_required(VERSION 3.18)\nproject(service C CXX)\nfind_package(causerie 0.1 CONFIG REQUIRED)\n\
+         add_executable(shared {0}/examples/c/loop.c)\ntarget_link_libraries(shared PRIVATE causerie::causerie)\n\
+         add_executable(archive {0}/examples/cpp/loop.cpp)\ntarget_compile_features(archive PRIVATE cxx_std_17)\n\
+         target_link_libraries(archive PRIVATE causerie::static)\n",
+        root().display()
+    );
+    std::fs::write(source.join("CMakeLists.txt"), project).unwrap();
+    let prefix = format!("-DCMAKE_PREFIX_PATH={}", here.prefix().display());
+    run(Command::new("cmake").arg("-S").arg(&source).arg("-B").arg(&build).arg(&prefix));
+    run(Command::new("cmake").arg("--build").arg(&build));
+    for name in ["shared", "archive"] {
+        run(Command::new(build.join(name)).arg(here.scratch(&format!("cmake-{name}"))));
+    }
+    // A version that breaks callers is not taken.
+    std::fs::write(
+        source.join("CMakeLists.txt"),
+        "cmake_minimum_required(VERSION 3.18)\nproject(x C)\nfind_package(causerie 0.2 CONFIG REQUIRED)\n",
+    )
+    .unwrap();
+    let refused = Command::new("cmake")
+        .arg("-S")
+        .arg(&source)
+        .arg("-B")
+        .arg(here.scratch("cmake-2"))
+        .arg(&prefix)
+        .output()
+        .unwrap();
+    assert!(!refused.status.success());
+}
+
+#[test]
+fn a_cpp_program_runs_the_loop_and_gets_what_its_callbacks_throw() {
+    let here = installed();
+    let program = here.compile("g++", "examples/cpp/loop.cpp", &["-std=c++17", "-Wpedantic"]);
+    let out = run(here.command(&program).arg(here.scratch("cpp")));
+    assert!(out.contains("from a callback") && out.contains("from a teacher"), "{out}");
+}
+
+#[test]
+fn go_runs_the_loop_and_its_tests_under_the_race_detector() {
+    if !there("go") {
+        return;
+    }
+    let here = installed();
+    let go = |folder: &str, arguments: &[&str]| {
+        let mut command = here.command(Path::new("go"));
+        command.current_dir(root().join(folder)).args(arguments).env("PKG_CONFIG_PATH", here.lib().join("pkgconfig"));
+        // No network, no proxy, no other toolchain.
+        command.env("GOFLAGS", "-mod=mod").env("GOPROXY", "off").env("GOTOOLCHAIN", "local");
+        command
+    };
+    run(&mut go("bindings/go", &["vet", "./..."]));
+    run(&mut go("bindings/go", &["test", "-race", "-count=1", "./..."]));
+    run(&mut go("examples/go", &["vet", "./..."]));
+    let out = run(go("examples/go", &["run", "./loop"]).arg(here.scratch("go")));
+    assert!(out.contains("Recall@10"), "{out}");
+}
+
+#[test]
+fn python_runs_the_loop_with_and_without_numpy() {
+    let here = installed();
+    let mut command = here.command(Path::new("python3"));
+    command.arg(root().join("examples/python/loop.py")).arg(here.scratch("python"));
+    let out = run(command.env("PYTHONPATH", root().join("bindings/python")).env("PYTHONDONTWRITEBYTECODE", "1"));
+    assert!(out.contains("Recall@10") && out.contains("(1500, 32)"), "{out}");
+    // Where numpy is, the views are arrays over the library's memory.
+    let script = "import causerie, numpy; e = causerie.Embeddings.of(numpy.eye(3, dtype='f4')); \
+                  v = e.values; assert v.shape == (3, 3) and not v.flags.owndata and v.dtype == 'f4'";
+    let mut command = here.command(Path::new("python3"));
+    command.args(["-c", "import numpy"]);
+    if command.output().is_ok_and(|o| o.status.success()) {
+        let mut command = here.command(Path::new("python3"));
+        run(command.args(["-c", script]).env("PYTHONPATH", root().join("bindings/python")));
+    }
+}
+
+#[test]
+fn arrow_arrays_are_read_or_refused_and_released_once() {
+    let here = installed();
+    let program = here.compile("gcc", "tests/c/arrow.c", &["-std=gnu11"]);
+    run(&mut here.command(&program));
+    // The same under the sanitizers: what is read lies within what was given.
+    let program = here.compile("gcc", "tests/c/arrow.c", &["-std=gnu11", "-fsanitize=address,undefined"]);
+    run(here.command(&program).env("ASAN_OPTIONS", "detect_leaks=1"));
+}
+
+#[test]
+fn threads_share_recommenders_and_a_cancel_ends_a_call() {
+    let here = installed();
+    let program = here.compile("gcc", "tests/c/threads.c", &["-std=gnu11"]);
+    run(here.command(&program).arg(here.scratch("threads")));
+}
+
+#[test]
+fn children_of_fork_work() {
+    let here = installed();
+    let program = here.compile("gcc", "tests/c/forks.c", &["-std=gnu11"]);
+    run(here.command(&program).arg(here.scratch("forks")));
+}
+
+#[test]
+fn fifty_cycles_leak_nothing_and_print_nothing() {
+    let here = installed();
+    let program = here.compile("gcc", "tests/c/cycles.c", &["-std=gnu11"]);
+    run(here.command(&program).arg(here.scratch("cycles")));
+    let program = here.compile("gcc", "tests/c/cycles.c", &["-std=gnu11", "-fsanitize=address"]);
+    run(here.command(&program).arg(here.scratch("cycles-asan")).arg("4"));
+}
+
+#[test]
+fn the_c_loop_is_clean_under_valgrind() {
+    if !there("valgrind") {
+        return;
+    }
+    let here = installed();
+    let program = here.compile("gcc", "tests/c/cycles.c", &["-std=gnu11", "-DVALGRIND"]);
+    let mut command = here.command(Path::new("valgrind"));
+    command.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
+    run(command.arg(program).arg(here.scratch("valgrind")).arg("1"));
+}
+
+#[test]
+fn the_library_lives_beside_another_llama_cpp() {
+    let here = installed();
+    let shared = std::env::var_os("CAUSERIE_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
+    let model = Some(shared.join("models/stories260K.gguf")).filter(|m| m.exists());
+    let program = here.compile("gcc", "tests/c/beside.c", &["-std=gnu11"]);
+    run(here.command(&program).arg(here.scratch("beside")).args(&model));
+    let archive = here.folder.path().join("beside-static");
+    let mut command = Command::new("gcc");
+    command.arg(root().join("tests/c/beside.c")).args(here.pkg_config(&["--cflags"]));
+    command.arg(here.lib().join("libcauserie.a")).args(["-lstdc++", "-lm", "-lpthread", "-ldl", "-o"]).arg(&archive);
+    run(&mut command);
+    run(Command::new(&archive).arg(here.scratch("beside-archive")).args(&model));
+}
+
+#[test]
+fn a_call_costs_less_than_a_microsecond() {
+    let here = installed();
+    let out = run(&mut here.command(&here.compile("gcc", "tests/c/overhead.c", &["-std=gnu11"])));
+    assert!(out.contains("ns a call"), "{out}");
+}
+
+#[test]
+fn the_loop_in_rust_is_the_same_story() {
+    let here = installed();
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(root()).args(["run", "--release", "--quiet", "-p", "causerie", "--example", "loop", "--"]);
+    let out = run(command.arg(here.scratch("rust")));
+    assert!(out.contains("popularity: Recall@10"), "{out}");
+}
+
+/// A C program that calls every function of the header with nothing, and every function that takes a handle with one of
+/// another noun. Each that can fail must fail; none may crash.
+fn hostile(header: &str) -> String {
+    let joined = header.lines().filter(|l| !l.starts_with("//") && !l.starts_with('#')).collect::<Vec<_>>().join(" ");
+    let mut calls = String::new();
+    let mut count = 0;
+    for statement in joined.split(';') {
+        let Some(at) =
+            statement.find("causerie_").filter(|_| statement.contains('(') && !statement.contains("typedef"))
+        else {
+            continue;
+        };
+        let Some(open) = statement.find('(') else { continue };
+        let before = &statement[..open];
+        let name = before.split([' ', '*']).next_back().unwrap_or_default();
+        if !name.starts_with("causerie_") || at > open {
+            continue;
+        }
+        let parameters = statement[open + 1..].trim_end().trim_end_matches(')');
+        let parameters: Vec<&str> =
+            parameters.split(',').map(str::trim).filter(|p| !p.is_empty() && *p != "void").collect();
+        let fallible = before.contains("causerie_error *");
+        // What NULL is allowed for: settings by default, no conversations, a report that nobody wants.
+        count += 1;
+        for wrong in [false, true] {
+            let arguments: Vec<&str> = parameters
+                .iter()
+                .map(|p| match p.contains('*') {
+                    true if wrong && !p.contains("**") && p.contains("causerie_config") => "(void *)run",
+                    true if wrong && !p.contains("**") && p.contains("causerie_") && !p.contains("_fn ") => {
+                        "(void *)config"
+                    }
+                    true => "NULL",
+                    false if p.contains("_fn ") => "NULL",
+                    false => "0",
+                })
+                .collect();
+            let call = format!("{name}({})", arguments.join(", "));
+            // Some take nothing but what may be absent, and so cannot fail for that.
+            let may_succeed = ["causerie_error_", "causerie_embeddings_from_rows"].iter().any(|n| name.starts_with(n));
+            calls += &match fallible && !may_succeed {
+                true => format!("  refused(\"{call}\", {call});\n"),
+                false if fallible => format!("  causerie_error_free({call});\n"),
+                false => format!("  (void){call};\n"),
+            };
+        }
+    }
+    assert!(count > 80, "{count} functions were found in the header");
+    format!(
+        "#include <causerie.h>\n#include <stdio.h>\nstatic int bad;\n\
+         static void refused(const char *call, causerie_error *e) {{\n  if (e == NULL) bad++, fprintf(stderr, \"%s succeeded\\n\", call);\n\
+         \x20 if (causerie_error_code(e) == CAUSERIE_BUG) bad++, fprintf(stderr, \"%s: %s\\n\", call, causerie_error_message(e));\n\
+         \x20 causerie_error_free(e);\n}}\n\
+         int main(void) {{\n  causerie_config *config = NULL;\n  causerie_run *run = NULL;\n\
+         \x20 causerie_error_free(causerie_config_new(&config));\n  causerie_error_free(causerie_run_new(1, &run));\n{calls}\
+         \x20 causerie_config_free(config);\n  causerie_run_free(run);\n  return bad;\n}}\n"
+    )
+}
+
+#[test]
+fn every_function_refuses_null_and_handles_of_another_noun() {
+    let here = installed();
+    let header = std::fs::read_to_string(root().join("include/causerie.h")).unwrap();
+    let source = here.folder.path().join("hostile.c");
+    std::fs::write(&source, hostile(&header)).unwrap();
+    let program = here.folder.path().join("hostile");
+    let mut command = Command::new("gcc");
+    command.args(["-g", "-Wno-unused-result", "-fsanitize=address"]).arg(&source);
+    run(command.args(here.pkg_config(&["--cflags", "--libs"])).arg("-o").arg(&program));
+    run(&mut here.command(&program));
+}
