@@ -289,7 +289,7 @@ fn round(
     let file = round_file(strategy, number, "head.safetensors");
     let head = tuned_head(work, config, made, &name("tune"), &file, &dialogues, run)?;
     let student = match student::wanted_in(config, strategy, number) {
-        true => Some(student::tune(work, config, strategy, number, &dialogues, run)?),
+        true => Some(student::tune(work, config, made, strategy, number, &dialogues, run)?),
         false => None,
     };
     let seeds = selection.rows();

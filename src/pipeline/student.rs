@@ -20,6 +20,11 @@ pub(super) struct Student {
     pub adapter: Option<PathBuf>,
 }
 
+/// The model names titles, and only those of the catalogue.
+pub(super) const TITLES: &str = "constrained";
+/// The ranking head that was trained along reads the model's last state.
+pub(super) const HEAD: &str = "head";
+
 /// Where the base stands: given by `tune.model`, or made in the work directory.
 fn base_path(dir: &Path, config: &Config) -> PathBuf {
     match config.tune.model.as_str() {
@@ -62,7 +67,7 @@ mod with_llama {
     use crate::config::{RecommendConfig, TuneConfig};
     use crate::embed::{self, LmEmbedder};
     use crate::recommend::lm::LmRecommender;
-    use crate::tune::lm::{messages_of, new_model, pretrain, tune_lm};
+    use crate::tune::lm::{Catalogue, new_model, pretrain, tune_lm_with_catalogue};
     use serde_json::json;
 
     /// Makes the base out of the reviews and the items' own texts, unless `tune.model` names one.
@@ -84,6 +89,9 @@ mod with_llama {
                 epochs: tune.pretrain_epochs,
                 learning_rate: tune.pretrain_learning_rate,
                 max_tokens: tune.pretrain_max_tokens,
+                objective: "text".to_string(),
+                recall_candidates: 0,
+                stop_on: "loss".to_string(),
                 ..tune.clone()
             };
             let report = pretrain(&fresh, &texts, &settings, &folder, run)?;
@@ -103,6 +111,7 @@ mod with_llama {
     pub fn tune(
         work: &mut Work,
         config: &Config,
+        made: &Made,
         strategy: &str,
         number: usize,
         dialogues: &[Dialogue],
@@ -113,9 +122,10 @@ mod with_llama {
         let artifacts = [format!("{folder}/{file}"), format!("{folder}/tune.json")];
         let (base, folder) = (base_path(&work.path("."), config), work.path(&folder));
         work.stage(&format!("tune model {strategy} {number}"), "tune", &artifacts, run, |_| {
-            let messages = dialogues.iter().map(messages_of).collect::<Result<Vec<_>>>()?;
             std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-            let report = tune_lm(&base, &messages, &config.tune, &folder, run)?;
+            let catalogue = Catalogue::of(&made.dataset);
+            let find = |text: &str| made.mentions.rows(text);
+            let report = tune_lm_with_catalogue(&base, dialogues, &catalogue, &find, &config.tune, &folder, run)?;
             let note = format!(
                 "{}: {} dialogues, {} steps, {:.0} tokens/s; held-out loss {:.3}, before {:.3}",
                 report.method,
@@ -151,10 +161,11 @@ mod with_llama {
     }
 
     impl Student {
-        /// As a recommender over the catalogue.
+        /// As a recommender over the catalogue that ranks by `mode` (as `recommend.mode`).
         pub fn open(
             &self,
             name: &str,
+            mode: &str,
             dataset: &Dataset,
             mentions: &Arc<Mentions>,
             config: &Config,
@@ -162,7 +173,7 @@ mod with_llama {
         ) -> Result<Arc<dyn Recommender>> {
             let adapter = self.adapter.as_deref().map(|path| (path, config.recommend.adapter_scale as f32));
             let contexts = config.recommend.contexts.max(run.threads());
-            let settings = RecommendConfig { contexts, ..config.recommend.clone() };
+            let settings = RecommendConfig { contexts, mode: mode.to_string(), ..config.recommend.clone() };
             let opened = LmRecommender::open(&self.model, adapter, &dataset.items, mentions.clone(), &settings, run)?;
             Ok(Arc::new(opened.named(name)))
         }
@@ -179,7 +190,7 @@ mod with_llama {
     pub fn make_base(_: &mut Work, _: &Config, _: &Dataset, _: &Run) -> Result<()> {
         missing()
     }
-    pub fn tune(_: &mut Work, _: &Config, _: &str, _: usize, _: &[Dialogue], _: &Run) -> Result<Student> {
+    pub fn tune(_: &mut Work, _: &Config, _: &Made, _: &str, _: usize, _: &[Dialogue], _: &Run) -> Result<Student> {
         missing()
     }
     pub fn embed_again(_: &mut Work, _: &Config, _: &Dataset, _: &str, _: usize, _: &Run) -> Result<Matrix> {
@@ -189,6 +200,7 @@ mod with_llama {
         /// Not without llama.cpp.
         pub fn open(
             &self,
+            _: &str,
             _: &str,
             _: &Dataset,
             _: &Arc<Mentions>,
@@ -206,6 +218,6 @@ impl Made {
     /// The base model as a recommender, where one is tuned.
     pub(super) fn base_model(&self, name: &str, config: &Config, run: &Run) -> Result<Option<Arc<dyn Recommender>>> {
         let Some(base) = &self.base_model else { return Ok(None) };
-        base.open(name, &self.dataset, &self.mentions, config, run).map(Some)
+        base.open(name, TITLES, &self.dataset, &self.mentions, config, run).map(Some)
     }
 }

@@ -1,6 +1,7 @@
 //! The recommenders that a finished work directory holds: for the evaluation all of them, for serving one.
 
 use super::stages::{Made, Round};
+use super::student;
 use crate::config::Config;
 use crate::dataset::{load_conversations, load_posts};
 use crate::embed::{Embedder, Remembering};
@@ -118,9 +119,15 @@ impl<'a> Builder<'a> {
         let popularity = system(format!("popularity (synthetic, {strategy})"), popularity);
         let mut systems = vec![popularity, seed_reviews, synthetic, head, fusion];
         if let Some(student) = &round.student {
-            let label = format!("language model ({}, {strategy})", self.config.tune.method);
-            let recommender = student.open(&label, &made.dataset, &made.mentions, self.config, run)?;
-            systems.push(System { label, recommender });
+            let (method, objective) = (&self.config.tune.method, self.config.tune.objective.as_str());
+            let modes = [
+                (student::TITLES, format!("language model ({method}, {strategy})"), objective != "items"),
+                (student::HEAD, format!("language model, its head ({method}, {strategy})"), objective != "text"),
+            ];
+            for (mode, label, _) in modes.into_iter().filter(|(_, _, trained)| *trained) {
+                let recommender = student.open(&label, mode, &made.dataset, &made.mentions, self.config, run)?;
+                systems.push(System { label, recommender });
+            }
         }
         Ok(systems)
     }
@@ -138,7 +145,11 @@ impl<'a> Builder<'a> {
                         "recommend.system = lm: this run tuned no language model; run it with tune.method = lora or full",
                     ));
                 };
-                return student.open("language model", &self.made.dataset, &self.made.mentions, self.config, run);
+                let mode = match self.config.tune.objective.as_str() {
+                    "items" => student::HEAD,
+                    _ => &self.config.recommend.mode,
+                };
+                return student.open("language model", mode, &self.made.dataset, &self.made.mentions, self.config, run);
             }
             other => {
                 return Err(Error::invalid(format!(
