@@ -495,6 +495,9 @@ settings! {
         beam: usize = 0, int(0, 127);
         /// Constrained: of at most so many allowed titles every one is scored.
         exact_items: usize = 64, int(0, MAX);
+        /// Constrained: a title is ranked by the probability of its first tokens that tell it from every other title of the
+        /// catalogue (what follows is forced, and not computed: several times faster), or of the whole title's.
+        ranked_by: String = "telling".into(), Bounds::Choices(&["telling", "title"]);
         /// Constrained: items are ranked by log-probability / tokens^power; 0: by their probability.
         length_power: f64 = 0.0, num(0.0, 2.0);
         /// Language model: what stands before the first title in the answers it was trained on.

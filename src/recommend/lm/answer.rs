@@ -45,7 +45,7 @@ pub struct LmItem {
     pub item: u32,
     /// What it was ranked by; higher is better.
     pub score: f32,
-    /// log P(title | conversation), in nats; none where the model was not asked for it (`generate`, `head`).
+    /// log P(title | conversation), in nats, of the title's telling tokens or of all (`recommend.ranked_by`); none where the model was not asked for it (`generate`, `head`).
     pub log_probability: Option<f32>,
 }
 

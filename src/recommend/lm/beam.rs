@@ -21,6 +21,8 @@ pub struct BeamOptions {
     pub top_k: usize,
     /// Titles are ranked by log-probability / tokens^power: 0 by the probability itself.
     pub length_power: f64,
+    /// A title is finished with the token that tells it from all others; what is forced behind it is not computed.
+    pub telling: bool,
 }
 
 /// A finished title.
@@ -86,7 +88,8 @@ pub fn beam(
     let mut open: Vec<Open> = Vec::new();
     // Several titles may name one item: then the k-th best item is at least as good as so many titles' last.
     let k = options.top_k.saturating_mul(trie.most_titles());
-    let mut best = Best { scores: Vec::new(), k, power: options.length_power, longest: trie.longest() };
+    let mut best =
+        Best { scores: Vec::new(), k, power: options.length_power, longest: trie.longest(), telling: options.telling };
     for ((token, node), (_, log_probability)) in trie.children(&trie.root(), allowed).zip(first) {
         let log_probability = f64::from(*log_probability);
         settle(trie, allowed, &node, log_probability, &mut search.found, &mut best);
@@ -108,7 +111,8 @@ pub fn beam(
         for (n, hypothesis) in open.iter().enumerate() {
             let sequence = mine + n;
             step.fork.push((hypothesis.sequence, sequence));
-            runs.push(run_of(trie, allowed, hypothesis, sequence, session.prompt_tokens(), &mut step.tokens));
+            let base = session.prompt_tokens();
+            runs.push(run_of(trie, allowed, hypothesis, (sequence, base), options.telling, &mut step.tokens));
         }
         search.passes += 1;
         search.tokens += step.tokens.len();
@@ -155,18 +159,31 @@ pub fn beam(
 
 /// Takes down the titles that end at `node`.
 fn settle(trie: &Trie, allowed: &Allowed, node: &Node, sum: f64, found: &mut Vec<Found>, best: &mut Best) {
-    for title in allowed.within(trie.ending(node)) {
+    for title in allowed.within(node.titles.start..rest(trie, allowed, node, best.telling)) {
         found.push(Found { title, log_probability: sum });
-        best.add(length_score(sum, trie.tokens(title).len(), best.power));
+        best.add(length_score(sum, node.depth, best.power));
     }
+}
+
+/// Where the titles of `node` begin that go on behind it; its end where none does.
+fn rest(trie: &Trie, allowed: &Allowed, node: &Node, telling: bool) -> u32 {
+    // All of one name: and told from every other already.
+    let told = |title: u32| {
+        trie.ranked_tokens(title, true).len() <= node.depth && trie.tokens(title) == trie.tokens(node.titles.end - 1)
+    };
+    if telling && allowed.next(node.titles.start, node.titles.end).is_some_and(told) {
+        return node.titles.end;
+    }
+    trie.ending(node).end
+}
+
+fn goes_on(trie: &Trie, allowed: &Allowed, node: &Node, telling: bool) -> bool {
+    allowed.next(rest(trie, allowed, node, telling), node.titles.end).is_some()
 }
 
 /// Leaves out nodes that are finished, that cannot win any more, and those beyond the width.
 fn keep(trie: &Trie, allowed: &Allowed, open: &mut Vec<Open>, width: usize, best: &Best, left_out: &mut f64) {
-    open.retain(|o| {
-        let goes_on = trie.ending(&o.node).end;
-        allowed.next(goes_on, o.node.titles.end).is_some() && best.may_win(o.log_probability)
-    });
+    open.retain(|o| goes_on(trie, allowed, &o.node, best.telling) && best.may_win(o.log_probability));
     // Ties go to the lower title, so that the same request has the same answer.
     let order = |a: &Open, b: &Open| {
         b.log_probability.total_cmp(&a.log_probability).then(a.node.titles.start.cmp(&b.node.titles.start))
@@ -183,8 +200,8 @@ fn run_of(
     trie: &Trie,
     allowed: &Allowed,
     open: &Open,
-    sequence: usize,
-    base: usize,
+    (sequence, base): (usize, usize),
+    telling: bool,
     tokens: &mut Vec<StepToken>,
 ) -> Vec<Run> {
     let mut run = Vec::new();
@@ -201,7 +218,7 @@ fn run_of(
         run.push(Run { at, children });
         match forced {
             // A title's last token is never computed: nothing is wanted behind it.
-            Some((only, child)) if allowed.next(trie.ending(&child).end, child.titles.end).is_some() => {
+            Some((only, child)) if goes_on(trie, allowed, &child, telling) => {
                 (token, node) = (only, child);
             }
             Some(_) | None => return run,
@@ -216,6 +233,7 @@ struct Best {
     k: usize,
     power: f64,
     longest: usize,
+    telling: bool,
 }
 
 impl Best {

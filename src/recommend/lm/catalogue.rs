@@ -153,6 +153,7 @@ impl<'a> Speller<'a> {
                 }
                 part.push(*row, &tokens)?;
             }
+            part.shrink();
             Ok(part)
         };
         let tasks: Vec<&[u32]> = rows.chunks(TASK).collect();

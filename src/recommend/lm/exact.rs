@@ -8,7 +8,8 @@ use super::session::{Session, Step, StepToken};
 use super::trie::Trie;
 use crate::error::{Error, Result};
 
-/// The log-probabilities of `titles` (ascending), in nats. `first`: that of every first token, by token, behind the prompt.
+/// The log-probabilities of `titles` (ascending), in nats; `telling`: of their telling tokens, see
+/// [`Trie::ranked_tokens`]. `first`: that of every first token, by token, behind the prompt.
 ///
 /// # Errors
 /// Those of the session. [`crate::ErrorKind::Invalid`] for a title longer than a forward pass.
@@ -16,6 +17,7 @@ pub fn score_titles(
     session: &mut dyn Session,
     trie: &Trie,
     titles: &[u32],
+    telling: bool,
     first: &dyn Fn(u32) -> f32,
     mut done: impl FnMut(u32, f64),
 ) -> Result<()> {
@@ -24,7 +26,7 @@ pub fn score_titles(
     while at < titles.len() {
         let mut pass = Pass::default();
         while let Some(title) = titles.get(at) {
-            if !pass.add(*title, trie.tokens(*title), room, sequences) {
+            if !pass.add(*title, trie.ranked_tokens(*title, telling), room, sequences) {
                 break;
             }
             at += 1;
@@ -33,7 +35,7 @@ pub fn score_titles(
             let length = titles.get(at).map_or(0, |t| trie.tokens(*t).len());
             return Err(Error::invalid(format!("a title of {length} tokens; a forward pass has room for {room}")));
         }
-        pass.run(session, trie, first, &mut done)?;
+        pass.run(session, first, &mut done)?;
     }
     Ok(())
 }
@@ -46,8 +48,8 @@ struct Pass {
     path: Vec<usize>,
     last: Vec<u32>,
     sequences: usize,
-    /// Each title with the node that its last token follows (none: the prompt).
-    titles: Vec<(u32, Option<usize>)>,
+    /// Each title with the node that its last token follows (none: the prompt), and that token.
+    titles: Vec<(u32, Option<usize>, u32)>,
 }
 
 struct TreeNode {
@@ -90,7 +92,7 @@ impl Pass {
                 wants.push(tokens[depth]);
             }
         }
-        self.titles.push((title, inner.checked_sub(1).map(|d| self.path[d])));
+        self.titles.push((title, inner.checked_sub(1).map(|d| self.path[d]), tokens[inner]));
         self.last.clear();
         self.last.extend_from_slice(&tokens[..inner]);
         true
@@ -99,7 +101,6 @@ impl Pass {
     fn run(
         &self,
         session: &mut dyn Session,
-        trie: &Trie,
         first: &dyn Fn(u32) -> f32,
         done: &mut impl FnMut(u32, f64),
     ) -> Result<()> {
@@ -137,9 +138,8 @@ impl Pass {
             };
             sums.push(sum);
         }
-        for (title, parent) in &self.titles {
-            let tokens = trie.tokens(*title);
-            let last = tokens[tokens.len() - 1];
+        for (title, parent, last) in &self.titles {
+            let last = *last;
             let sum = match parent {
                 Some(parent) => sums[*parent] + behind(*parent, last),
                 None => f64::from(first(last)),

@@ -48,6 +48,8 @@ pub struct LmRecommender {
     pub(super) cache: PrefixCache,
     pub(super) pool: Pool,
     pub(super) lane: LaneOptions,
+    /// Titles are ranked by the tokens that tell them from each other.
+    pub(super) telling: bool,
     /// Callers share forward passes.
     shared: bool,
     /// Made at first need, where they do.
@@ -130,6 +132,13 @@ impl LmRecommender {
                 return Err(Error::invalid(format!("recommend.batching = {other:?}: allowed is alone | shared")));
             }
         };
+        let telling = match config.ranked_by.as_str() {
+            "telling" => true,
+            "title" => false,
+            other => {
+                return Err(Error::invalid(format!("recommend.ranked_by = {other:?}: allowed is telling | title")));
+            }
+        };
         let width = width_of(config, config.top_k);
         let longest = trie.longest().max(1);
         let limit = config.context_tokens.min(model.trained_context().saturating_sub(longest));
@@ -164,6 +173,7 @@ impl LmRecommender {
             cache: PrefixCache::new(config.cache_bytes),
             pool: Pool::new(config.contexts),
             lane,
+            telling,
             shared,
             hub: Mutex::new(None),
             mode,
@@ -318,7 +328,7 @@ impl LmRecommender {
             let of = |token: u32| root.binary_search(&token).map_or(f32::NEG_INFINITY, |at| first[at]);
             let mut session = lane.session(&adapters, deadline, run);
             let done = |title, log_probability| found.push(Found { title, log_probability });
-            let result = score_titles(&mut session, &trie, &titles, &of, done);
+            let result = score_titles(&mut session, &trie, &titles, self.telling, &of, done);
             match result {
                 Err(e) if e.kind() == ErrorKind::Cancelled && late() => answer.partial = true,
                 other => other?,
@@ -326,7 +336,8 @@ impl LmRecommender {
         } else {
             loop {
                 let pairs: Vec<(u32, f32)> = root.iter().copied().zip(first.iter().copied()).collect();
-                let options = BeamOptions { width, top_k: wanted, length_power: self.config.length_power };
+                let options =
+                    BeamOptions { width, top_k: wanted, length_power: self.config.length_power, telling: self.telling };
                 let mut session = lane.session(&adapters, deadline, run);
                 match beam(&mut session, &trie, &allowed, &pairs, options, &late) {
                     Ok(search) => {
@@ -345,7 +356,7 @@ impl LmRecommender {
                     Err(e) => return Err(e),
                 }
                 // A beam narrower than the answer: search again among what is left.
-                let some = rank_found(&trie, &found, self.config.length_power);
+                let some = rank_found(&trie, &found, self.config.length_power, self.telling);
                 if some.len() >= wanted || answer.partial {
                     break;
                 }
@@ -369,7 +380,7 @@ impl LmRecommender {
             }
         }
         answer.exact &= !answer.partial;
-        answer.items = rank_found(&trie, &found, self.config.length_power);
+        answer.items = rank_found(&trie, &found, self.config.length_power, self.telling);
         answer.items.truncate(top_k);
         Ok(())
     }
@@ -412,10 +423,10 @@ impl LmRecommender {
         let of = |token: u32| wants.binary_search(&token).map_or(f32::NEG_INFINITY, |at| first[at]);
         let mut found = Vec::new();
         let mut session = lane.session(&adapters, None, run);
-        score_titles(&mut session, &trie, &titles, &of, |title, log_probability| {
+        score_titles(&mut session, &trie, &titles, self.telling, &of, |title, log_probability| {
             found.push(Found { title, log_probability });
         })?;
-        answer.items = rank_found(&trie, &found, self.config.length_power);
+        answer.items = rank_found(&trie, &found, self.config.length_power, self.telling);
         Ok(answer)
     }
 
@@ -487,7 +498,7 @@ pub(super) fn width_of(config: &RecommendConfig, top_k: usize) -> usize {
 }
 
 /// Items of the found titles, best first. An item found under several names has the sum of their probabilities.
-pub(super) fn rank_found(trie: &Trie, found: &[Found], power: f64) -> Vec<LmItem> {
+pub(super) fn rank_found(trie: &Trie, found: &[Found], power: f64, telling: bool) -> Vec<LmItem> {
     let mut found = found.to_vec();
     found.sort_unstable_by_key(|f| (trie.item(f.title), f.title));
     found.dedup_by_key(|f| f.title);
@@ -498,7 +509,7 @@ pub(super) fn rank_found(trie: &Trie, found: &[Found], power: f64) -> Vec<LmItem
             [one] => one.log_probability,
             _ => top + names.iter().map(|f| (f.log_probability - top).exp()).sum::<f64>().ln(),
         };
-        let tokens = names.iter().map(|f| trie.tokens(f.title).len()).min().unwrap_or(1);
+        let tokens = names.iter().map(|f| trie.ranked_tokens(f.title, telling).len()).min().unwrap_or(1);
         let score = length_score(total, tokens, power);
         if score.is_nan() || total == f64::NEG_INFINITY {
             continue;

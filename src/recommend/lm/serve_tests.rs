@@ -284,12 +284,13 @@ fn the_head_ranks_by_the_last_hidden_state_of_the_prompt() {
     for batching in ["alone", "shared"] {
         // The text alone: a title found in it would count beside it.
         let batching = batching.into();
-        let config = RecommendConfig { mode: "head".into(), batching, mentions: false, ..settings() };
+        let config =
+            RecommendConfig { mode: "head".into(), batching, mentions: false, context_tokens: 900, ..settings() };
         let lm = open(&path, &dataset, &config);
         for _ in 0..2 {
             let answer = lm.answer(&talk, &[9], 20, &run()).unwrap();
             let expected = crate::recommend::rank(by_hand.row(0), &[9], 20);
-            assert_eq!(answer.items.len(), 20);
+            assert_eq!((answer.items.len(), answer.truncated, answer.prompt_tokens), (20, false, prompt.len()));
             for (ours, slow) in answer.items.iter().zip(&expected) {
                 assert_eq!(ours.item, slow.item);
                 assert!((ours.score - slow.score).abs() < 1e-3, "{} {}", ours.score, slow.score);

@@ -52,7 +52,13 @@ pub(super) fn catalogue(count: usize) -> Dataset {
 }
 
 pub(super) fn settings() -> RecommendConfig {
-    RecommendConfig { exact_kv: true, exact_items: 0, context_tokens: 256, ..RecommendConfig::default() }
+    RecommendConfig {
+        exact_kv: true,
+        exact_items: 0,
+        context_tokens: 256,
+        ranked_by: "title".into(),
+        ..RecommendConfig::default()
+    }
 }
 
 pub(super) fn open(model: &Path, dataset: &Dataset, config: &RecommendConfig) -> LmRecommender {
@@ -70,8 +76,8 @@ pub(super) fn random_model(folder: &Path) -> PathBuf {
     path
 }
 
-/// log P of the line of an item behind the prompt, one context and one token at a time.
-fn slow_twin(model: &Path, conversation: &Conversation, dataset: &Dataset, rows: &[u32]) -> Vec<f64> {
+/// The tokens of the line of each item, and log P of its first 1, 2, … tokens behind the prompt; one token at a time.
+fn slow_twin(model: &Path, conversation: &Conversation, dataset: &Dataset, rows: &[u32]) -> Vec<(Vec<u32>, Vec<f64>)> {
     let model = Model::load(model).unwrap();
     let chat = Chat::of(model.clone()).unwrap();
     let config = settings();
@@ -97,7 +103,7 @@ fn slow_twin(model: &Path, conversation: &Conversation, dataset: &Dataset, rows:
             assert!(text_before.ends_with('\n'), "{text_before:?}");
             let tokens: Vec<u32> = prompt.iter().chain(&answer).copied().collect();
             context.clear();
-            let mut sum = 0.0;
+            let (mut sum, mut sums) = (0.0, Vec::new());
             for at in 0..prompt.len() + answer.len() - tail - 1 {
                 let mut batch = Batch::default();
                 batch.push(tokens[at] as i32, at, 0, true);
@@ -106,9 +112,10 @@ fn slow_twin(model: &Path, conversation: &Conversation, dataset: &Dataset, rows:
                     let mut softmax: Vec<f64> = context.logits(0).unwrap().iter().map(|z| f64::from(*z)).collect();
                     crate::math::softmax(&mut softmax, 1.0);
                     sum += softmax[tokens[at + 1] as usize].ln();
+                    sums.push(sum);
                 }
             }
-            sum
+            (answer[lead..answer.len() - tail].to_vec(), sums)
         })
         .collect()
 }
@@ -131,9 +138,32 @@ fn a_full_beam_the_exact_scores_and_the_slow_twin_agree_on_two_models() {
         for answer in [&by_beam, &by_exact, &beam.rerank(&talk, &rows, &run()).unwrap()] {
             assert_eq!(answer.items.len(), 60);
             for item in &answer.items {
-                let (ours, slow) = (f64::from(item.log_probability.unwrap()), twin[item.item as usize]);
+                let slow = twin[item.item as usize].1.last().copied().unwrap();
+                let ours = f64::from(item.log_probability.unwrap());
                 assert!((ours - slow).abs() < 1e-4 * slow.abs().max(1.0), "item {}: {ours} {slow}", item.item);
             }
+        }
+        // Ranked by the tokens that tell a title from all others.
+        let telling = RecommendConfig { beam: 100, ranked_by: "telling".into(), ..settings() };
+        let telling = open(&model, &dataset, &telling);
+        let (wide, each) =
+            (telling.answer(&talk, &[], 60, &run()).unwrap(), telling.rerank(&talk, &rows, &run()).unwrap());
+        assert!(wide.exact && wide.searched_tokens < by_beam.searched_tokens * 3 / 4, "{}", wide.searched_tokens);
+        for answer in [&wide, &each] {
+            assert_eq!(answer.items.len(), 60);
+            for item in &answer.items {
+                let (own, sums) = &twin[item.item as usize];
+                let others = twin.iter().filter(|(other, _)| other != own);
+                let shared = others.map(|(other, _)| other.iter().zip(own).take_while(|(a, b)| a == b).count()).max();
+                let (ours, slow) = (f64::from(item.log_probability.unwrap()), sums[shared.unwrap()]);
+                assert!((ours - slow).abs() < 1e-4 * slow.abs().max(1.0), "item {}: {ours} {slow}", item.item);
+            }
+        }
+        // A mask does not change what an item is worth.
+        let masked = telling.answer(&talk, &[0, 1, 2, 9], 56, &run()).unwrap();
+        for item in &masked.items {
+            let free = wide.items.iter().find(|i| i.item == item.item).unwrap();
+            assert!((item.score - free.score).abs() < 1e-4 * free.score.abs().max(1.0));
         }
         // Two items of one name and year: both, with one probability.
         let of = |row: u32| by_beam.items.iter().find(|i| i.item == row).unwrap().log_probability;
@@ -172,6 +202,7 @@ fn no_mask_no_context_and_no_beam_lets_an_invalid_repeated_or_masked_item_throug
             lm.config.beam = random.below(9);
             lm.config.exact_items = random.below(2) * 40;
             lm.config.length_power = random.below(2) as f64;
+            lm.telling = random.below(2) == 0;
         }
         let top_k = random.below(12);
         let answer = match lm.answer(&conversation(&turns), &masked, top_k, &run) {
@@ -273,6 +304,7 @@ fn an_answer_that_calls_itself_exact_is_that_of_scoring_everything() {
         let talk = conversation(&[["a dog", "the sun", "a friend of Tom"][case % 3]]);
         let masked: Vec<u32> = (0..150).filter(|_| random.below(3) == 0).collect();
         lm.config.beam = 1 + random.below(60);
+        lm.telling = case % 2 == 0;
         let answer = lm.answer(&talk, &masked, 4, &run()).unwrap();
         if !answer.exact {
             not += 1;

@@ -68,6 +68,12 @@ impl Surfaces {
         let start = if i == 0 { 0 } else { self.ends[i - 1] };
         &self.tokens[start as usize..self.ends[i] as usize]
     }
+    /// Gives back the memory that growing took beyond need.
+    pub fn shrink(&mut self) {
+        self.tokens.shrink_to_fit();
+        self.ends.shrink_to_fit();
+        self.items.shrink_to_fit();
+    }
     /// Room for so many more, so that building does not take twice the memory.
     pub fn reserve(&mut self, surfaces: usize, tokens: usize) {
         self.tokens.reserve_exact(tokens);
@@ -226,6 +232,25 @@ impl Trie {
             (Some(from), Some(to)) => &self.of_item[*from as usize..*to as usize],
             (Some(_) | None, _) => &[],
         }
+    }
+    /// The tokens by which a title is ranked: all, or (`telling`) only so many first ones as tell it from every other title
+    /// of the catalogue, allowed or not.
+    pub fn ranked_tokens(&self, title: u32, telling: bool) -> &[u32] {
+        let tokens = self.tokens(title);
+        if !telling {
+            return tokens;
+        }
+        // Titles of the very same tokens stand side by side; their neighbours are the nearest others.
+        let same = |t: u32| self.tokens(t) == tokens;
+        let after = gallop(title..self.sorted.len() as u32, same);
+        let mut before = title;
+        while before > 0 && same(before - 1) {
+            before -= 1;
+        }
+        let shared = |other: u32| self.tokens(other).iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        let left = before.checked_sub(1).map_or(0, shared);
+        let right = if (after as usize) < self.sorted.len() { shared(after) } else { 0 };
+        &tokens[..(left.max(right) + 1).min(tokens.len())]
     }
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
