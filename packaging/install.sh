@@ -33,8 +33,9 @@ ln -sf "libcauserie.so.$soversion" "$dest$lib/libcauserie.so"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 roots=$(nm -D --defined-only "$built/libcauserie_c.so" | awk '$3 ~ /^causerie_/ { print "-u", $3 }')
+# Section groups are dissolved: a C++ program with a group of the same name would have ours discarded.
 # shellcheck disable=SC2086
-ld -r --gc-sections $roots --whole-archive "$built/libcauserie_c.a" -o "$scratch/causerie.o"
+ld -r --force-group-allocation --gc-sections $roots --whole-archive "$built/libcauserie_c.a" -o "$scratch/causerie.o"
 # Two passes: "unique" symbols of C++ can be made local only once they are weak.
 objcopy --wildcard --weaken-symbol='_Z*' "$scratch/causerie.o"
 objcopy --wildcard --strip-debug -R '.llvmbc' -R '.llvmcmd' --keep-global-symbol='causerie_*' "$scratch/causerie.o"

@@ -303,15 +303,6 @@ fn a_call_costs_less_than_a_microsecond() {
     assert!(out.contains("ns a call"), "{out}");
 }
 
-#[test]
-fn the_loop_in_rust_is_the_same_story() {
-    let here = installed();
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(root()).args(["run", "--release", "--quiet", "-p", "causerie", "--example", "loop", "--"]);
-    let out = run(command.arg(here.scratch("rust")));
-    assert!(out.contains("popularity: Recall@10"), "{out}");
-}
-
 /// A C program that calls every function of the header with nothing, and every function that takes a handle with one of
 /// another noun. Each that can fail must fail; none may crash.
 fn hostile(header: &str) -> String {
