@@ -100,7 +100,8 @@ impl Engine for Alone {
     ) -> Result<Vec<Row>> {
         if self.generation != Some(adapters.generation()) {
             self.generation = None;
-            self.context.set_adapters(adapters.list())?;
+            // The lane has forgotten what the old ones computed, and may have restored what the new ones did: that stays.
+            self.context.exchange_adapters(adapters.list())?;
             self.generation = Some(adapters.generation());
         }
         prepare(&mut self.context, step, 0)?;

@@ -23,8 +23,8 @@ use crate::run::{Level, Run, log};
 use crate::synthesize::Grounder;
 use crate::tune::Head;
 use crate::tune::lm::Chat;
-use rayon::prelude::*;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -531,7 +531,8 @@ impl LmRecommender {
         answer: impl Fn(usize, &Conversation, &Run) -> Result<LmAnswer> + Sync,
     ) -> Result<Vec<LmAnswer>> {
         let total = conversations.len() as u64;
-        if self.config.contexts < 2 || conversations.len() < 2 {
+        let workers = self.config.contexts.min(run.threads());
+        if workers < 2 || conversations.len() < 2 {
             let mut answers = Vec::with_capacity(conversations.len());
             for (at, conversation) in conversations.iter().enumerate() {
                 run.step("recommend", "conversations", at as u64, total)?;
@@ -544,11 +545,29 @@ impl LmRecommender {
         for (window, chunk) in conversations.chunks(WINDOW).enumerate() {
             let first = window * WINDOW;
             run.step("recommend", "conversations", first as u64, total)?;
-            let found: Vec<Result<LmAnswer>> = run.install(|| {
-                let numbered = chunk.par_iter().enumerate().with_max_len(1);
-                numbered.map(|(at, conversation)| answer(first + at, conversation, &one)).collect()
-            });
-            answers.extend(found.into_iter().collect::<Result<Vec<_>>>()?);
+            // Threads of their own: a worker of a pool that waits inside an answer takes up another one, and that one
+            // would wait for the context that the first still holds.
+            let next = AtomicUsize::new(0);
+            let worker = || {
+                let mut found = Vec::new();
+                while let Some((at, conversation)) = {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    chunk.get(at).map(|c| (at, c))
+                } {
+                    found.push((at, answer(first + at, conversation, &one)));
+                }
+                found
+            };
+            let mut found = std::thread::scope(|scope| {
+                let workers: Vec<_> = (0..workers.min(chunk.len())).map(|_| scope.spawn(worker)).collect();
+                let joined = workers.into_iter().map(|w| w.join().map_err(|_| Error::bug("an answer panicked")));
+                joined.collect::<Result<Vec<_>>>()
+            })?
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>();
+            found.sort_unstable_by_key(|(at, _)| *at);
+            answers.extend(found.into_iter().map(|(_, answer)| answer).collect::<Result<Vec<_>>>()?);
         }
         Ok(answers)
     }

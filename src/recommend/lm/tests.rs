@@ -321,3 +321,18 @@ fn an_answer_that_calls_itself_exact_is_that_of_scoring_everything() {
     }
     assert!(exact > 5 && not > 5, "{exact} proven, {not} not");
 }
+
+/// Workers of a pool took up a second conversation while they held a context, and waited for it for ever.
+#[test]
+fn many_conversations_over_several_contexts_end_and_get_the_answers_that_each_gets_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, dataset) = (random_model(folder.path()), catalogue(80));
+    let talks: Vec<Conversation> =
+        (0..70).map(|i| conversation(&[&format!("something like number {i}, but happy")])).collect();
+    let talks: Vec<&Conversation> = talks.iter().collect();
+    let several = open(&model, &dataset, &RecommendConfig { contexts: 3, ..settings() });
+    let together = several.rank_all(&talks, &[], 5, &Run::new(3).unwrap()).unwrap();
+    let alone = open(&model, &dataset, &settings());
+    let one_by_one = alone.rank_all(&talks, &[], 5, &run()).unwrap();
+    assert_eq!(together, one_by_one);
+}
