@@ -375,12 +375,15 @@ settings! {
         method: String = "head".into(), Bounds::Choices(&["head", "lora", "full"]);
         /// Passes over the dialogues.
         epochs: usize = 3, int(1, 10_000);
-        /// The language model that `causerie run` tunes, a GGUF; empty: one is made of the reviews.
+        /// The language model that is tuned, a GGUF; empty: `causerie run` makes one of the reviews.
         model: String = String::new(), ANY;
         /// The model that is made: about so many parameters.
         new_parameters: u64 = 5_000_000, int(400_000, 200_000_000);
         /// The model that is made: passes over the reviews before it sees a dialogue.
         pretrain_epochs: usize = 1, int(1, 10_000);
+        /// The model that is made: so many reviews at most, spread evenly over all of them; 0: every review. Its vocabulary
+        /// is made of all.
+        pretrain_reviews: usize = 0, ANY;
         /// The model that is made: learning rate at its highest on the reviews.
         pretrain_learning_rate: f64 = 0.002, num(1e-9, 10.0);
         /// The model that is made: a review is cut to this many tokens.
@@ -522,6 +525,9 @@ settings! {
         posts: Vec<String> = Vec::new(), ANY;
         /// Conversations file (JSON lines).
         conversations: Vec<String> = Vec::new(), ANY;
+        /// Ways in which a tuned language model is judged (as `recommend.mode`), side by side; `constrained` and `generate`
+        /// need one that learned titles, `head` one that learned to rank the catalogue (`tune.objective`).
+        modes: Vec<String> = ["constrained", "head"].map(String::from).to_vec(), Bounds::Choices(&["constrained", "generate", "head"]);
         /// Resamples of the paired bootstrap.
         bootstrap: usize = 2000, int(100, 1_000_000);
         /// Conversations shown side by side in the report.
@@ -571,6 +577,9 @@ settings! {
         max_batch: usize = 64, int(1, 65_536);
         /// The greatest `top_k` of a request.
         max_top_k: usize = 1000, int(1, 100_000);
+        /// Who says the reply of `POST /v1/chat/completions`: a fixed sentence with the list, or the language model in a
+        /// sentence of its own that names returned items alone, then the list.
+        voice: String = "list".into(), Bounds::Choices(&["list", "model"]);
         /// Items, and reviews behind them, in one answer: the sum over a batch of `top_k` times (1 + `explain`).
         max_answer: usize = 100_000, int(1, MAX);
         /// A request is answered within this time, waiting included, or refused (503).

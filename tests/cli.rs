@@ -107,15 +107,16 @@ fn the_published_gpt4_numbers_come_back() {
     assert_eq!(compared, 96);
 }
 
-#[test]
-fn stage_by_stage_from_files_to_a_head() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name).display().to_string();
-    let ok = |arguments: &[&str]| {
-        let output = causerie(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
+/// The standard output of a call that succeeds.
+fn ok(arguments: &[&str]) -> String {
+    let output = causerie(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// `dataset`, `embedder.safetensors` and `dialogues.jsonl` of a small invented domain in `folder`, made stage by stage.
+fn little_domain(folder: &Path) {
+    let at = |name: &str| folder.join(name).display().to_string();
     ok(&[
         "simulate",
         "--items",
@@ -155,10 +156,18 @@ fn stage_by_stage_from_files_to_a_head() {
     let first = std::fs::read(&dialogues).unwrap();
     ok(&["synthesize", "--dataset", &files[3], "--selection", &selection, "--journal", &journal, "--out", &dialogues]);
     assert_eq!(std::fs::read(&dialogues).unwrap(), first);
+}
+
+#[test]
+fn stage_by_stage_from_files_to_a_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    little_domain(folder.path());
+    let (dataset, dialogues, fitted) = (at("dataset"), at("dialogues.jsonl"), at("embedder.safetensors"));
     let text = ok(&[
         "tune",
         "--dataset",
-        &files[3],
+        &dataset,
         "--dialogues",
         &dialogues,
         "--embedder",
@@ -171,7 +180,62 @@ fn stage_by_stage_from_files_to_a_head() {
     assert!(text.contains("held-out loss"), "{text}");
     // An import that fails leaves the good dataset.
     std::fs::write(at("bad.jsonl"), "{}\n{}\n{}\n").unwrap();
-    let text = failure(&["import", "--reviews", &at("bad.jsonl"), "--max-bad-lines", "1", "--out", &files[3]]);
+    let text = failure(&["import", "--reviews", &at("bad.jsonl"), "--max-bad-lines", "1", "--out", &dataset]);
     assert!(text.contains("bad.jsonl:1"), "{text}");
-    causerie::dataset::Dataset::load(Path::new(&files[3])).unwrap();
+    causerie::dataset::Dataset::load(Path::new(&dataset)).unwrap();
+}
+
+#[cfg(feature = "llama")]
+#[test]
+fn a_language_model_from_nothing_is_tuned_with_the_catalogue_and_its_adapter_merged() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    little_domain(folder.path());
+    let (dataset, dialogues, base) = (at("dataset"), at("dialogues.jsonl"), at("base.gguf"));
+    ok(&["new-model", "--params", "400k", "--dataset", &dataset, "--out", &base]);
+    let out = at("out");
+    let start = ["tune", "--method", "lora", "--model", &base, "--dialogues", &dialogues, "--out", &out];
+    let how = ["--epochs", "1", "--learning-rate", "0.002", "--objective", "both"];
+    fn joined<'a>(parts: [&[&'a str]; 3]) -> Vec<&'a str> {
+        parts.concat()
+    }
+    let tune = |more| joined([&start, &how, more]);
+    let text = failure(&tune(&[]));
+    assert!(text.contains("--dataset"), "{text}");
+    let text = ok(&tune(&["--dataset", &dataset]));
+    assert!(text.contains("held-out loss"), "{text}");
+    for file in ["adapter.gguf", "adapter/adapter_config.json", "head.safetensors", "loss.svg", "tune.json"] {
+        assert!(folder.path().join("out").join(file).exists(), "{file}");
+    }
+    let adapter = at("out/adapter.gguf");
+    let text = ok(&["merge", "--model", &base, "--adapter", &adapter, "--out", &at("merged.gguf"), "--type", "f32"]);
+    assert!(text.contains("merged.gguf"), "{text}");
+    assert!(folder.path().join("merged.gguf").exists());
+    // A second file of the same name is not a base: the adapter does not fit, and nothing is left behind.
+    ok(&["new-model", "--params", "800k", "--dataset", &dataset, "--out", &at("other.gguf")]);
+    let text = failure(&["merge", "--model", &at("other.gguf"), "--adapter", &adapter, "--out", &at("wrong.gguf")]);
+    assert!(text.contains("another base"), "{text}");
+    assert!(!folder.path().join("wrong.gguf").exists());
+}
+
+/// `tune` once had two options of that name, and read the one that nobody had given.
+#[test]
+fn no_command_has_two_options_of_one_name() {
+    let top = ok(&["--help"]);
+    let commands = top.lines().skip_while(|l| *l != "Commands:").skip(1).take_while(|l| !l.is_empty());
+    let commands: Vec<&str> = commands
+        .filter(|l| l.starts_with("  ") && !l.starts_with("   "))
+        .filter_map(|l| l.split_whitespace().next())
+        .collect();
+    assert!(commands.len() > 10, "{commands:?}");
+    for command in commands.iter().filter(|c| !["help", "bench"].contains(c)) {
+        let help = ok(&[command, "--help"]);
+        let mut options: Vec<&str> =
+            help.lines().filter_map(|l| l.trim().strip_prefix("--")?.split([' ', ',', '[']).next()).collect();
+        options.sort_unstable();
+        assert!(!options.is_empty(), "{command}");
+        for pair in options.windows(2) {
+            assert_ne!(pair[0], pair[1], "causerie {command} --help");
+        }
+    }
 }

@@ -43,7 +43,7 @@ pub fn bench_command() -> Command {
                 .long("modes")
                 .default_value("generate,constrained,head")
                 .value_delimiter(',')
-                .help("What is measured, of generate, constrained, head, trie"),
+                .help("What is measured, of generate, constrained, head, trie, raw, masks, exchange"),
         );
     Command::new("bench").about("Measure on this machine").subcommand_required(true).subcommand(recommend)
 }
@@ -132,7 +132,14 @@ fn recommend(matches: &ArgMatches) -> Result<()> {
     let case = Case { config: &config.recommend, dataset: &dataset, model: &model, tokens, requests, run: &run };
     for mode in modes {
         match mode.as_str() {
-            "generate" => case.generate()?,
+            "generate" => {
+                for callers in &callers {
+                    case.generate(*callers)?;
+                }
+            }
+            "raw" => case.raw()?,
+            "masks" => case.masks()?,
+            "exchange" => case.exchange()?,
             "trie" => {
                 reset_peak_memory();
                 let before = peak_memory_bytes();
@@ -176,17 +183,22 @@ fn cpu_seconds() -> f64 {
     fields.skip(11).take(2).filter_map(|f| f.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
-struct Case<'a> {
-    config: &'a RecommendConfig,
-    dataset: &'a Dataset,
-    model: &'a Model,
+/// What is measured, on what.
+pub(super) struct Case<'a> {
+    pub config: &'a RecommendConfig,
+    pub dataset: &'a Dataset,
+    pub model: &'a Model,
     tokens: usize,
-    requests: usize,
-    run: &'a Run,
+    pub requests: usize,
+    pub run: &'a Run,
 }
 
 impl Case<'_> {
-    fn open(&self, mode: &str) -> Result<LmRecommender> {
+    pub(super) fn conversation(&self, seed: u64) -> Result<Conversation> {
+        conversation(self.model, self.tokens, seed)
+    }
+
+    pub(super) fn open(&self, mode: &str) -> Result<LmRecommender> {
         let config = RecommendConfig { mode: mode.to_string(), ..self.config.clone() };
         let items = &self.dataset.items;
         let head = match mode {
@@ -230,9 +242,9 @@ impl Case<'_> {
     fn measure(&self, mode: &str, callers: usize) -> Result<()> {
         let lm = self.open(mode)?;
         let talks: Vec<Vec<Conversation>> = (0..callers)
-            .map(|c| (0..self.requests).map(|r| conversation(self.model, self.tokens, (c * 1000 + r) as u64)).collect())
+            .map(|c| (0..self.requests).map(|r| self.conversation((c * 1000 + r) as u64)).collect())
             .collect::<Result<_>>()?;
-        let warm_up = conversation(self.model, self.tokens, u64::MAX)?;
+        let warm_up = self.conversation(u64::MAX)?;
         lm.answer(&warm_up, &[], self.config.top_k, self.run)?;
         for prompt in ["new", "cached"] {
             reset_peak_memory();
@@ -261,13 +273,41 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// What one would do today: the prompt, then 20 lines token by token, greedily. A model without tuning would never
-    /// end a line, so the lines are given: 20 of the catalogue; the work is the same.
-    fn generate(&self) -> Result<()> {
+    /// What one would do today: the prompt, then 20 lines token by token, greedily, every caller in a context of its own. A
+    /// model without tuning would never end a line, so the lines are given: 20 of the catalogue; the work is the same.
+    fn generate(&self, callers: usize) -> Result<()> {
         let chat = Chat::of(self.model.clone())?;
         let lines: Vec<String> =
             (0..self.config.top_k).map(|i| format!("{}. {}", i + 1, self.dataset.items.name(i * 7))).collect();
         let list = chat.answer(&lines.join("\n"))?;
+        reset_peak_memory();
+        let (started, cpu) = (Instant::now(), cpu_seconds());
+        let results: Vec<Result<Vec<(f64, f64)>>> = std::thread::scope(|scope| {
+            let work: Vec<_> = (0..callers)
+                .map(|c| {
+                    scope.spawn({
+                        let (chat, list) = (&chat, &list);
+                        move || self.write_lists(chat, list, c)
+                    })
+                })
+                .collect();
+            let gone = |_| Err(Error::bug("a caller of the bench panicked"));
+            work.into_iter().map(|t| t.join().unwrap_or_else(gone)).collect()
+        });
+        let (wall, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+        let times: Vec<(f64, f64)> = results.into_iter().collect::<Result<Vec<_>>>()?.concat();
+        let (prefill, writing): (Vec<f64>, Vec<f64>) = times.iter().copied().unzip();
+        let both: Vec<f64> = times.iter().map(|(p, w)| p + w).collect();
+        // Of the whole, each part has the share of its time.
+        let share = |part: &[f64]| part.iter().sum::<f64>() / both.iter().sum::<f64>();
+        let (read, written) = (share(&prefill), share(&writing));
+        self.row("generate", callers, "new", both, wall, cpu)?;
+        self.row("generate", callers, "cached", writing, wall * written, cpu * written)?;
+        self.row("bare prefill", callers, "new", prefill, wall * read, cpu * read)
+    }
+
+    /// Seconds of each prompt and of each list behind it.
+    fn write_lists(&self, chat: &Chat, list: &[u32], caller: usize) -> Result<Vec<(f64, f64)>> {
         let sizes = llama::ContextOptions {
             tokens: self.tokens + list.len() + 256,
             batch_tokens: 512,
@@ -275,14 +315,12 @@ impl Case<'_> {
             pooling: Pooling::Logits,
             exact: false,
         };
-        reset_peak_memory();
         let mut context = llama::Context::new(self.model, sizes, self.run)?;
-        let (mut new, mut cached) = (Vec::new(), Vec::new());
-        let mut cpu = [0.0; 2];
+        let mut times = Vec::new();
         for request in 0..self.requests.min(4) {
-            let talk = conversation(self.model, self.tokens, request as u64)?;
+            let talk = self.conversation((caller * 1000 + request) as u64)?;
             let prompt = chat.prompt(&recommend_messages(&talk.turns[0].text))?;
-            let (started, cpu_before) = (Instant::now(), cpu_seconds());
+            let started = Instant::now();
             context.clear();
             let mut batch = Batch::default();
             for (at, token) in prompt.iter().enumerate() {
@@ -291,25 +329,16 @@ impl Case<'_> {
             let last = batch.len() - 1;
             context.run_batch(&batch, self.run)?;
             let mut chosen = likeliest(context.logits(last)?);
-            let (prefilled, cpu_between) = (Instant::now(), cpu_seconds());
+            let prefilled = Instant::now();
             for (n, token) in list.iter().enumerate() {
                 let mut batch = Batch::default();
                 batch.push(*token as Token, prompt.len() + n, 0, true);
                 context.run_batch(&batch, self.run)?;
                 chosen = chosen.max(likeliest(context.logits(0)?));
             }
-            let done = Instant::now();
             std::hint::black_box(chosen);
-            cpu[0] += cpu_between - cpu_before;
-            cpu[1] += cpu_seconds() - cpu_between;
-            new.push((done - started).as_secs_f64());
-            cached.push((done - prefilled).as_secs_f64());
+            times.push(((prefilled - started).as_secs_f64(), prefilled.elapsed().as_secs_f64()));
         }
-        let (wall_new, wall_cached) = (new.iter().sum(), cached.iter().sum());
-        self.row("generate", 1, "new", new.clone(), wall_new, cpu[0] + cpu[1])?;
-        self.row("generate", 1, "cached", cached.clone(), wall_cached, cpu[1])?;
-        let prefill: Vec<f64> = new.iter().zip(&cached).map(|(n, c)| n - c).collect();
-        let wall = prefill.iter().sum();
-        self.row("bare prefill", 1, "new", prefill, wall, cpu[0])
+        Ok(times)
     }
 }

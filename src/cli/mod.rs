@@ -2,6 +2,8 @@
 
 #[cfg(feature = "llama")]
 mod bench;
+#[cfg(feature = "llama")]
+mod bench_parts;
 mod data;
 mod judge;
 mod progress;

@@ -62,7 +62,7 @@ fn log_line(line: &str) {
 
 /// The catalogue and evidence of a work directory, ranked by the language model `recommend.model`.
 #[cfg(feature = "llama")]
-fn language_model(work: &Path, strategy: &str, ranker: &RecommendConfig, run: &Run) -> Result<Served> {
+fn language_model(work: &Path, strategy: &str, ranker: &RecommendConfig, voice: &str, run: &Run) -> Result<Served> {
     use causerie::recommend::lm::LmRecommender;
     // Popularity needs nothing that the model does not: it is only there to open the directory with.
     let opened = open(work, "popularity", strategy, run)?;
@@ -70,12 +70,28 @@ fn language_model(work: &Path, strategy: &str, ranker: &RecommendConfig, run: &R
     let adapter = (!ranker.adapter.is_empty()).then_some((adapter, ranker.adapter_scale as f32));
     let (items, mentions) = (&opened.dataset.items, opened.mentions.clone());
     let model = LmRecommender::open(Path::new(&ranker.model), adapter, items, mentions, ranker, run)?;
-    let name = format!("lm-{}", ranker.mode);
-    Ok(Served::new(opened, "popularity", ranker.top_k)?.with_engine(&name, std::sync::Arc::new(model)))
+    let (name, model) = (format!("lm-{}", ranker.mode), std::sync::Arc::new(model));
+    let served = Served::new(opened, "popularity", ranker.top_k)?.with_engine(&name, model.clone());
+    if voice == "model" { served.said_by(model) } else { Ok(served) }
+}
+
+/// What `system` of a work directory ranks.
+fn finished(work: &Path, system: &str, strategy: &str, top_k: usize, voice: &str, run: &Run) -> Result<Served> {
+    let opened = open(work, system, strategy, run)?;
+    #[cfg(feature = "llama")]
+    if let (Some(model), "model") = (opened.language_model.clone(), voice) {
+        return Served::new(opened, system, top_k)?.said_by(model);
+    }
+    if voice == "model" {
+        return Err(causerie::Error::invalid(format!(
+            "serve.voice = model: {system} is no language model; serve with --system lm or --model FILE"
+        )));
+    }
+    Served::new(opened, system, top_k)
 }
 
 #[cfg(not(feature = "llama"))]
-fn language_model(_: &Path, _: &str, _: &RecommendConfig, _: &Run) -> Result<Served> {
+fn language_model(_: &Path, _: &str, _: &RecommendConfig, _: &str, _: &Run) -> Result<Served> {
     Err(causerie::Error::unsupported("recommend.model needs a build with the feature llama"))
 }
 
@@ -96,12 +112,12 @@ pub fn serve(matches: &ArgMatches) -> Result<()> {
     print(&format!("causerie serves {} at http://{}/", work.display(), server.address()))?;
     let cancelled = run.cancel_flag();
     let ranker = config.recommend.clone();
-    let (system, top_k) = (ranker.system.clone(), ranker.top_k);
+    let (system, top_k, voice) = (ranker.system.clone(), ranker.top_k, config.serve.voice.clone());
     let done = server.run(move || {
         if ranker.model.is_empty() {
-            return Served::new(open(&work, &system, &strategy, &run)?, &system, top_k);
+            return finished(&work, &system, &strategy, top_k, &voice, &run);
         }
-        language_model(&work, &strategy, &ranker, &run)
+        language_model(&work, &strategy, &ranker, &voice, &run)
     });
     match done {
         // Stopped while still loading: that is what was asked for.

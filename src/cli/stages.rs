@@ -149,7 +149,6 @@ pub fn tune_command() -> Command {
             ),
         )
         .arg(file("embedder", "head: the fitted embedder of `causerie embed --embedder`; none: fit it again"))
-        .arg(file("model", "lora, full: the base model, a GGUF"))
 }
 
 /// Runs `causerie tune`.
@@ -191,13 +190,13 @@ fn say_more() {
 
 #[cfg(feature = "llama")]
 fn tune_model(matches: &ArgMatches, config: &Config, dialogues: &[Dialogue], run: &Run) -> Result<()> {
-    if matches.get_one::<String>("model").is_none() {
+    if config.tune.model.is_empty() {
         return Err(Error::invalid(
             "tune: lora and full need --model BASE.gguf (`causerie new-model` makes a small one)",
         ));
     }
     say_more();
-    let (base, out) = (path(matches, "model"), path(matches, "out"));
+    let (base, out) = (PathBuf::from(&config.tune.model), path(matches, "out"));
     let report = if matches.get_one::<String>("dataset").is_some() {
         let data = Dataset::load(&path(matches, "dataset"))?;
         let catalogue = tune::lm::Catalogue::of(&data);

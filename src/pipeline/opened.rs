@@ -28,11 +28,14 @@ pub struct Opened {
     pub reviews: Matrix,
     /// Scores the catalogue.
     pub recommender: Arc<dyn Recommender>,
+    /// The recommender once more, where it is a language model: it takes adapters and new items while it serves.
+    #[cfg(feature = "llama")]
+    pub language_model: Option<Arc<crate::recommend::lm::LmRecommender>>,
     /// The settings that the directory was made with.
     pub config: Config,
 }
 
-/// Opens `dir` for the recommender `system` (`head`, `nbcrs`, `fusion`, `popularity`) of `strategy` (empty: the first one
+/// Opens `dir` for the recommender `system` (`head`, `nbcrs`, `fusion`, `popularity`, `lm`) of `strategy` (empty: the first one
 /// of the run), tuned on all its rounds.
 ///
 /// # Errors
@@ -71,7 +74,24 @@ pub fn open(dir: &Path, system: &str, strategy: &str, run: &Run) -> Result<Opene
     let builder = Builder::with_embedder(&made, &config, embedder.clone());
     let last =
         made.rounds.last().ok_or_else(|| Error::not_found(format!("{}: no round is finished", dir.display())))?;
+    #[cfg(feature = "llama")]
+    let language_model = if system == "lm" { Some(builder.language_model(last, run)?) } else { None };
+    #[cfg(feature = "llama")]
+    let recommender = match &language_model {
+        Some(model) => model.clone(),
+        None => builder.one(system, last, run)?,
+    };
+    #[cfg(not(feature = "llama"))]
     let recommender = builder.one(system, last, run)?;
     let stages::Made { dataset, mentions, reviews, .. } = made;
-    Ok(Opened { dataset, mentions, embedder, reviews, recommender, config })
+    Ok(Opened {
+        dataset,
+        mentions,
+        embedder,
+        reviews,
+        recommender,
+        #[cfg(feature = "llama")]
+        language_model,
+        config,
+    })
 }

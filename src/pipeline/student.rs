@@ -22,6 +22,8 @@ pub(super) struct Student {
 
 /// The model names titles, and only those of the catalogue.
 pub(super) const TITLES: &str = "constrained";
+/// The model writes a list, which is looked up.
+pub(super) const LIST: &str = "generate";
 /// The ranking head that was trained along reads the model's last state.
 pub(super) const HEAD: &str = "head";
 
@@ -80,8 +82,9 @@ mod with_llama {
         work.stage("tune base model", "tune", &artifacts, run, |_| {
             let reviews = (0..dataset.reviews()).map(|r| embed::review_text(dataset, r));
             let items = (0..dataset.items.len()).map(|i| dataset.items.text(i));
-            let texts: Vec<String> = items.chain(reviews).filter(|t| !t.trim().is_empty()).collect();
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let of_items = items.filter(|t| !t.trim().is_empty()).collect::<Vec<String>>();
+            let reviews = reviews.filter(|t| !t.trim().is_empty()).collect::<Vec<String>>();
+            let texts: Vec<&str> = of_items.iter().chain(&reviews).map(String::as_str).collect();
             std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
             let tune = &config.tune;
             let shape = new_model(tune.new_parameters, &texts, tune.seed, &fresh, run)?;
@@ -94,6 +97,13 @@ mod with_llama {
                 stop_on: "loss".to_string(),
                 ..tune.clone()
             };
+            let read = match tune.pretrain_reviews {
+                0 => reviews.len(),
+                most => most.min(reviews.len()),
+            };
+            // Spread evenly: a file is often sorted by item or by time.
+            let spread = (0..read).map(|i| reviews[i * reviews.len() / read].as_str());
+            let texts: Vec<&str> = of_items.iter().map(String::as_str).chain(spread).collect();
             let report = pretrain(&fresh, &texts, &settings, &folder, run)?;
             let note = format!(
                 "{:.1} million parameters from {} texts; held-out loss {:.3}, before {:.3}",
@@ -170,7 +180,7 @@ mod with_llama {
             mentions: &Arc<Mentions>,
             config: &Config,
             run: &Run,
-        ) -> Result<Arc<dyn Recommender>> {
+        ) -> Result<Arc<LmRecommender>> {
             let adapter = self.adapter.as_deref().map(|path| (path, config.recommend.adapter_scale as f32));
             let contexts = config.recommend.contexts.max(run.threads());
             let settings = RecommendConfig { contexts, mode: mode.to_string(), ..config.recommend.clone() };
@@ -218,6 +228,7 @@ impl Made {
     /// The base model as a recommender, where one is tuned.
     pub(super) fn base_model(&self, name: &str, config: &Config, run: &Run) -> Result<Option<Arc<dyn Recommender>>> {
         let Some(base) = &self.base_model else { return Ok(None) };
-        base.open(name, TITLES, &self.dataset, &self.mentions, config, run).map(Some)
+        let opened = base.open(name, TITLES, &self.dataset, &self.mentions, config, run)?;
+        Ok(Some(opened))
     }
 }

@@ -122,9 +122,11 @@ impl<'a> Builder<'a> {
             let (method, objective) = (&self.config.tune.method, self.config.tune.objective.as_str());
             let modes = [
                 (student::TITLES, format!("language model ({method}, {strategy})"), objective != "items"),
+                (student::LIST, format!("language model, its list ({method}, {strategy})"), objective != "items"),
                 (student::HEAD, format!("language model, its head ({method}, {strategy})"), objective != "text"),
             ];
-            for (mode, label, _) in modes.into_iter().filter(|(_, _, trained)| *trained) {
+            let asked = |mode: &str| self.config.evaluate.modes.iter().any(|m| m == mode);
+            for (mode, label, _) in modes.into_iter().filter(|(mode, _, trained)| *trained && asked(mode)) {
                 let recommender = student.open(&label, mode, &made.dataset, &made.mentions, self.config, run)?;
                 systems.push(System { label, recommender });
             }
@@ -140,16 +142,9 @@ impl<'a> Builder<'a> {
             "nbcrs" => vec![self.nbcrs_of("nbcrs", &round.dialogues, run)?],
             "fusion" => vec![self.fusion("fusion", round, run)?.2],
             "lm" => {
-                let Some(student) = &round.student else {
-                    return Err(Error::invalid(
-                        "recommend.system = lm: this run tuned no language model; run it with tune.method = lora or full",
-                    ));
-                };
-                let mode = match self.config.tune.objective.as_str() {
-                    "items" => student::HEAD,
-                    _ => &self.config.recommend.mode,
-                };
-                return student.open("language model", mode, &self.made.dataset, &self.made.mentions, self.config, run);
+                let (student, mode) = self.student(round)?;
+                let (dataset, mentions) = (&self.made.dataset, &self.made.mentions);
+                return Ok(student.open("language model", mode, dataset, mentions, self.config, run)?);
             }
             other => {
                 return Err(Error::invalid(format!(
@@ -158,6 +153,27 @@ impl<'a> Builder<'a> {
             }
         };
         systems.into_iter().next().map(|s| s.recommender).ok_or_else(|| Error::bug("no recommender was made"))
+    }
+
+    /// The language model of a round, and the mode that suits what it was tuned for.
+    fn student<'r>(&'r self, round: &'r Round) -> Result<(&'r student::Student, &'r str)> {
+        let student = round.student.as_ref().ok_or_else(|| {
+            Error::invalid(
+                "recommend.system = lm: this run tuned no language model; run it with tune.method = lora or full",
+            )
+        })?;
+        let mode = match self.config.tune.objective.as_str() {
+            "items" => student::HEAD,
+            _ => &self.config.recommend.mode,
+        };
+        Ok((student, mode))
+    }
+
+    /// The language model of a round, for serving: what [`Builder::one`] gives for `lm`, by its own type.
+    #[cfg(feature = "llama")]
+    pub fn language_model(&self, round: &Round, run: &Run) -> Result<Arc<crate::recommend::lm::LmRecommender>> {
+        let (student, mode) = self.student(round)?;
+        student.open("language model", mode, &self.made.dataset, &self.made.mentions, self.config, run)
     }
 
     /// Head, NBCRS over the dialogues, and the two as one.

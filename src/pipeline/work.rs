@@ -7,6 +7,7 @@ use crate::artifact;
 use crate::config::{Config, table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::{self, Run};
+use crate::tune::CHECKPOINT;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -120,6 +121,9 @@ impl Work {
                 state.stages.retain(|_, record| {
                     SECTIONS.iter().position(|s| *s == record.section).is_some_and(|at| at < first)
                 });
+                if SECTIONS.iter().position(|s| *s == "tune").is_some_and(|tune| first <= tune) {
+                    forget_checkpoints(dir)?;
+                }
             }
         }
         state.format = artifact::FORMAT;
@@ -192,6 +196,20 @@ impl Work {
             serde_json::to_writer_pretty(out, &self.state).map_err(|e| Error::io(&path, e.into()))
         })
     }
+}
+
+/// Removes what trainings that were stopped left to go on from: with other settings none of them can.
+fn forget_checkpoints(dir: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))? {
+        let entry = entry.map_err(|e| Error::io(dir, e))?;
+        let path = entry.path();
+        if entry.file_type().map_err(|e| Error::io(&path, e))?.is_dir() {
+            forget_checkpoints(&path)?;
+        } else if entry.file_name() == CHECKPOINT {
+            std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes the directory for this process.
@@ -328,6 +346,26 @@ mod tests {
         stage(&mut work, "embed", "embed", &mut made);
         stage(&mut work, "tune", "tune", &mut made);
         assert_eq!(made, ["embed", "tune", "tune"]);
+    }
+
+    #[test]
+    fn the_checkpoint_of_a_stopped_training_does_not_stand_in_the_way_of_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        let mut made = Vec::new();
+        stage(&mut Work::open(dir.path(), &config, false).unwrap(), "embed", "embed", &mut made);
+        let folder = dir.path().join("fisher/round 1/student");
+        std::fs::create_dir_all(&folder).unwrap();
+        let (checkpoint, other) = (folder.join(CHECKPOINT), folder.join("model.gguf"));
+        let write = || [&checkpoint, &other].map(|path| std::fs::write(path, "x").unwrap());
+        write();
+        config.set("evaluate.bootstrap", "500").unwrap();
+        drop(Work::open(dir.path(), &config, true).unwrap());
+        assert!(checkpoint.exists(), "a training with the same settings goes on from it");
+        config.set("tune.epochs", "77").unwrap();
+        assert!(Work::open(dir.path(), &config, false).is_err() && checkpoint.exists());
+        drop(Work::open(dir.path(), &config, true).unwrap());
+        assert!(!checkpoint.exists() && other.exists());
     }
 
     #[test]

@@ -57,6 +57,10 @@ struct Token {
     capital: bool,
 }
 
+fn is_quote(c: char) -> bool {
+    matches!(c, '"' | '“' | '”' | '‘' | '*' | '«' | '»')
+}
+
 /// The words of a text: runs of letters, digits and apostrophes; `&` is the word `and`.
 fn tokens(text: &str) -> Vec<Token> {
     let mut out = Vec::new();
@@ -184,6 +188,31 @@ impl Mentions {
         found
     }
 
+    /// The first byte of `text` from which on a title may still be under way: what comes next may make, lengthen or rule out
+    /// a title that begins there, and none that begins before. For text that is being written.
+    pub fn settled(&self, text: &str) -> usize {
+        if !text.chars().any(char::is_lowercase) {
+            // All in capitals so far: whether these stand out is told by what follows.
+            return 0;
+        }
+        let tokens = tokens(text);
+        let Some(last) = tokens.len().checked_sub(1) else { return text.len() };
+        // The last word may go on; whether a title ends before it depends on it.
+        let open = |at: &usize| {
+            let mut node = 0;
+            for token in &tokens[*at..last] {
+                match self.words.get(&token.word).and_then(|w| self.edges.get(&(node, *w))) {
+                    Some(next) => node = *next,
+                    None => return false,
+                }
+            }
+            true
+        };
+        let at = (0..last).find(open).unwrap_or(last);
+        // A quotation mark in front belongs to the title.
+        text[..tokens[at].start].trim_end_matches(is_quote).len()
+    }
+
     /// The item rows named in `text`: sorted, each once.
     pub fn rows(&self, text: &str) -> Vec<u32> {
         sorted(self.find(text).into_iter().map(|m| m.item).collect())
@@ -242,8 +271,7 @@ impl Mentions {
     fn stands_out(&self, text: &str, tokens: &[Token], at: usize, length: usize, shouted: bool) -> bool {
         let words = &tokens[at..at + length];
         let (before, after) = (&text[..words[0].start], &text[words[length - 1].end..]);
-        let quote = |c: char| matches!(c, '"' | '“' | '”' | '‘' | '*' | '«' | '»');
-        if before.ends_with(quote) && after.trim_start_matches(['.', ',', '!', '?']).starts_with(quote) {
+        if before.ends_with(is_quote) && after.trim_start_matches(['.', ',', '!', '?']).starts_with(is_quote) {
             return true;
         }
         let begins = before.trim_end().chars().next_back().is_none_or(|c| matches!(c, '.' | '!' | '?' | ':' | ')'))
@@ -406,6 +434,34 @@ mod tests {
                 proptest::prop_assert!(m.start >= last && text.get(m.start..m.end).is_some());
                 last = m.end;
             }
+        }
+    }
+
+    /// Whatever is written later, the titles of what is settled stay what they are.
+    #[test]
+    fn a_text_that_is_being_written_is_settled_up_to_the_title_under_way() {
+        let (_, mentions) = catalogue();
+        for text in [
+            "For a quiet evening I would pick The Matrix (1999), or Mad Max: Fury Road; not \"It\" (1990), nor Her.",
+            "MOANA IS GREAT, Alien Resurrection too, and so are Star Wars: Episode IV - A New Hope and Alien 3, Amélie!",
+            "Get Out is a film. The Usual Suspects and Alien",
+        ] {
+            let last = mentions.find(text);
+            assert!(last.len() > 1);
+            let mut before = 0;
+            for (end, _) in text.char_indices().skip(1) {
+                let written = &text[..end];
+                let settled = mentions.settled(written);
+                assert!(settled >= before && written.is_char_boundary(settled), "{written:?}: {settled}");
+                before = settled;
+                let until = |found: Vec<Mention>| found.into_iter().filter(|m| m.start < settled).collect::<Vec<_>>();
+                assert_eq!(
+                    until(mentions.find(written)),
+                    until(last.clone()),
+                    "{written:?} is settled up to {settled}"
+                );
+            }
+            assert!(before + 40 > text.len(), "it lags by a title, not by the text: {before} of {}", text.len());
         }
     }
 }

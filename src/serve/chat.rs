@@ -113,7 +113,7 @@ pub(super) async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access
                 text.push_str(piece);
                 run.check()
             };
-            let said = served.voice().speak(&chat.ask.conversation, &answer.names, &mut say, &run);
+            let said = served.voice().speak(answer.talk(&chat.ask.conversation), &mut say, &run);
             let whole = said.map(|usage| Begun::Whole(Box::new(chat), answer, number, model, text, usage));
             return drop(tell.send(whole.map_err(|e| Problem::of(&e))));
         }
@@ -130,7 +130,7 @@ pub(super) async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access
             let first = head.event(value!({"role": "assistant", "content": ""}), None);
             send(with_items(first, &Extension { generation: number, answer: &answer })?)?;
             let mut say = |piece: &str| send(head.event(value!({"content": piece}), None).to_string());
-            let said = served.voice().speak(&conversation, &answer.names, &mut say, &run)?;
+            let said = served.voice().speak(answer.talk(&conversation), &mut say, &run)?;
             let usage = together(answer.usage, said);
             send(head.event(value!({}), Some("stop")).to_string())?;
             if let (true, Some(usage)) = (include_usage, usage) {

@@ -31,4 +31,6 @@ pub use auth::Token;
 pub use engine::{Engine, Placed, Ranking};
 pub use served::Served;
 pub use server::{LogLine, Server, Stopper};
-pub use voice::{ListVoice, Usage, Voice};
+#[cfg(feature = "llama")]
+pub use voice::ModelVoice;
+pub use voice::{ListVoice, Talk, Usage, Voice};

@@ -2,7 +2,7 @@
 
 use super::engine::{Engine, Scoring};
 use super::problem::{Outcome, Problem};
-use super::voice::{ListVoice, Usage, Voice};
+use super::voice::{ListVoice, Talk, Usage, Voice};
 use crate::dataset::{Conversation, Dataset, ItemName};
 use crate::embed::Embedder;
 use crate::error::{Error, Result};
@@ -39,6 +39,8 @@ impl Served {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] when the parts are not of one catalogue.
     pub fn new(opened: Opened, system: &str, top_k: usize) -> Result<Served> {
+        #[cfg(feature = "llama")]
+        let language_model = opened.language_model;
         let Opened { dataset, mentions, embedder, reviews, recommender, config, .. } = opened;
         if recommender.items() != dataset.items.len() {
             return Err(Error::invalid(format!(
@@ -53,7 +55,13 @@ impl Served {
         let (voice, model) = (Arc::new(ListVoice), format!("causerie-{system}"));
         // Popularity ranks alike whatever is said.
         let reads = Some(context).filter(|_| system != "popularity");
-        let engine = Arc::new(Scoring { recommender, reads });
+        let engine: Arc<dyn Engine> = Arc::new(Scoring { recommender, reads });
+        // By its own type it also gives probabilities, tokens and what it had no time for.
+        #[cfg(feature = "llama")]
+        let engine = match language_model {
+            Some(model) => model,
+            None => engine,
+        };
         Ok(Served { dataset, mentions, embedder, evidence, engine, context, voice, model, top_k })
     }
     /// The same catalogue and evidence, ranked by `engine` and called `causerie-NAME`.
@@ -66,6 +74,19 @@ impl Served {
     pub fn with_voice(mut self, voice: Arc<dyn Voice>) -> Served {
         self.voice = voice;
         self
+    }
+    /// The same, `model` saying a sentence of its own before the list.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Unsupported`] for a model in mode `head`, which computes no words.
+    #[cfg(feature = "llama")]
+    pub fn said_by(self, model: Arc<crate::recommend::lm::LmRecommender>) -> Result<Served> {
+        if model.mode() == crate::recommend::lm::Mode::Head {
+            return Err(Error::unsupported(
+                "serve.voice = model: in mode head the model computes no words; use recommend.mode = constrained",
+            ));
+        }
+        Ok(self.with_voice(Arc::new(super::voice::ModelVoice { model })))
     }
     /// The model's name in the API.
     pub fn model(&self) -> &str {
@@ -150,9 +171,18 @@ pub(super) struct Answer {
     pub warnings: Vec<String>,
     #[serde(skip)]
     pub usage: Option<Usage>,
-    /// `Title (year)` of each item, for the reply.
+    /// Row and `Title (year)` of each item, for the reply.
+    #[serde(skip)]
+    pub rows: Vec<u32>,
     #[serde(skip)]
     pub names: Vec<String>,
+}
+
+impl Answer {
+    /// What a voice is told.
+    pub(super) fn talk<'a>(&'a self, conversation: &'a Conversation) -> Talk<'a> {
+        Talk { conversation, rows: &self.rows, names: &self.names }
+    }
 }
 
 /// An ask with its names looked up.
@@ -296,6 +326,7 @@ impl Served {
                 partial: ranking.partial,
                 warnings: resolved.warnings,
                 usage: ranking.usage,
+                rows: ranking.items.iter().map(|i| i.item).collect(),
                 names,
             });
         }

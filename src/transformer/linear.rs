@@ -138,4 +138,44 @@ mod tests {
         backward_input(&mut b, &dy, &tiled);
         assert!(close(&a, &b));
     }
+
+    /// `CAUSERIE_BENCH=model.gguf cargo test --release --lib transformer::linear -- --ignored --nocapture`: GFLOP/s over the
+    /// weights of the first layer as the file holds them, decoding included, beside faer's over plain f32.
+    #[test]
+    #[ignore = "a measurement"]
+    fn speed_over_the_weights_of_a_file() {
+        let path = std::env::var("CAUSERIE_BENCH").expect("CAUSERIE_BENCH: a GGUF");
+        let model = super::super::Model::from_gguf(path.as_ref()).unwrap();
+        let best = |run: &crate::Run, work: &mut (dyn FnMut() + Send)| {
+            let times = (0..5).map(|_| {
+                let start = std::time::Instant::now();
+                run.install(&mut *work);
+                start.elapsed().as_secs_f64()
+            });
+            times.fold(f64::INFINITY, f64::min)
+        };
+        for w in model.tensors.iter().filter(|t| t.place.layer == Some(0) && t.rows.min(t.cols) >= 512) {
+            let tokens = 512;
+            let (x, dy) = (random(tokens * w.cols, b"x"), random(tokens * w.rows, b"dy"));
+            let plain = random(w.rows * w.cols, b"w");
+            let (mut y, mut dx) = (vec![0.0; tokens * w.rows], vec![0.0; x.len()]);
+            let rate = |seconds: f64| 2.0 * (tokens * w.rows * w.cols) as f64 / seconds / 1e9;
+            for threads in [1, 2] {
+                let run = crate::Run::new(threads).unwrap();
+                let there = rate(best(&run, &mut || forward(&mut y, &x, w)));
+                let back = rate(best(&run, &mut || backward_input(&mut dx, &dy, w)));
+                let par = if threads == 1 { faer::Par::Seq } else { faer::Par::rayon(threads) };
+                let faer = rate(best(&run, &mut || {
+                    let (xv, wv) =
+                        (crate::math::gemm::view(&x, tokens, w.cols), crate::math::gemm::view(&plain, w.rows, w.cols));
+                    let out = crate::math::gemm::view_mut(&mut y, tokens, w.rows);
+                    faer::linalg::matmul::matmul(out, faer::Accum::Replace, xv, wv.transpose(), 1.0, par);
+                }));
+                println!(
+                    "{} x {}, {threads} threads: x W' {there:.0}, dy W {back:.0}; faer on f32 {faer:.0}",
+                    w.rows, w.cols
+                );
+            }
+        }
+    }
 }

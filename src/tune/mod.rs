@@ -10,6 +10,9 @@ pub mod lm;
 mod head_tests;
 mod vectors;
 
+/// What a training that was stopped leaves in its folder, to go on from.
+pub const CHECKPOINT: &str = "checkpoint.safetensors";
+
 pub use head::{Head, MENTION_GATE, NewItem};
 pub use head_store::{Tensor, read_tensors, write_tensors};
 pub use head_train::{CurvePoint, HeadReport, tune_head};

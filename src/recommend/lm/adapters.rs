@@ -1,16 +1,26 @@
-//! Which LoRA adapters serve: exchanged while requests are in flight.
+//! Which LoRA adapters serve, with the ranking head that was trained along: exchanged while requests are in flight.
 //!
 //! A request takes the current set when it starts and keeps it to its end. A set has a generation number, given once and
 //! never again; an exchange names the generation that it means to replace, and fails when another came first.
 
 use crate::error::{Error, Result};
 use crate::llama::Adapter;
+use crate::tune::Head;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Adapters with their scales, and the number of this set.
+/// What is exchanged as one.
+#[derive(Clone, Default)]
+pub struct Set {
+    /// Adapters with their scales.
+    pub list: Vec<(Adapter, f32)>,
+    /// The ranking head that reads the states of the model with just these adapters; mode `head` has one.
+    pub head: Option<Arc<Head>>,
+}
+
+/// A set, and its number.
 pub struct Adapters {
     generation: u64,
-    list: Vec<(Adapter, f32)>,
+    set: Set,
 }
 
 impl Adapters {
@@ -20,7 +30,11 @@ impl Adapters {
     }
     /// Adapters with their scales.
     pub fn list(&self) -> &[(Adapter, f32)] {
-        &self.list
+        &self.set.list
+    }
+    /// The ranking head of this set.
+    pub fn head(&self) -> Option<&Head> {
+        self.set.head.as_deref()
     }
 }
 
@@ -31,19 +45,19 @@ pub struct Switch {
 
 impl Switch {
     /// Generation 1.
-    pub fn new(list: Vec<(Adapter, f32)>) -> Switch {
-        Switch { inner: Mutex::new((Arc::new(Adapters { generation: 1, list }), None)) }
+    pub fn new(set: Set) -> Switch {
+        Switch { inner: Mutex::new((Arc::new(Adapters { generation: 1, set }), None)) }
     }
     /// The set that serves now.
     pub fn current(&self) -> Arc<Adapters> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
     }
-    /// Puts `list` in the place of generation `expected`; gives its number.
+    /// Puts `set` in the place of generation `expected`; gives its number.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] when generation `expected` does not serve any more.
-    pub fn swap(&self, expected: u64, list: Vec<(Adapter, f32)>) -> Result<u64> {
-        self.exchange(expected, |_| Ok(list))
+    pub fn swap(&self, expected: u64, set: Set) -> Result<u64> {
+        self.exchange(expected, |_| Ok(set))
     }
     /// Puts the adapters before generation `expected` back, under a new number.
     ///
@@ -52,14 +66,10 @@ impl Switch {
     pub fn roll_back(&self, expected: u64) -> Result<u64> {
         self.exchange(expected, |previous| {
             let previous = previous.ok_or_else(|| Error::invalid("adapters: nothing served before these"))?;
-            Ok(previous.list.clone())
+            Ok(previous.set.clone())
         })
     }
-    fn exchange(
-        &self,
-        expected: u64,
-        list: impl FnOnce(Option<&Arc<Adapters>>) -> Result<Vec<(Adapter, f32)>>,
-    ) -> Result<u64> {
+    fn exchange(&self, expected: u64, set: impl FnOnce(Option<&Arc<Adapters>>) -> Result<Set>) -> Result<u64> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let serving = inner.0.generation;
         if serving != expected {
@@ -67,7 +77,7 @@ impl Switch {
                 "adapters: generation {serving} serves, not {expected}: somebody else exchanged them; look again"
             )));
         }
-        let next = Arc::new(Adapters { generation: serving + 1, list: list(inner.1.as_ref())? });
+        let next = Arc::new(Adapters { generation: serving + 1, set: set(inner.1.as_ref())? });
         let before = std::mem::replace(&mut inner.0, next);
         inner.1 = Some(before);
         Ok(serving + 1)

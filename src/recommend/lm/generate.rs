@@ -8,6 +8,7 @@ use crate::llama::Token;
 use crate::run::Run;
 use crate::synthesize::parse_titles;
 use std::collections::HashSet;
+use std::sync::PoisonError;
 use std::time::Instant;
 
 /// Tokens of one line at most; a model that rambles is stopped.
@@ -25,7 +26,8 @@ impl LmRecommender {
         answer: &mut LmAnswer,
         run: &Run,
     ) -> Result<()> {
-        let grounder = self.grounder.as_ref().ok_or_else(|| Error::bug("generate without its index of titles"))?;
+        let grounder = self.grounder.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let grounder = grounder.ok_or_else(|| Error::bug("generate without its index of titles"))?;
         let prompt = self.prompter.prompt(conversation, false)?;
         let adapters = self.adapters.current();
         let (mut lane, row) = self.prompted(&adapters, &prompt, &[], deadline, answer, run)?;

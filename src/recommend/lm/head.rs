@@ -9,7 +9,26 @@ use crate::math::Matrix;
 use crate::recommend::rank;
 use crate::run::Run;
 use crate::tune::Head;
+use crate::tune::lm::{HEAD_FILE, student_name};
+use std::path::Path;
 use std::time::Instant;
+
+/// The ranking head that was trained along with `tuned` (an adapter, or a whole model) and lies beside it.
+///
+/// # Errors
+/// Those of [`Head::load`]; [`crate::ErrorKind::Invalid`] when it belongs to another training.
+pub(super) fn beside(tuned: &Path) -> Result<Head> {
+    let path = tuned.with_file_name(HEAD_FILE);
+    let head = Head::load(&path)?;
+    if head.embedder().starts_with("student/") && head.embedder() != student_name(tuned)? {
+        return Err(Error::invalid(format!(
+            "{}: it was not trained along with {}, whose states it would misread; keep the files of one training together",
+            path.display(),
+            tuned.display()
+        )));
+    }
+    Ok(head)
+}
 
 /// A head that fits the model and the catalogue.
 ///
@@ -45,9 +64,9 @@ impl LmRecommender {
         answer: &mut LmAnswer,
         run: &Run,
     ) -> Result<()> {
-        let head = self.head.as_ref().ok_or_else(|| Error::bug("mode head without a head"))?;
         let prompt = self.prompter.prompt(conversation, false)?;
         let adapters = self.adapters.current();
+        let head = adapters.head().ok_or_else(|| Error::bug("mode head without a head"))?;
         let (mut lane, row) = self.prompted(&adapters, &prompt, &[], deadline, answer, run)?;
         let hidden = row.values;
         lane.remember(prompt.view(), &self.cache)?;

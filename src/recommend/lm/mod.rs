@@ -2,7 +2,7 @@
 //!
 //! `catalogue` spells the titles as training wrote them, `trie` holds them, `beam` and `exact` search it through a
 //! `session`; a `lane` is one llama.cpp context, `pool` lends lanes to callers, `cache` keeps computed prompts, `prompt`
-//! makes them, `adapters` exchanges LoRA adapters; `generate` and `head` are the other two ways to rank; `recommender` is
+//! makes them, `adapters` exchanges LoRA adapters; `generate` and `head` are the other two ways to rank; `sentence` puts an answer into words; `recommender` is
 //! all of it behind one type.
 //!
 //! # What a user's input cannot do
@@ -51,6 +51,7 @@ mod lane;
 mod pool;
 mod prompt;
 mod recommender;
+mod sentence;
 #[cfg(test)]
 mod serve_tests;
 mod session;
@@ -60,4 +61,5 @@ mod trie;
 
 pub use answer::{LmAnswer, LmItem, Mode, reply};
 pub use recommender::LmRecommender;
+pub use sentence::Said;
 pub use trie::{Allowed, Surfaces, Trie};

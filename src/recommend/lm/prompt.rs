@@ -31,6 +31,14 @@ impl Prompt {
     }
 }
 
+/// What the model is to say in one sentence.
+#[derive(Debug, Clone, Copy)]
+pub struct Sentence<'a> {
+    pub conversation: &'a Conversation,
+    /// The items to recommend, as the catalogue names them.
+    pub names: &'a [String],
+}
+
 /// Makes prompts.
 pub struct Prompter {
     chat: Chat,
@@ -62,6 +70,36 @@ impl Prompter {
     /// The chat format.
     pub fn chat(&self) -> &Chat {
         &self.chat
+    }
+    /// The prompt for one sentence that recommends some items. What was said is cut from its beginning until it fits.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] when not even the names fit; as [`Prompter::prompt`].
+    pub fn sentence(&self, what: &Sentence<'_>) -> Result<Prompt> {
+        let names: Vec<String> =
+            what.names.iter().map(|n| n.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let mut text = query_text(what.conversation, self.context);
+        let mut truncated = false;
+        loop {
+            let ask = format!(
+                "{}\n\nRecommend {} to this user: write one friendly sentence that says why, and name no other title.",
+                text.trim(),
+                names.join(", ")
+            );
+            let tokens = self.chat.prompt(&[("user".to_string(), ask)])?;
+            if tokens.len() <= self.limit {
+                return Ok(Prompt { tokens, instruction: 0, truncated });
+            }
+            if text.is_empty() {
+                return Err(Error::invalid(format!(
+                    "the titles to be recommended take {} tokens, a prompt may have {}; raise recommend.context_tokens",
+                    tokens.len(),
+                    self.limit
+                )));
+            }
+            truncated = true;
+            text = text.chars().skip(text.chars().count().div_ceil(2)).collect();
+        }
     }
     /// The prompt of a conversation; `lead`: with the answer's beginning behind it.
     ///

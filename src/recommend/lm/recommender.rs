@@ -1,6 +1,6 @@
 //! The language model as a recommender: a conversation in, items of the catalogue out.
 
-use super::adapters::{Adapters, Switch};
+use super::adapters::{Adapters, Set, Switch};
 use super::answer::{LmAnswer, LmItem, Mode};
 use super::beam::{BeamOptions, Found, beam, length_score};
 use super::cache::PrefixCache;
@@ -55,8 +55,7 @@ pub struct LmRecommender {
     /// Made at first need, where they do.
     hub: Mutex<Option<Arc<Hub>>>,
     pub(super) mode: Mode,
-    pub(super) grounder: Option<Grounder>,
-    pub(super) head: Option<Head>,
+    pub(super) grounder: RwLock<Option<Arc<Grounder>>>,
     pub(super) config: RecommendConfig,
 }
 
@@ -77,10 +76,7 @@ impl LmRecommender {
     ) -> Result<LmRecommender> {
         let mode = Mode::from_name(&config.mode)?;
         let head = match mode {
-            Mode::Head => {
-                let beside = adapter.map_or(model, |(path, _)| path).with_file_name("head.safetensors");
-                Some(Head::load(&beside)?)
-            }
+            Mode::Head => Some(super::head::beside(adapter.map_or(model, |(path, _)| path))?),
             Mode::Constrained | Mode::Generate => None,
         };
         let model = Model::load(model)?;
@@ -160,16 +156,17 @@ impl LmRecommender {
             },
         };
         let grounder = match mode {
-            Mode::Generate => Some(Grounder::new(items)),
+            Mode::Generate => Some(Arc::new(Grounder::new(items))),
             Mode::Constrained | Mode::Head => None,
         };
+        let set = Set { list: adapters, head: head.map(Arc::new) };
         Ok(LmRecommender {
             name: format!("language model, {}", mode.name()),
             model,
             prompter,
             trie: RwLock::new(Arc::new(trie)),
             mentions,
-            adapters: Switch::new(adapters),
+            adapters: Switch::new(set),
             cache: PrefixCache::new(config.cache_bytes),
             pool: Pool::new(config.contexts),
             lane,
@@ -177,8 +174,7 @@ impl LmRecommender {
             shared,
             hub: Mutex::new(None),
             mode,
-            grounder,
-            head,
+            grounder: RwLock::new(grounder),
             config: config.clone(),
         })
     }
@@ -435,15 +431,27 @@ impl LmRecommender {
         self.adapters.current().generation()
     }
     /// Loads adapters (files with scales) and puts them in the place of generation `expected`; gives the new number.
-    /// Requests in flight finish with the adapters they started with; none fails.
+    /// Requests in flight finish with the adapters they started with; none fails. In mode `head` the ranking head beside
+    /// the adapter (beside the model, where there is none) comes along: it reads the states of no other weights.
     ///
     /// # Errors
-    /// Those of [`Adapter::load`], with nothing changed; [`ErrorKind::Invalid`] for a scale that is not finite, or when
-    /// generation `expected` does not serve any more.
+    /// Those of [`Adapter::load`] and of the head, with nothing changed; [`ErrorKind::Invalid`] for a scale that is not
+    /// finite, for several adapters in mode `head`, or when generation `expected` does not serve any more.
     pub fn swap_adapters(&self, expected: u64, adapters: &[(&Path, f32)]) -> Result<u64> {
         let load = |(path, scale): &(&Path, f32)| Ok((Adapter::load(&self.model, path)?, finite(*scale)?));
         let list = adapters.iter().map(load).collect::<Result<Vec<_>>>()?;
-        let generation = self.adapters.swap(expected, list)?;
+        let head = match (self.mode, adapters) {
+            (Mode::Constrained | Mode::Generate, _) => None,
+            (Mode::Head, []) => Some(super::head::beside(self.model.header().path())?),
+            (Mode::Head, [(path, _)]) => Some(super::head::beside(path)?),
+            (Mode::Head, _) => return Err(Error::invalid("a ranking head belongs to one adapter, not to several")),
+        };
+        if let (Some(head), Some(now)) = (&head, self.adapters.current().head())
+            && (head.ids() != now.ids() || head.text_dim() != now.text_dim())
+        {
+            return Err(Error::invalid("the ranking head beside this adapter is of another catalogue or model"));
+        }
+        let generation = self.adapters.swap(expected, Set { list, head: head.map(Arc::new) })?;
         self.cache.forget_before(generation);
         Ok(generation)
     }
@@ -458,7 +466,7 @@ impl LmRecommender {
     }
 
     /// Adds items of a catalogue that has grown (rows of `items`), or puts removed ones back; visible from the next
-    /// request on.
+    /// request on. Rows that are neither there yet nor among `rows` stay out.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for rows beyond `items`, or in mode `head`, whose head has a catalogue of its own.
@@ -466,15 +474,32 @@ impl LmRecommender {
         if let Some(row) = rows.iter().find(|r| **r as usize >= items.len()) {
             return Err(Error::invalid(format!("item row {row} of {}", items.len())));
         }
-        match self.mode {
-            Mode::Constrained => {}
-            Mode::Generate | Mode::Head => {
-                return Err(Error::invalid("items are added to a live catalogue with recommend.mode = constrained"));
+        let surfaces = match self.mode {
+            Mode::Constrained => {
+                Speller::new(self.prompter.chat(), &self.config.answer_start)?.surfaces(items, rows, run)?
             }
-        }
-        let surfaces = Speller::new(self.prompter.chat(), &self.config.answer_start)?.surfaces(items, rows, run)?;
+            // What it names is looked up in an index of titles; the trie only says which items are there.
+            Mode::Generate => {
+                let index = Arc::new(Grounder::new(items));
+                *self.grounder.write().unwrap_or_else(PoisonError::into_inner) = Some(index);
+                Surfaces::default()
+            }
+            Mode::Head => {
+                return Err(Error::invalid(
+                    "an item joins a ranking head by its own vector: tune again with the grown catalogue, or add items \
+                     with recommend.mode = constrained or generate",
+                ));
+            }
+        };
         let mut trie = self.trie.write().unwrap_or_else(PoisonError::into_inner);
-        *trie = Arc::new(trie.with(surfaces, items.len(), run)?);
+        let mut next = trie.with(surfaces, items.len(), run)?;
+        let mut asked = rows.to_vec();
+        asked.sort_unstable();
+        let beyond = trie.items() as u32..items.len() as u32;
+        let missing: Vec<u32> = beyond.filter(|row| asked.binary_search(row).is_err()).collect();
+        next.remove(&missing);
+        next.restore(rows);
+        *trie = Arc::new(next);
         Ok(())
     }
     /// Takes items out of the catalogue; from the next request on they are not named.

@@ -26,6 +26,13 @@ fn adapter(folder: &Path, name: &str, width: usize, seed: u64) -> PathBuf {
     path
 }
 
+/// The error of an opening that must fail.
+fn try_open(model: &Path, adapter: Option<&Path>, dataset: &Dataset, config: &RecommendConfig) -> crate::Error {
+    let mentions = Arc::new(Mentions::new(&dataset.items, &[]));
+    let adapter = adapter.map(|a| (a, 1.0));
+    LmRecommender::open(model, adapter, &dataset.items, mentions, config, &run()).err().unwrap()
+}
+
 #[test]
 fn adapters_are_exchanged_in_flight_and_an_answer_is_of_one_generation() {
     let folder = tempfile::tempdir().unwrap();
@@ -199,11 +206,6 @@ fn what_cannot_serve_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let model = random_model(folder.path());
     let dataset = catalogue(20);
-    let mentions = Arc::new(Mentions::new(&dataset.items, &[]));
-    let try_open = |model: &Path, adapter: Option<&Path>, dataset: &Dataset, config: &RecommendConfig| {
-        let adapter = adapter.map(|a| (a, 1.0));
-        LmRecommender::open(model, adapter, &dataset.items, mentions.clone(), config, &run()).err().unwrap()
-    };
     let config = settings();
     let broken = folder.path().join("broken.gguf");
     std::fs::write(&broken, &std::fs::read(&model).unwrap()[..5000]).unwrap();
@@ -243,13 +245,18 @@ fn what_cannot_serve_says_why() {
 
 /// A head of random vectors for the model's hidden states.
 fn head_for(model: &Model, dataset: &Dataset) -> Head {
+    head_reading(model, dataset, "states")
+}
+
+/// The same, of rows called `embedder`.
+fn head_reading(model: &Model, dataset: &Dataset, embedder: &str) -> Head {
     let (items, dim) = (dataset.items.len(), model.width());
     let mut random = Random::new(6, b"head");
     let values = (0..items * dim).map(|_| random.normal() as f32).collect();
     let mut vectors = Matrix::from_vec(items, dim, values).unwrap();
     vectors.normalise_rows();
     let ids = (0..items).map(|i| dataset.items.id(i).to_string()).collect();
-    let items = ItemVectors { ids, vectors, counts: vec![1.0; items], embedder: "states".into(), text_dim: dim };
+    let items = ItemVectors { ids, vectors, counts: vec![1.0; items], embedder: embedder.into(), text_dim: dim };
     Head::untrained(items).unwrap()
 }
 
@@ -329,4 +336,108 @@ fn a_generated_list_is_looked_up_and_what_the_catalogue_lacks_is_reported() {
     let again = lm.answer(&talk, &[0], 5, &run()).unwrap();
     assert_eq!((again.items, again.out_of_catalogue), (answer.items, answer.out_of_catalogue));
     assert!(lm.rerank(&talk, &[1], &run()).is_err());
+}
+
+#[test]
+fn a_sentence_of_the_model_names_returned_items_alone_and_comes_in_pieces() {
+    let Some(model) = shared("models/stories260K.gguf") else { return };
+    // Words that the story model cannot do without are titles here.
+    let mut dataset = catalogue(20);
+    for (n, title) in ["Little Girl", "Once Upon a Time", "Lily", "Doggy", "I Can Help You"].iter().enumerate() {
+        let item = crate::dataset::Item { id: format!("w{n}"), title: (*title).into(), ..Default::default() };
+        dataset.add_item(&item).unwrap();
+    }
+    let lm = open(&model, &dataset, &settings());
+    let talk =
+        conversation(&["Once upon a time there was a little girl named Lily, who went to the park with her mom"]);
+    let names = |rows: &[u32]| rows.iter().map(|r| dataset.items.name(*r as usize)).collect::<Vec<_>>();
+    let say = |rows: &[u32]| {
+        let (mut text, mut pieces) = (String::new(), 0);
+        let mut out = |piece: &str| {
+            text.push_str(piece);
+            pieces += 1;
+            Ok(())
+        };
+        let said = lm.say_why(&talk, rows, &names(rows), None, &mut out, &run()).unwrap();
+        assert_eq!(said.bytes, text.len());
+        assert!(said.tokens > 0 && said.tokens <= 80 && pieces <= said.tokens + 1, "{said:?}");
+        (text, said)
+    };
+    let all: Vec<u32> = (0..dataset.items.len() as u32).collect();
+    let (free, said) = say(&all);
+    assert!(said.whole && free.len() > 12, "{free:?} {said:?}");
+    assert_eq!(say(&all), (free.clone(), said), "greedy: the same again");
+    let named = lm.mentions.rows(&free);
+    assert!(!named.is_empty(), "{free:?}: the story names titles of this catalogue");
+    // What it named may not be named: it stops before it.
+    let others: Vec<u32> = all.iter().copied().filter(|r| !named.contains(r)).collect();
+    let (cut, said) = say(&others);
+    assert!(!said.whole, "{cut:?}");
+    assert!(lm.mentions.rows(&cut).iter().all(|r| others.contains(r)), "{cut:?}");
+    // A listener who leaves ends it; nothing to recommend says nothing.
+    let mut gone = |_: &str| Err(crate::Error::cancelled());
+    assert_eq!(
+        lm.say_why(&talk, &all, &names(&all), None, &mut gone, &run()).unwrap_err().kind(),
+        ErrorKind::Cancelled
+    );
+    assert_eq!(lm.say_why(&talk, &[], &[], None, &mut gone, &run()).unwrap().bytes, 0);
+    let past = Instant::now();
+    assert!(!lm.say_why(&talk, &all, &names(&all), Some(past), &mut |_| Ok(()), &run()).unwrap().whole);
+}
+
+#[test]
+fn a_ranking_head_of_another_training_is_refused_and_the_right_one_comes_with_its_adapter() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = random_model(folder.path());
+    let model = Model::load(&path).unwrap();
+    let dataset = catalogue(40);
+    let place = |name: &str, seed: u64| {
+        let at = folder.path().join(name);
+        std::fs::create_dir(&at).unwrap();
+        adapter(&at, "adapter.gguf", model.width(), seed)
+    };
+    let (one, two, wrong) = (place("one", 1), place("two", 2), place("wrong", 3));
+    for (file, like) in [(&one, &one), (&two, &two), (&wrong, &one)] {
+        let head = head_reading(&model, &dataset, &crate::tune::lm::student_name(like).unwrap());
+        head.save(&file.with_file_name("head.safetensors")).unwrap();
+    }
+    let config = RecommendConfig { mode: "head".into(), mentions: false, ..settings() };
+    let e = try_open(&path, Some(&wrong), &dataset, &config);
+    assert!(e.kind() == ErrorKind::Invalid && e.message().contains("trained along"), "{e}");
+    let mentions = Arc::new(Mentions::new(&dataset.items, &[]));
+    let lm = LmRecommender::open(&path, Some((&one, 1.0)), &dataset.items, mentions, &config, &run()).unwrap();
+    let talk = conversation(&["a dog"]);
+    let before = lm.answer(&talk, &[], 5, &run()).unwrap();
+    assert!(lm.swap_adapters(1, &[(&wrong, 1.0)]).is_err());
+    assert!(lm.swap_adapters(1, &[(&one, 1.0), (&two, 1.0)]).is_err());
+    assert_eq!(lm.swap_adapters(1, &[]).unwrap_err().kind(), ErrorKind::NotFound, "no head lies beside the bare model");
+    assert_eq!(lm.generation(), 1);
+    lm.swap_adapters(1, &[(&two, 1.0)]).unwrap();
+    assert_ne!(lm.answer(&talk, &[], 5, &run()).unwrap().items, before.items);
+    lm.roll_back_adapters(2).unwrap();
+    let back = lm.answer(&talk, &[], 5, &run()).unwrap();
+    assert_eq!((back.items, back.generation), (before.items, 3));
+    assert!(
+        lm.say_why(&talk, &[1], &["x".into()], None, &mut |_| Ok(()), &run())
+            .unwrap_err()
+            .message()
+            .contains("mode head")
+    );
+}
+
+#[test]
+fn items_join_a_model_that_writes_its_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = random_model(folder.path());
+    let config = RecommendConfig { mode: "generate".into(), ..settings() };
+    let lm = open(&path, &catalogue(20), &config);
+    let grown = catalogue(24);
+    lm.add_items(&grown.items, &[20, 22], &run()).unwrap();
+    let trie = lm.trie();
+    assert_eq!((trie.items(), trie.live()), (24, 22));
+    assert!(trie.is_removed(21) && trie.is_removed(23) && !trie.is_removed(22));
+    lm.remove_items(&[3, 22]);
+    assert_eq!(lm.trie().live(), 20);
+    lm.add_items(&grown.items, &[22], &run()).unwrap();
+    assert!(!lm.trie().is_removed(22) && lm.trie().is_removed(3));
 }

@@ -193,6 +193,17 @@ impl Trie {
         }
     }
 
+    /// Puts removed items back. Rows that are not there are passed over.
+    pub fn restore(&mut self, items: &[u32]) {
+        for item in items {
+            if let Some(dead) = self.dead.get_mut(*item as usize)
+                && std::mem::replace(dead, false)
+            {
+                self.live += 1;
+            }
+        }
+    }
+
     /// Rows of the catalogue, removed ones included.
     pub fn items(&self) -> usize {
         self.dead.len()

@@ -6,7 +6,6 @@ use super::lessons::Lesson;
 use super::look::Look;
 use crate::config::TuneConfig;
 use crate::error::{Error, Result};
-use crate::gguf::Gguf;
 use crate::llama::{self, Quantisation};
 use crate::math::{Matrix, norm};
 use crate::run::Run;
@@ -148,13 +147,13 @@ fn prove_head(
     Ok(ExportedHead { file: file.to_path_buf(), trainer_loss, llama_loss: loss, agreement })
 }
 
-/// The name under which a ranking head knows the tuned model whose rows it reads: `student/` and the hash of the header of
-/// `exported` (`adapter.gguf` or `model.gguf`).
+/// The name under which a ranking head knows the tuned model whose rows it reads: `student/` and the hash of `exported`
+/// (`adapter.gguf` or `model.gguf`), all of it: two trainings of one model have the same header.
 ///
 /// # Errors
-/// Those of [`Gguf::open`].
+/// [`crate::ErrorKind::Io`] and [`crate::ErrorKind::NotFound`] of the file.
 pub fn student_name(exported: &Path) -> Result<String> {
-    Ok(format!("student/{}", Gguf::open(exported)?.header_hash()))
+    Ok(format!("student/{}", crate::artifact::hash_file(exported)?))
 }
 
 /// The rows that a ranking head trained along reads, `[prompts, dim]`: of each prompt the last token's hidden state after

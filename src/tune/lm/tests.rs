@@ -380,6 +380,34 @@ fn a_ranking_head_learns_along_and_is_served_on_llama_cpps_rows() {
     }
 }
 
+/// Fused updates move the head and the layers as plain ones do: the first step's losses are the same, the later ones differ
+/// only by the order of the updates within a step.
+#[test]
+fn a_ranking_head_learns_along_with_fused_updates_as_with_plain_ones() {
+    let curve = |fused: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config("full");
+        (config.objective, config.clip, config.micro_batch_tokens) = ("both".into(), 0.0, 4096);
+        (config.fused, config.epochs, config.learning_rate) = (fused, 4, 0.001);
+        let report = tune_items(folder.path(), &config, 40, &Run::new(2).unwrap()).unwrap();
+        assert!(report.exported.head.is_some());
+        report.curve
+    };
+    let (plain, fused) = (curve(false), curve(true));
+    let of = |curve: &[LmPoint]| -> Vec<(f64, f64)> {
+        curve.iter().filter_map(|p| Some((p.loss?, p.items_loss?))).collect()
+    };
+    let (plain, fused) = (of(&plain), of(&fused));
+    assert!(plain.len() > 10 && plain.len() == fused.len());
+    assert_eq!(plain[0], fused[0]);
+    let (first, last) = (fused[0], fused[fused.len() - 1]);
+    assert!(last.0 < first.0 - 0.1 && last.1 < first.1 - 0.05, "{first:?} {last:?}");
+    for (plain, fused) in plain.iter().zip(&fused) {
+        assert!((plain.0 - fused.0).abs() < 1e-3 * plain.0, "{plain:?} {fused:?}");
+        assert!((plain.1 - fused.1).abs() < 1e-3 * plain.1, "{plain:?} {fused:?}");
+    }
+}
+
 /// A finite difference through the whole model: the ranking head's loss in the adapters' values.
 #[test]
 fn the_ranking_heads_gradient_goes_through_the_adapters() {

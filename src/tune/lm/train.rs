@@ -21,6 +21,7 @@ use crate::math::Random;
 use crate::run::{Level, Run, log};
 use crate::synthesize::Dialogue;
 use crate::transformer::{AdamW, AdamWSettings, Grads, Model, Moments, Schedule};
+use crate::tune::CHECKPOINT;
 use std::path::Path;
 use std::time::Instant;
 
@@ -242,7 +243,7 @@ impl<'a> Training<'a> {
 
     /// Goes on from a checkpoint of the same settings, data and base, when there is one.
     fn resume(&mut self) -> Result<()> {
-        let path = self.folder.join("checkpoint.safetensors");
+        let path = self.folder.join(CHECKPOINT);
         if !path.exists() {
             let look = self.look_at_held_out()?;
             self.progress.base_held_out = look.objective(self.config);
@@ -269,7 +270,7 @@ impl<'a> Training<'a> {
         self.progress.adam_steps = self.adam.steps();
         self.progress.items_steps = self.items.as_ref().map_or(0, ItemHead::steps);
         let meta = serde_json::to_value(&self.progress).map_err(|e| Error::bug(e.to_string()))?;
-        let path = self.folder.join("checkpoint.safetensors");
+        let path = self.folder.join(CHECKPOINT);
         store::save(&path, self.model, self.items.as_ref(), Some(&self.adam), &meta)
     }
 
@@ -421,7 +422,7 @@ impl<'a> Training<'a> {
         let text = serde_json::to_string_pretty(&report).map_err(|e| Error::bug(e.to_string()))?;
         artifact::write_atomic(&path, |out| out.write_all(text.as_bytes()).map_err(|e| Error::io(&path, e)))?;
         // What is finished needs neither.
-        for done in ["checkpoint.safetensors", "best.safetensors"] {
+        for done in [CHECKPOINT, "best.safetensors"] {
             let _ = std::fs::remove_file(self.folder.join(done));
         }
         Ok(report)

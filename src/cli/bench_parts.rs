@@ -1,0 +1,173 @@
+//! Parts of `causerie bench recommend`: the model alone (as llama.cpp's own bench measures it), what masks cost, how long
+//! an exchange of adapters takes while requests are under way.
+
+use super::bench::Case;
+use super::progress::print;
+use causerie::llama::{self, Batch, Pooling, Token};
+use causerie::math::Random;
+use causerie::transformer::{self, LoraSettings};
+use causerie::{Error, Result};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Tokens of the prompt and of the text behind it, as `llama-bench -p 512 -n 64` has them.
+const PROMPT: usize = 512;
+const WRITTEN: usize = 64;
+/// Exchanges of adapters.
+const EXCHANGES: usize = 10;
+
+/// Median, and the greatest.
+fn middle_and_most(mut values: Vec<f64>) -> (f64, f64) {
+    values.sort_by(f64::total_cmp);
+    let at =
+        |share: f64| values.get(((values.len().saturating_sub(1)) as f64 * share) as usize).copied().unwrap_or(0.0);
+    (at(0.5), at(1.0))
+}
+
+impl Case<'_> {
+    /// Tokens a second of the forward passes alone.
+    pub(super) fn raw(&self) -> Result<()> {
+        let sizes = llama::ContextOptions {
+            tokens: PROMPT + WRITTEN,
+            batch_tokens: PROMPT,
+            sequences: 1,
+            pooling: Pooling::Logits,
+            exact: false,
+        };
+        let mut context = llama::Context::new(self.model, sizes, self.run)?;
+        let mut random = Random::new(3, b"bench tokens");
+        let mut token = || random.below(self.model.vocabulary()) as Token;
+        let (mut prompts, mut written) = (Vec::new(), Vec::new());
+        for pass in 0..1 + self.requests {
+            context.clear();
+            let mut batch = Batch::default();
+            (0..PROMPT).for_each(|at| batch.push(token(), at, 0, at + 1 == PROMPT));
+            let started = Instant::now();
+            context.run_batch(&batch, self.run)?;
+            let prompt = started.elapsed().as_secs_f64();
+            let started = Instant::now();
+            for n in 0..WRITTEN {
+                let mut batch = Batch::default();
+                batch.push(token(), PROMPT + n, 0, true);
+                context.run_batch(&batch, self.run)?;
+            }
+            // The first pass warms up.
+            if pass > 0 {
+                prompts.push(prompt);
+                written.push(started.elapsed().as_secs_f64());
+            }
+        }
+        let rate = |tokens: usize, seconds: Vec<f64>| tokens as f64 / middle_and_most(seconds).0;
+        print(&format!(
+            "\nforward passes alone: prompt of {PROMPT}: {:.1} tokens/s; {WRITTEN} tokens behind it, one by one: {:.2} \
+             tokens/s (medians of {})\n",
+            rate(PROMPT, prompts),
+            rate(WRITTEN, written),
+            self.requests
+        ))
+    }
+
+    /// The time of an answer with half of the catalogue masked beside one with nothing masked, and of the masks alone.
+    pub(super) fn masks(&self) -> Result<()> {
+        let lm = self.open("constrained")?;
+        let items = self.dataset.items.len() as u32;
+        let mut random = Random::new(4, b"bench masks");
+        let half: Vec<u32> = (0..items).filter(|_| random.below(2) == 0).collect();
+        let trie = lm.trie();
+        let time_of = |masked: &[u32]| {
+            middle_and_most(
+                (0..20)
+                    .map(|_| {
+                        let started = Instant::now();
+                        std::hint::black_box(trie.allowed(masked).count());
+                        started.elapsed().as_secs_f64()
+                    })
+                    .collect(),
+            )
+            .0
+        };
+        let (none, with) = (time_of(&[]), time_of(&half));
+        let (mut plain, mut masked, mut passes) = (Vec::new(), Vec::new(), 0);
+        for request in 0..self.requests {
+            let talk = self.conversation(request as u64)?;
+            // The prompt is computed once, before.
+            lm.answer(&talk, &[], 1, self.run)?;
+            for (mask, times) in [(&[][..], &mut plain), (&half[..], &mut masked)] {
+                let started = Instant::now();
+                let answer = lm.answer(&talk, mask, self.config.top_k, self.run)?;
+                times.push(started.elapsed().as_secs_f64());
+                passes = answer.passes;
+            }
+        }
+        let (plain, masked) = (middle_and_most(plain).0, middle_and_most(masked).0);
+        print(&format!(
+            "\nmasks: {:.3} ms for {} of {items} items, {:.3} ms for none; an answer takes {:.1} ms masked and {:.1} ms \
+             unmasked, in {passes} passes: the mask is {:.2} % of one pass\n",
+            with * 1e3,
+            half.len(),
+            none * 1e3,
+            masked * 1e3,
+            plain * 1e3,
+            100.0 * with / (masked / passes.max(1) as f64)
+        ))
+    }
+
+    /// Exchanges an adapter (rank 16 on all projections) for nothing and back while one caller asks without a pause.
+    pub(super) fn exchange(&self) -> Result<()> {
+        let folder = std::env::temp_dir().join(format!("causerie-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+        let done = self.exchange_in(&folder);
+        // Best effort: it is the system's folder for what may go.
+        let _ = std::fs::remove_dir_all(&folder);
+        done
+    }
+
+    fn exchange_in(&self, folder: &Path) -> Result<()> {
+        let file = folder.join("adapter.gguf");
+        let mut student = self.run.install(|| transformer::Model::from_gguf(self.model.header().path()))?;
+        student.add_lora(LoraSettings {
+            rank: 16,
+            alpha: 32.0,
+            dropout: 0.0,
+            targets: LoraSettings::PROJECTIONS.to_vec(),
+            layers: 0..usize::MAX,
+            seed: 0,
+        })?;
+        student.write_adapter(&file)?;
+        drop(student);
+        let lm = self.open("constrained")?;
+        let (stop, mut times) = (AtomicBool::new(false), Vec::new());
+        let answered = std::thread::scope(|scope| {
+            let caller = scope.spawn(|| -> Result<usize> {
+                let mut answered = 0;
+                while !stop.load(Ordering::Relaxed) || answered == 0 {
+                    lm.answer(&self.conversation(answered as u64)?, &[], self.config.top_k, self.run)?;
+                    answered += 1;
+                }
+                Ok(answered)
+            });
+            let mut swap = || -> Result<()> {
+                let mut generation = lm.generation();
+                for n in 0..EXCHANGES {
+                    let set: &[(&Path, f32)] = if n % 2 == 0 { &[(&file, 1.0)] } else { &[] };
+                    let started = Instant::now();
+                    generation = lm.swap_adapters(generation, set)?;
+                    times.push(started.elapsed().as_secs_f64());
+                }
+                Ok(())
+            };
+            let swapped = swap();
+            stop.store(true, Ordering::Relaxed);
+            let answered = caller.join().unwrap_or_else(|_| Err(Error::bug("the caller panicked")));
+            swapped.and(answered)
+        })?;
+        let (middle, most) = middle_and_most(times);
+        print(&format!(
+            "\nadapters: {EXCHANGES} exchanges beside {answered} answers, none failed; {:.1} ms at the median, {:.1} ms at \
+             most, the file read included\n",
+            middle * 1e3,
+            most * 1e3
+        ))
+    }
+}
