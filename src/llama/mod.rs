@@ -15,6 +15,7 @@ mod quantise;
 pub use adapter::Adapter;
 pub(crate) use context::MAX_SEQUENCES;
 pub use context::{Batch, Context, ContextOptions, Pooling};
+pub(crate) use generate::whole_characters;
 pub use generate::{Generated, Sampling, sample};
 pub use model::{Model, Token};
 pub use quantise::{Quantisation, quantise};
