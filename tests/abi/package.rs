@@ -280,6 +280,20 @@ fn tokens_arrive_as_they_are_written() {
 }
 
 #[test]
+fn what_llama_cpp_throws_is_an_error_of_the_call_shared_and_static() {
+    let here = installed();
+    let Some(model) = small_model() else { return };
+    let program = here.compile("g++", "tests/c/scarce.cpp", &["-std=c++17"]);
+    run(here.command(&program).arg(here.scratch("scarce")).arg(&model));
+    let archive = here.folder.path().join("scarce-static");
+    let mut command = Command::new("g++");
+    command.args(["-std=c++17", "-O1"]).arg(root().join("tests/c/scarce.cpp")).args(here.pkg_config(&["--cflags"]));
+    command.arg(here.lib().join("libcauserie.a")).args(["-lstdc++", "-lm", "-lpthread", "-ldl", "-o"]).arg(&archive);
+    run(&mut command);
+    run(Command::new(&archive).arg(here.scratch("scarce-archive")).arg(&model));
+}
+
+#[test]
 fn exceptions_of_cpp_callbacks_come_out_of_the_call_and_handles_go_on() {
     let here = installed();
     let program = here.compile("g++", "tests/c/callbacks.cpp", &["-std=c++17"]);
