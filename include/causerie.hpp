@@ -117,17 +117,24 @@ class config : public detail::handle<causerie_config, causerie_config_free> {
   }
 };
 
-// One call under way. `on_progress` gets each report; false stops the call. An exception that it throws stops the call
-// too, and comes out of it.
+// One call under way. `on_progress` gets each report, `on_token` the text that a language model writes ("" at the end of an
+// answer); false stops the call. An exception that one of them throws stops the call too, and comes out of it.
 class run {
  public:
   using progress_fn = std::function<bool(const causerie_progress &)>;
+  using token_fn = std::function<bool(std::string_view)>;
 
   explicit run(std::uint32_t threads = 0, progress_fn on_progress = {}) : state_(std::make_unique<state>()), raw_(make(threads)) {
     if (on_progress) {
       state_->callback = std::move(on_progress);
       detail::check(causerie_run_on_progress(raw_.get(), &run::tell, state_.get()));
     }
+  }
+  // Between calls; an empty callable takes it back.
+  run &on_token(token_fn callback) {
+    state_->reader = std::move(callback);
+    detail::check(causerie_run_on_token(raw_.get(), state_->reader ? &run::read : nullptr, state_.get()));
+    return *this;
   }
   // Ends the calls under way: from any thread, at any time.
   void cancel() const noexcept { causerie_run_cancel(raw_.get()); }
@@ -151,6 +158,7 @@ class run {
  private:
   struct state {
     progress_fn callback;
+    token_fn reader;
     std::exception_ptr thrown;
   };
   static causerie_run *make(std::uint32_t threads) {
@@ -162,6 +170,15 @@ class run {
     auto *self = static_cast<state *>(data);
     try {
       return self->callback(*progress) ? 0 : 1;
+    } catch (...) {
+      self->thrown = std::current_exception();
+      return 1;
+    }
+  }
+  static std::int32_t read(const char *text, std::size_t size, void *data) noexcept {
+    auto *self = static_cast<state *>(data);
+    try {
+      return self->reader(std::string_view(text, size)) ? 0 : 1;
     } catch (...) {
       self->thrown = std::current_exception();
       return 1;

@@ -23,11 +23,13 @@ pub struct Progress {
 }
 
 type ProgressFn = dyn FnMut(&Progress) + Send;
+type TokenFn = dyn FnMut(&str) + Send;
 
 /// One call under way. Cheap to make; shared by reference with everything the call does.
 pub struct Run {
     cancel: Arc<AtomicBool>,
     progress: Option<Mutex<Box<ProgressFn>>>,
+    tokens: Option<Mutex<Box<TokenFn>>>,
     pool: Arc<rayon::ThreadPool>,
 }
 
@@ -37,11 +39,18 @@ impl Run {
     /// # Errors
     /// [`crate::ErrorKind::Io`] when the operating system gives no threads.
     pub fn new(threads: usize) -> Result<Run> {
-        Ok(Run { cancel: Arc::new(AtomicBool::new(false)), progress: None, pool: pool(threads)? })
+        Ok(Run { cancel: Arc::new(AtomicBool::new(false)), progress: None, tokens: None, pool: pool(threads)? })
     }
     /// The same run, reporting to `callback` (called on the thread that made the call).
     pub fn on_progress(mut self, callback: impl FnMut(&Progress) + Send + 'static) -> Run {
         self.progress = Some(Mutex::new(Box::new(callback)));
+        self
+    }
+    /// The same run, handing text to `callback` while a language model writes it: the teacher that is a GGUF, and a
+    /// recommender in mode `generate`. Whole characters, in order, on the thread that made the call; an empty text says
+    /// that the answer is at its end, and the next piece begins another (a request that is tried again is told again).
+    pub fn on_token(mut self, callback: impl FnMut(&str) + Send + 'static) -> Run {
+        self.tokens = Some(Mutex::new(Box::new(callback)));
         self
     }
     /// The same run, cancelled by this flag.
@@ -90,6 +99,21 @@ impl Run {
         if let Some(callback) = &self.progress {
             let mut callback = callback.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             callback(&Progress { stage, unit, done, total, note: note() });
+        }
+        self.check()
+    }
+    /// Somebody listens to [`Run::token`].
+    pub fn wants_tokens(&self) -> bool {
+        self.tokens.is_some()
+    }
+    /// Hands on a piece of text that a model wrote (empty: its answer ends here), and stops here when cancelled.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Cancelled`].
+    pub fn token(&self, text: &str) -> Result<()> {
+        if let Some(callback) = &self.tokens {
+            let mut callback = callback.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            callback(text);
         }
         self.check()
     }
@@ -188,6 +212,18 @@ mod tests {
         run.step("test", "units", 1, 2).unwrap();
         run.cancel();
         assert_eq!(run.step("test", "units", 2, 2).unwrap_err().kind(), crate::ErrorKind::Cancelled);
+    }
+
+    #[test]
+    fn text_goes_to_whoever_listens_and_a_cancel_ends_it() {
+        let heard = Arc::new(Mutex::new(String::new()));
+        let kept = heard.clone();
+        let run = Run::new(1).unwrap().on_token(move |text| kept.lock().unwrap().push_str(text));
+        assert!(run.wants_tokens() && !Run::new(1).unwrap().wants_tokens());
+        run.token("a ").unwrap();
+        run.cancel();
+        assert_eq!(run.token("dog").unwrap_err().kind(), crate::ErrorKind::Cancelled);
+        assert_eq!(*heard.lock().unwrap(), "a dog");
     }
 
     #[test]

@@ -3,6 +3,7 @@ package causerie
 /*
 #include <causerie.h>
 extern int32_t causerieGoProgress(causerie_progress *, void *);
+extern int32_t causerieGoToken(char *, size_t, void *);
 extern int32_t causerieGoTeacher(causerie_request *, causerie_answer *, void *);
 extern void causerieGoLog(int32_t, char *, size_t, void *);
 */
@@ -18,18 +19,49 @@ import (
 	"unsafe"
 )
 
-func onProgress(run *C.causerie_run, data unsafe.Pointer) error {
-	return check(C.causerie_run_on_progress(run, C.causerie_progress_fn(C.causerieGoProgress), data))
+// hearing is what a call tells while it is under way, and what its callbacks panicked with.
+type hearing struct {
+	progress func(Progress)
+	tokens   func(string)
+	panicked any
+}
+
+// caught keeps a panic, which must not unwind through C, and stops the call.
+func (h *hearing) caught(code *C.int32_t) {
+	if v := recover(); v != nil {
+		h.panicked, *code = v, 1
+	}
+}
+
+// hear has a run call back.
+func hear(run *C.causerie_run, h *hearing) (forget func(), err error) {
+	data, forget := keep(h)
+	if h.progress != nil {
+		err = check(C.causerie_run_on_progress(run, C.causerie_progress_fn(C.causerieGoProgress), data))
+	}
+	if h.tokens != nil && err == nil {
+		err = check(C.causerie_run_on_token(run, C.causerie_token_fn(C.causerieGoToken), data))
+	}
+	return forget, err
 }
 
 //export causerieGoProgress
-func causerieGoProgress(p *C.causerie_progress, data unsafe.Pointer) C.int32_t {
-	f := (*(*cgo.Handle)(data)).Value().(func(Progress))
-	f(Progress{
+func causerieGoProgress(p *C.causerie_progress, data unsafe.Pointer) (code C.int32_t) {
+	h := (*(*cgo.Handle)(data)).Value().(*hearing)
+	defer h.caught(&code)
+	h.progress(Progress{
 		Stage: C.GoString(p.stage), Unit: C.GoString(p.unit), Note: C.GoString(p.note),
 		Done: uint64(p.done), Total: uint64(p.total),
 		Seconds: float64(p.seconds), SecondsLeft: float64(p.seconds_left),
 	})
+	return 0
+}
+
+//export causerieGoToken
+func causerieGoToken(text *C.char, n C.size_t, data unsafe.Pointer) (code C.int32_t) {
+	h := (*(*cgo.Handle)(data)).Value().(*hearing)
+	defer h.caught(&code)
+	h.tokens(C.GoStringN(text, C.int(n)))
 	return 0
 }
 

@@ -98,11 +98,21 @@ type Progress struct {
 	Seconds, SecondsLeft float64
 }
 
-type progressKey struct{}
+type (
+	progressKey struct{}
+	tokenKey    struct{}
+)
 
-// WithProgress reports every call under the context to f, on the goroutine that made it.
+// WithProgress reports every call under the context to f, on the goroutine that made it. Where f panics, the call ends and
+// panics with the same value.
 func WithProgress(ctx context.Context, f func(Progress)) context.Context {
 	return context.WithValue(ctx, progressKey{}, f)
+}
+
+// WithTokens hands the text of language models to f while they write it, on the goroutine that made the call; "" says that an
+// answer is at its end. Those that write are the teacher that is a GGUF and a recommender with recommend.mode = "generate".
+func WithTokens(ctx context.Context, f func(text string)) context.Context {
+	return context.WithValue(ctx, tokenKey{}, f)
 }
 
 // keep stores v where C can hold a pointer to it; the function forgets it.
@@ -126,10 +136,13 @@ func under(ctx context.Context, call func(*C.causerie_run) *C.causerie_error) er
 		return err
 	}
 	defer C.causerie_run_free(run)
-	if f, ok := ctx.Value(progressKey{}).(func(Progress)); ok && f != nil {
-		data, forget := keep(f)
+	h := &hearing{}
+	h.progress, _ = ctx.Value(progressKey{}).(func(Progress))
+	h.tokens, _ = ctx.Value(tokenKey{}).(func(string))
+	if h.progress != nil || h.tokens != nil {
+		forget, err := hear(run, h)
 		defer forget()
-		if err := onProgress(run, data); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -147,6 +160,9 @@ func under(ctx context.Context, call func(*C.causerie_run) *C.causerie_error) er
 		defer func() { close(ended); <-watched }()
 	}
 	err := check(call(run))
+	if h.panicked != nil {
+		panic(h.panicked)
+	}
 	if e := ctx.Err(); e != nil && errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%w: %s", e, err.Error())
 	}

@@ -135,3 +135,48 @@ func TestErrorsHaveCodesAndSettingsAreListed(t *testing.T) {
 		t.Fatal("three values are no 2 x 2")
 	}
 }
+
+func TestAPanicOfACallbackComesOutOfTheCallAndHandlesGoOn(t *testing.T) {
+	c, d, _ := loaded(t)
+	func() {
+		defer func() {
+			if v := recover(); v != "oops" {
+				t.Errorf("recovered %v", v)
+			}
+		}()
+		_, _ = Embed(WithProgress(context.Background(), func(Progress) { panic("oops") }), d, c, "")
+	}()
+	if _, err := Embed(context.Background(), d, c, ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A language model of 260,000 parameters writes; its text arrives while it does.
+func TestTokensOfALanguageModelArriveAsTheyAreWritten(t *testing.T) {
+	model := os.Getenv("CAUSERIE_TEST_MODEL")
+	if model == "" {
+		t.Skip("CAUSERIE_TEST_MODEL names no GGUF")
+	}
+	c, d, _ := loaded(t)
+	if err := c.Read("[recommend]\nmode = \"generate\"\ncontext_tokens = 256\n"); err != nil {
+		t.Fatal(err)
+	}
+	r, err := OpenLM(context.Background(), d, model, "", c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var pieces []string
+	ctx := WithTokens(context.Background(), func(text string) { pieces = append(pieces, text) })
+	query := Query{Turns: []Turn{{"user", "once upon a time"}}}
+	if _, err := r.Recommend(ctx, query, 2); err != nil {
+		t.Fatal(err)
+	}
+	if len(pieces) < 3 || pieces[len(pieces)-1] != "" || pieces[0] == "" {
+		t.Fatalf("%q", pieces)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	if _, err := r.Recommend(WithTokens(ctx, func(string) { cancel() }), query, 2); !errors.Is(err, context.Canceled) {
+		t.Fatalf("%v", err)
+	}
+}

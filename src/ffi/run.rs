@@ -48,6 +48,12 @@ pub struct causerie_progress {
 pub type causerie_progress_fn =
     Option<unsafe extern "C-unwind" fn(progress: *const causerie_progress, user_data: *mut c_void) -> i32>;
 
+/// Gets a piece of text while a language model writes it, on the thread that made the call: `len` bytes of UTF-8 in whole
+/// characters, NUL-terminated as well. An empty piece says that the answer is at its end; the next one begins another.
+/// 0 goes on, anything else stops: the call ends with CAUSERIE_CANCELLED.
+pub type causerie_token_fn =
+    Option<unsafe extern "C-unwind" fn(text: *const c_char, len: usize, user_data: *mut c_void) -> i32>;
+
 #[derive(Default)]
 struct State {
     stage: &'static str,
@@ -58,12 +64,14 @@ struct State {
 }
 
 type Listener = (unsafe extern "C-unwind" fn(*const causerie_progress, *mut c_void) -> i32, UserData);
+type Reader = (unsafe extern "C-unwind" fn(*const c_char, usize, *mut c_void) -> i32, UserData);
 
 #[derive(Default)]
 pub(super) struct Watched {
     threads: usize,
     cancel: Arc<AtomicBool>,
     listener: Option<Listener>,
+    reader: Option<Reader>,
     state: Arc<Mutex<State>>,
 }
 
@@ -108,7 +116,18 @@ pub(super) unsafe fn run_of(run: *const causerie_run, threads: usize) -> Result<
     let threads = if watched.threads == 0 { threads } else { watched.threads };
     let (state, cancel, listener) = (watched.state.clone(), watched.cancel.clone(), watched.listener);
     *state.lock().unwrap_or_else(PoisonError::into_inner) = State::default();
-    let engine = Run::new(threads)?.cancelled_by(watched.cancel.clone());
+    let mut engine = Run::new(threads)?.cancelled_by(watched.cancel.clone());
+    if let Some((callback, data)) = watched.reader {
+        let cancel = cancel.clone();
+        engine = engine.on_token(move |piece: &str| {
+            // A zero byte may be among what a model writes: the length says how far it goes.
+            let text: Vec<u8> = piece.bytes().chain([0]).collect();
+            // SAFETY: rule 5 of the header; `text` is valid for the length and the zero behind it.
+            if unsafe { callback(text.as_ptr().cast(), piece.len(), data.get()) } != 0 {
+                cancel.store(true, Ordering::Relaxed);
+            }
+        });
+    }
     engine.check()?;
     Ok(engine.on_progress(move |p: &Progress| {
         let told = {
@@ -162,6 +181,23 @@ pub unsafe extern "C" fn causerie_run_on_progress(
         // SAFETY: rules 2 and 3 of the header.
         let watched = unsafe { exclusive(run)? };
         watched.listener = callback.map(|callback| (callback, UserData(user_data)));
+        Ok(())
+    })
+}
+
+/// Hands the text of language models to `callback` while they write it, from the next call on; NULL: to nobody. Those that
+/// write are the teacher that is a GGUF (synthesize.teacher = "local") and a recommender with recommend.mode = "generate".
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_run_on_token(
+    run: *mut causerie_run,
+    callback: causerie_token_fn,
+    user_data: *mut c_void,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        let watched = unsafe { exclusive(run)? };
+        watched.reader = callback.map(|callback| (callback, UserData(user_data)));
         Ok(())
     })
 }

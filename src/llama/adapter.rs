@@ -1,6 +1,6 @@
 //! A LoRA adapter in llama.cpp's GGUF layout.
 
-use super::{Model, backend};
+use super::{Model, backend, guarded};
 use crate::error::Result;
 use crate::gguf::Gguf;
 use llama_cpp_sys_2 as sys;
@@ -59,7 +59,7 @@ impl Adapter {
         backend::complaint();
         // SAFETY: the model is loaded and outlives the adapter (it is held below); the path is zero-ended; the lock
         // keeps others from changing the model's list of adapters.
-        let raw = unsafe { sys::llama_adapter_lora_init(model.raw(), c_path.as_ptr()) };
+        let raw = unsafe { guarded::llama_adapter_lora_init(model.raw(), c_path.as_ptr())? };
         match std::ptr::NonNull::new(raw) {
             Some(raw) => Ok(Adapter { inner: Arc::new(Inner { raw, _model: model.clone() }) }),
             None => Err(header.bad(format!("llama.cpp cannot load this adapter{}", backend::complaint()))),

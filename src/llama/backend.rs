@@ -1,11 +1,12 @@
 //! The one-time start of llama.cpp: the processor check, its log, its last words.
 
+use super::guarded;
 use crate::error::{Error, Result};
 use crate::run::{Level, log};
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Held while models, contexts and adapters are made or freed: llama.cpp does not promise that these may overlap.
 static SETUP: Mutex<()> = Mutex::new(());
@@ -16,7 +17,7 @@ static COMPLAINT: Mutex<String> = Mutex::new(String::new());
 ///
 /// # Errors
 /// [`crate::ErrorKind::Unsupported`] on a processor without AVX2, FMA, F16C and BMI2: the first instruction of
-/// llama.cpp would end the process there.
+/// llama.cpp would end the process there; [`crate::ErrorKind::Memory`].
 pub(super) fn start() -> Result<()> {
     #[cfg(target_arch = "x86_64")]
     {
@@ -37,17 +38,19 @@ pub(super) fn start() -> Result<()> {
             )));
         }
     }
-    static START: Once = Once::new();
-    START.call_once(|| {
+    static STARTED: Mutex<bool> = Mutex::new(false);
+    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*started {
         // SAFETY: plain functions that store a function pointer; both callbacks live as long as the program and never
         // unwind. The log goes through our callback, so that nothing of llama.cpp reaches stderr; the same for the
         // message of an assertion that fails, which otherwise would start a debugger for a backtrace.
         unsafe {
             sys::llama_log_set(Some(on_log), std::ptr::null_mut());
             sys::ggml_set_abort_callback(Some(on_abort));
-            sys::llama_backend_init();
+            guarded::llama_backend_init()?;
         }
-    });
+        *started = true;
+    }
     Ok(())
 }
 

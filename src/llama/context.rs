@@ -1,6 +1,6 @@
 //! A context: batches of tokens in, logits and hidden states out.
 
-use super::{Adapter, Model, Token, backend};
+use super::{Adapter, Model, Token, backend, guarded};
 use crate::error::{Error, Result};
 use crate::run::Run;
 use llama_cpp_sys_2 as sys;
@@ -188,7 +188,7 @@ impl Context {
                 Pooling::Model | Pooling::Mean | Pooling::Last => params.cb_eval = Some(stop_after_pooling),
                 Pooling::Logits | Pooling::None => {}
             }
-            sys::llama_init_from_model(model.raw(), params)
+            guarded::llama_init_from_model(model.raw(), params)?
         };
         let Some(raw) = std::ptr::NonNull::new(raw) else {
             return Err(Error::memory(format!(
@@ -246,7 +246,7 @@ impl Context {
         let mut scales: Vec<f32> = adapters.iter().map(|(_, s)| *s).collect();
         // SAFETY: both arrays are valid for `raw.len()` entries; the adapters are held by `self` from here on.
         let status = unsafe {
-            sys::llama_set_adapters_lora(self.raw.as_ptr(), raw.as_mut_ptr(), raw.len(), scales.as_mut_ptr())
+            guarded::llama_set_adapters_lora(self.raw.as_ptr(), raw.as_mut_ptr(), raw.len(), scales.as_mut_ptr())?
         };
         if status != 0 {
             return Err(Error::invalid(format!("llama.cpp refuses the adapters{}", backend::complaint())));
@@ -291,10 +291,10 @@ impl Context {
         }
         // SAFETY: a live context, a sequence within its bounds; llama.cpp writes at most the bytes it is given.
         let bytes = unsafe {
-            let size = sys::llama_state_seq_get_size(self.raw.as_ptr(), sequence as i32);
+            let size = guarded::llama_state_seq_get_size(self.raw.as_ptr(), sequence as i32)?;
             let mut bytes = vec![0u8; size];
             let written =
-                sys::llama_state_seq_get_data(self.raw.as_ptr(), bytes.as_mut_ptr(), bytes.len(), sequence as i32);
+                guarded::llama_state_seq_get_data(self.raw.as_ptr(), bytes.as_mut_ptr(), bytes.len(), sequence as i32)?;
             bytes.truncate(written);
             bytes
         };
@@ -311,8 +311,9 @@ impl Context {
         }
         // SAFETY: a live context, a sequence within its bounds; the bytes are valid for their length and were written
         // by a context of the same model and options (they never leave this process).
-        let read =
-            unsafe { sys::llama_state_seq_set_data(self.raw.as_ptr(), bytes.as_ptr(), bytes.len(), sequence as i32) };
+        let read = unsafe {
+            guarded::llama_state_seq_set_data(self.raw.as_ptr(), bytes.as_ptr(), bytes.len(), sequence as i32)?
+        };
         Ok(read > 0)
     }
 
@@ -326,7 +327,7 @@ impl Context {
         // SAFETY: a live context; the sequence is within its bounds; encoders have no memory (null).
         unsafe {
             let memory = sys::llama_get_memory(self.raw.as_ptr());
-            !memory.is_null() && sys::llama_memory_seq_rm(memory, sequence, position, -1)
+            !memory.is_null() && guarded::llama_memory_seq_rm(memory, sequence, position, -1).unwrap_or(false)
         }
     }
 
@@ -342,7 +343,7 @@ impl Context {
         unsafe {
             let memory = sys::llama_get_memory(self.raw.as_ptr());
             if !memory.is_null() {
-                sys::llama_memory_seq_cp(memory, from as i32, to as i32, -1, -1);
+                guarded::llama_memory_seq_cp(memory, from as i32, to as i32, -1, -1)?;
             }
         }
         Ok(())
@@ -354,7 +355,8 @@ impl Context {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for an empty batch, more tokens than fit, unknown tokens or sequences;
-    /// [`crate::ErrorKind::Cancelled`]; [`crate::ErrorKind::Memory`] when the context is full.
+    /// [`crate::ErrorKind::Cancelled`]; [`crate::ErrorKind::Memory`] when the context is full; what llama.cpp throws. After
+    /// an error the sequences of the batch are undefined: forget them.
     pub fn run_batch(&mut self, batch: &Batch, run: &Run) -> Result<()> {
         self.run_batch_until(batch, None, run)
     }
@@ -401,15 +403,16 @@ impl Context {
                 logits: outputs.as_mut_ptr(),
             };
             let status = if sys::llama_get_memory(context).is_null() {
-                sys::llama_encode(context, raw)
+                guarded::llama_encode(context, raw)
             } else {
-                sys::llama_decode(context, raw)
+                guarded::llama_decode(context, raw)
             };
             sys::llama_set_abort_callback(context, None, std::ptr::null_mut());
             status
         };
         self.outputs.clear();
         self.last_sequences.clear();
+        let status = status?;
         match status {
             0 => {
                 self.outputs = outputs;
@@ -467,7 +470,7 @@ impl Context {
             return Err(Error::invalid(format!("no logits were asked of token {i}")));
         }
         // SAFETY: token `i` of the last batch has an output, checked above.
-        let row = unsafe { sys::llama_get_logits_ith(self.raw.as_ptr(), i as i32) };
+        let row = unsafe { guarded::llama_get_logits_ith(self.raw.as_ptr(), i as i32)? };
         self.row(row, self.model.vocabulary())
     }
 
@@ -484,8 +487,8 @@ impl Context {
         }
         let context = self.raw.as_ptr();
         // SAFETY: every one of these tokens of the last batch has an output, checked above.
-        let rows = tokens.iter().map(|i| unsafe { sys::llama_get_logits_ith(context, *i as i32) });
-        rows.map(|row| self.row(row, self.model.vocabulary())).collect()
+        let rows = tokens.iter().map(|i| unsafe { guarded::llama_get_logits_ith(context, *i as i32) });
+        rows.map(|row| self.row(row?, self.model.vocabulary())).collect()
     }
 
     /// Hidden state of token `i` of the last batch, after the output norm: `[width]`. Only with [`Pooling::None`].
@@ -497,7 +500,7 @@ impl Context {
             return Err(Error::invalid(format!("no hidden state was asked of token {i}")));
         }
         // SAFETY: in this mode every token of the batch has an output, and `i` is one of them.
-        let row = unsafe { sys::llama_get_embeddings_ith(self.raw.as_ptr(), i as i32) };
+        let row = unsafe { guarded::llama_get_embeddings_ith(self.raw.as_ptr(), i as i32)? };
         self.row(row, self.model.width())
     }
 
@@ -511,7 +514,7 @@ impl Context {
             return Err(Error::invalid(format!("no pooled row of sequence {sequence}")));
         }
         // SAFETY: the sequence was in the last batch, checked above.
-        let row = unsafe { sys::llama_get_embeddings_seq(self.raw.as_ptr(), sequence as i32) };
+        let row = unsafe { guarded::llama_get_embeddings_seq(self.raw.as_ptr(), sequence as i32)? };
         self.row(row, self.model.width())
     }
 

@@ -76,19 +76,13 @@ pub fn sample(logits: &[f32], temperature: f64, top_p: f64, random: &mut Random)
 }
 
 impl Context {
-    /// Answers `prompt` (already in the model's chat format; special tokens in it are read as such), calling `each` with
-    /// every piece of text as it comes. The context is cleared first.
+    /// Answers `prompt` (already in the model's chat format; special tokens in it are read as such), handing every piece of
+    /// text to [`Run::token`] as it comes. The context is cleared first.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for an empty prompt, or one that leaves no room in the context;
     /// [`crate::ErrorKind::Cancelled`].
-    pub fn generate(
-        &mut self,
-        prompt: &str,
-        sampling: &Sampling,
-        run: &Run,
-        mut each: impl FnMut(&str),
-    ) -> Result<Generated> {
+    pub fn generate(&mut self, prompt: &str, sampling: &Sampling, run: &Run) -> Result<Generated> {
         let tokens = self.model().tokenise(prompt, true, true)?;
         if tokens.is_empty() {
             return Err(Error::invalid("an empty prompt"));
@@ -125,13 +119,7 @@ impl Context {
                 break;
             }
             bytes.extend(self.model().piece(token, false));
-            // A character may be spread over tokens: only whole ones are shown.
-            let whole = match std::str::from_utf8(&bytes) {
-                Ok(_) => bytes.len(),
-                Err(e) if e.error_len().is_none() => e.valid_up_to(),
-                Err(_) => bytes.len(),
-            };
-            generated.text = String::from_utf8_lossy(bytes.get(..whole).unwrap_or_default()).into_owned();
+            generated.text = String::from_utf8_lossy(whole_characters(&bytes)).into_owned();
             let stop =
                 sampling.stop.iter().filter(|s| !s.is_empty()).filter_map(|s| generated.text.find(s.as_str())).min();
             if let Some(at) = stop {
@@ -144,7 +132,7 @@ impl Context {
             if safe > shown
                 && let Some(piece) = generated.text.get(shown..safe)
             {
-                each(piece);
+                run.token(piece)?;
                 shown = safe;
             }
             if position >= self.context_tokens() {
@@ -156,10 +144,19 @@ impl Context {
             self.run_batch(&batch, run)?;
         }
         if let Some(rest) = generated.text.get(shown..).filter(|r| !r.is_empty()) {
-            each(rest);
+            run.token(rest)?;
         }
+        run.token("")?;
         Ok(generated)
     }
+}
+
+/// What of `bytes` can be shown: a character may be spread over tokens, and its last bytes may be yet to come.
+pub(crate) fn whole_characters(bytes: &[u8]) -> &[u8] {
+    let rest = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    // Of bytes that can still become a character, `from_utf8` says that they end too soon.
+    let begun = std::str::from_utf8(rest).is_err_and(|e| e.error_len().is_none());
+    bytes.get(..bytes.len() - if begun { rest.len() } else { 0 }).unwrap_or_default()
 }
 
 /// How much of `text` cannot be the beginning of a stop text.

@@ -1,8 +1,9 @@
 //! A loaded model: its sizes, its vocabulary, its chat template.
 
-use super::backend;
+use super::{backend, guarded};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
+use crate::run::{Level, log};
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CString, c_char};
 use std::path::Path;
@@ -73,7 +74,7 @@ impl Model {
             params.n_gpu_layers = 0;
             params.load_mode = sys::LLAMA_LOAD_MODE_MMAP;
             params.vocab_only = vocabulary_only;
-            sys::llama_model_load_from_file(c_path.as_ptr(), params)
+            guarded::llama_model_load_from_file(c_path.as_ptr(), params)?
         };
         let Some(raw) = std::ptr::NonNull::new(raw) else {
             return Err(header.bad(format!("llama.cpp cannot load this model{}", backend::complaint())));
@@ -147,7 +148,8 @@ impl Model {
     /// a review could otherwise close the turn it stands in.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`] for a text of more than a gigabyte.
+    /// [`crate::ErrorKind::Invalid`] for a text of more than a gigabyte; [`crate::ErrorKind::Format`] where the vocabulary
+    /// lacks what the text needs.
     pub fn tokenise(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<Token>> {
         if text.len() > MAX_TEXT_BYTES {
             return Err(Error::invalid(format!("a text of {} bytes cannot be tokenised", text.len())));
@@ -156,7 +158,7 @@ impl Model {
         for _ in 0..2 {
             // SAFETY: text and tokens are valid for the lengths passed with them; llama.cpp writes at most that many.
             let written = unsafe {
-                sys::llama_tokenize(
+                guarded::llama_tokenize(
                     self.vocab(),
                     text.as_ptr().cast::<c_char>(),
                     text.len() as i32,
@@ -164,7 +166,7 @@ impl Model {
                     tokens.len() as i32,
                     add_special,
                     parse_special,
-                )
+                )?
             };
             match usize::try_from(written) {
                 Ok(count) => {
@@ -178,7 +180,8 @@ impl Model {
         Err(Error::bug("llama.cpp asks for ever more tokens"))
     }
 
-    /// The bytes of one token; a character may be spread over several. `special`: show control tokens by name.
+    /// The bytes of one token; a character may be spread over several. `special`: show control tokens by name. None for a
+    /// token that the vocabulary does not have or cannot write.
     pub fn piece(&self, token: Token, special: bool) -> Vec<u8> {
         if !self.knows(token) {
             return Vec::new();
@@ -187,7 +190,7 @@ impl Model {
         for _ in 0..2 {
             // SAFETY: the token is within the vocabulary, the buffer is valid for its length.
             let written = unsafe {
-                sys::llama_token_to_piece(
+                guarded::llama_token_to_piece(
                     self.vocab(),
                     token,
                     bytes.as_mut_ptr().cast::<c_char>(),
@@ -195,6 +198,13 @@ impl Model {
                     0,
                     special,
                 )
+            };
+            let written = match written {
+                Ok(written) => written,
+                Err(e) => {
+                    log(Level::Warn, e.message());
+                    break;
+                }
             };
             match usize::try_from(written) {
                 Ok(count) => {
@@ -244,14 +254,14 @@ impl Model {
             let room = i32::try_from(bytes.len()).map_err(|_| Error::invalid("a conversation of over 1 GiB"))?;
             // SAFETY: all texts are zero-ended and outlive the call; the buffer is valid for `room` bytes.
             let written = unsafe {
-                sys::llama_chat_apply_template(
+                guarded::llama_chat_apply_template(
                     template.as_ptr(),
                     chat.as_ptr(),
                     chat.len(),
                     true,
                     bytes.as_mut_ptr().cast::<c_char>(),
                     room,
-                )
+                )?
             };
             let Ok(count) = usize::try_from(written) else {
                 return Err(Error::unsupported(format!("{path}: the model's chat template is none that is known")));

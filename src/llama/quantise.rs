@@ -1,6 +1,6 @@
 //! Models in fewer bits, through llama.cpp's own quantiser.
 
-use super::backend;
+use super::{backend, guarded};
 use crate::artifact;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
@@ -88,15 +88,15 @@ pub fn quantise(from: &Path, to: &Path, kind: Quantisation, threads: usize) -> R
         let mut params = sys::llama_model_quantize_default_params();
         params.nthread = i32::try_from(threads.max(1)).unwrap_or(1);
         params.ftype = kind.raw();
-        sys::llama_model_quantize(c_from.as_ptr(), c_to.as_ptr(), &raw const params)
+        guarded::llama_model_quantize(c_from.as_ptr(), c_to.as_ptr(), &raw const params)
     };
-    let result = if status == 0 {
-        std::fs::File::open(&temporary)
+    let result = match status {
+        Ok(0) => std::fs::File::open(&temporary)
             .and_then(|file| file.sync_all())
             .and_then(|()| std::fs::rename(&temporary, to))
-            .map_err(|e| Error::io(to, e))
-    } else {
-        Err(Error::unsupported(format!("{}: cannot be quantised{}", from.display(), backend::complaint())))
+            .map_err(|e| Error::io(to, e)),
+        Ok(_) => Err(Error::unsupported(format!("{}: cannot be quantised{}", from.display(), backend::complaint()))),
+        Err(e) => Err(e),
     };
     if result.is_err() {
         let _ = std::fs::remove_file(&temporary);

@@ -6,6 +6,7 @@ use crate::run::Run;
 use crate::testing::shared;
 use crate::{Error, ErrorKind};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 const TEXT: &str = "Once upon a time there was a little dog named Max.";
 
@@ -208,12 +209,15 @@ fn what_would_abort_llama_cpp_is_an_error() {
 #[test]
 fn the_same_seed_tells_the_same_story_and_stop_texts_end_it() {
     let Some(model) = stories() else { return };
-    let run = run();
+    let heard = Arc::new(Mutex::new(Vec::<String>::new()));
+    let kept = heard.clone();
+    let run = run().on_token(move |piece| kept.lock().unwrap().push(piece.to_string()));
     let mut context = Context::new(&model, options(Pooling::Logits), &run).unwrap();
     let mut tell = |sampling: &Sampling| {
-        let mut heard = String::new();
-        let told = context.generate("Once upon a time", sampling, &run, |piece| heard.push_str(piece)).unwrap();
-        assert_eq!(heard, told.text);
+        let told = context.generate("Once upon a time", sampling, &run).unwrap();
+        let pieces = std::mem::take(&mut *heard.lock().unwrap());
+        assert_eq!(pieces.concat(), told.text);
+        assert!(pieces.len() > 2 && pieces.iter().position(String::is_empty) == Some(pieces.len() - 1), "{pieces:?}");
         told
     };
     let greedy = tell(&Sampling { max_tokens: 40, ..Sampling::default() });
@@ -225,7 +229,7 @@ fn the_same_seed_tells_the_same_story_and_stop_texts_end_it() {
     assert_ne!(tell(&warm(1)).text, tell(&warm(2)).text);
     let stopped = tell(&Sampling { max_tokens: 200, stop: vec![".".into()], ..Sampling::default() });
     assert!(stopped.finished && !stopped.text.contains('.') && greedy.text.starts_with(&stopped.text));
-    assert!(context.generate(&"dog ".repeat(2000), &Sampling::default(), &run, |_| ()).is_err());
+    assert!(context.generate(&"dog ".repeat(2000), &Sampling::default(), &run).is_err());
 }
 
 #[test]
@@ -247,7 +251,7 @@ fn a_cancelled_run_stops_decoding() {
     let run = run();
     let mut context = Context::new(&model, options(Pooling::Logits), &run).unwrap();
     run.cancel();
-    let e = context.generate("Once", &Sampling::default(), &run, |_| ()).unwrap_err();
+    let e = context.generate("Once", &Sampling::default(), &run).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Cancelled);
 }
 

@@ -45,6 +45,14 @@ pub(super) struct Asked {
     pub capped: bool,
 }
 
+/// What a request's thread says to the caller's.
+enum Heard {
+    /// A piece of an answer that is being written, for [`Run::token`].
+    Text(String),
+    /// What came of the request of this id.
+    Outcome(String, std::result::Result<Answer, Failure>),
+}
+
 struct Waiting {
     request: Request,
     places: Vec<u64>,
@@ -64,9 +72,14 @@ pub(super) fn ask(
     run: &Run,
 ) -> Result<Asked> {
     // The teachers' threads see this flag; it is set when the run is cancelled and when an error ends it.
-    let inner = Run::new(run.threads())?;
+    let mut inner = Run::new(run.threads())?;
+    let (sender, results) = mpsc::channel();
+    if run.wants_tokens() {
+        // Callbacks belong on the caller's thread.
+        let sender = sender.clone();
+        inner = inner.on_token(move |text| drop(sender.send(Heard::Text(text.to_string()))));
+    }
     let result = std::thread::scope(|scope| {
-        let (sender, results) = mpsc::channel();
         let launch = |request: Request, attempt: usize| {
             let (sender, inner) = (sender.clone(), &inner);
             let answer = move || {
@@ -75,7 +88,7 @@ pub(super) fn ask(
                     Err(Failure::new(Class::Stop, "the teacher's code panicked; please report it"))
                 });
                 // The receiver is gone only when the run has ended.
-                let _ = sender.send((request.id.clone(), outcome));
+                let _ = sender.send(Heard::Outcome(request.id.clone(), outcome));
             };
             std::thread::Builder::new().name("causerie-ask".into()).spawn_scoped(scope, answer)
         };
@@ -107,7 +120,8 @@ pub(super) fn ask(
                     inner.cancel();
                 }
                 match results.recv_timeout(left.max(Duration::from_millis(100))) {
-                    Ok((id, outcome)) => asking.settle(id, outcome, false)?,
+                    Ok(Heard::Outcome(id, outcome)) => asking.settle(id, outcome, false)?,
+                    Ok(Heard::Text(_)) => {}
                     Err(_) if inner.is_cancelled() && Instant::now() > deadline + GRACE => break,
                     Err(_) => {}
                 }
@@ -140,7 +154,7 @@ struct Asking<'a> {
 impl Asking<'_> {
     fn drive(
         &mut self,
-        results: &mpsc::Receiver<(String, std::result::Result<Answer, Failure>)>,
+        results: &mpsc::Receiver<Heard>,
         run: &Run,
         launch: impl Fn(Request, usize) -> Result<()>,
     ) -> Result<Asked> {
@@ -152,10 +166,10 @@ impl Asking<'_> {
             }
             // Short, so that a cancel and a due retry are seen.
             match results.recv_timeout(self.nap()) {
-                Ok((id, outcome)) => {
-                    self.settle(id, outcome, true)?;
-                    while let Ok((id, outcome)) = results.try_recv() {
-                        self.settle(id, outcome, true)?;
+                Ok(heard) => {
+                    self.hear(heard, run)?;
+                    while let Ok(heard) = results.try_recv() {
+                        self.hear(heard, run)?;
                     }
                 }
                 Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {}
@@ -226,6 +240,13 @@ impl Asking<'_> {
         let (requests, tokens) = (self.config.max_requests, self.config.max_tokens);
         (requests == 0 || spent.requests < requests)
             && (tokens == 0 || spent.tokens().saturating_add(request.tokens_at_most()) <= tokens)
+    }
+
+    fn hear(&mut self, heard: Heard, run: &Run) -> Result<()> {
+        match heard {
+            Heard::Text(text) => run.token(&text),
+            Heard::Outcome(id, outcome) => self.settle(id, outcome, true),
+        }
     }
 
     /// Writes an outcome down and decides what follows. `go_on`: false while draining after an error.

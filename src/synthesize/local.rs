@@ -81,7 +81,7 @@ impl Teacher for LocalTeacher {
             ..Default::default()
         };
         let mut context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
-        let generated = context.generate(&prompt, &sampling, run, |_| {}).map_err(fail)?;
+        let generated = context.generate(&prompt, &sampling, run).map_err(fail)?;
         let tokens = (generated.prompt_tokens as u64, generated.tokens as u64);
         let useless = |why: &str| Failure { tokens, ..Failure::new(Class::Useless, format!("teacher: {why}")) };
         if !generated.finished {

@@ -520,3 +520,31 @@ fn a_kill_at_any_moment_loses_nothing_paid_for() {
     let whole = go(&http(&mock.url), 40, &clean.journal()).unwrap();
     assert_eq!(bytes(&made), bytes(&whole));
 }
+
+#[cfg(feature = "llama")]
+#[test]
+fn a_local_teacher_is_heard_while_it_writes_on_the_callers_thread() {
+    let Some(model) = crate::testing::shared("models/stories260K.gguf") else { return };
+    let folder = Folder::new();
+    let config = SynthesizeConfig {
+        teacher: "local".into(),
+        model: model.display().to_string(),
+        answer_tokens: 12,
+        queries: 1,
+        ..Default::default()
+    };
+    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::<String>::new()));
+    let (kept, caller) = (heard.clone(), std::thread::current().id());
+    let run = Run::new(1).unwrap().on_token(move |piece| {
+        assert_eq!(std::thread::current().id(), caller);
+        kept.lock().unwrap().push(piece.to_string());
+    });
+    let result = synthesize(&dataset(), &selection(1), &config, 0, &run, &folder.journal());
+    // A story model of 260,000 parameters is no teacher: what is asserted is that its answers, of twelve tokens and so
+    // never finished, were heard and taken for what they are.
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Teacher);
+    let heard = heard.lock().unwrap();
+    let answers: Vec<String> = heard.split(String::is_empty).map(<[String]>::concat).collect();
+    assert!(answers.len() >= 2 && !answers[0].is_empty(), "{heard:?}");
+    assert_eq!(heard.last().map(String::as_str), Some(""), "{heard:?}");
+}

@@ -9,7 +9,7 @@ fn root() -> PathBuf {
 }
 
 /// In pipeline order, as the header shows them.
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 13] = [
     "error",
     "version",
     "config",
@@ -23,7 +23,6 @@ const SOURCES: [&str; 14] = [
     "model",
     "recommender",
     "report",
-    "mod",
 ];
 
 fn generated() -> String {
@@ -62,20 +61,22 @@ fn the_header_is_what_the_sources_say() {
 }
 
 #[test]
-fn the_header_names_this_version_and_every_function() {
+fn the_header_names_this_version_and_declares_every_function_once() {
     let text = committed();
     assert!(text.contains(&format!("#define CAUSERIE_VERSION \"{}\"", env!("CARGO_PKG_VERSION"))));
-    let mut missing = Vec::new();
+    let mut wrong = Vec::new();
     for name in SOURCES {
         let source = std::fs::read_to_string(root().join("src/ffi").join(name).with_extension("rs")).unwrap();
         for line in source.lines().filter(|l| l.contains("extern \"C\" fn causerie_")) {
             let function = line.split("fn ").nth(1).unwrap().split('(').next().unwrap();
-            if !text.contains(&format!("{function}(")) {
-                missing.push(function.to_string());
+            // Comments name functions without a bracket, or with arguments.
+            let declared = text.lines().filter(|l| !l.starts_with("//") && l.contains(&format!("{function}("))).count();
+            if declared != 1 {
+                wrong.push(format!("{function} is declared {declared} times"));
             }
         }
     }
-    assert!(missing.is_empty(), "{missing:?}");
+    assert!(wrong.is_empty(), "{wrong:?}");
 }
 
 #[test]

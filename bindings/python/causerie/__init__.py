@@ -211,29 +211,45 @@ def _progress(p: _native.Progress) -> Progress:
 
 
 class Run(_Handle):
-    """One call under way: `Run(on_progress=print)`. What the callback raises ends the call and comes out of it; so does
-    True (stop). `cancel()` works from any thread."""
+    """One call under way: `Run(on_progress=print)`. `on_token` gets the text that a language model writes, "" at the end of
+    an answer. What a callback raises ends the call and comes out of it; True stops the call. `cancel()` works from any
+    thread."""
 
     _free = "run_free"
-    __slots__ = ("_callback", "_thrown")
+    __slots__ = ("_callbacks", "_thrown")
 
-    def __init__(self, threads: int = 0, on_progress: Optional[Callable[[Progress], Optional[bool]]] = None) -> None:
+    def __init__(
+        self,
+        threads: int = 0,
+        on_progress: Optional[Callable[[Progress], Optional[bool]]] = None,
+        on_token: Optional[Callable[[str], Optional[bool]]] = None,
+    ) -> None:
         raw = c.c_void_p()
         _check(lib.run_new(threads, c.byref(raw)))
         super().__init__(raw)
         self._thrown: Optional[BaseException] = None
-        self._callback: Any = None
+        self._callbacks: list[Any] = []
         if on_progress is not None:
 
             def tell(address: int, _: object) -> int:
-                try:
-                    return 1 if on_progress(_progress(_native.Progress.from_address(address))) is True else 0
-                except BaseException as e:
-                    self._thrown = e
-                    return 1
+                return self._call(on_progress, _progress(_native.Progress.from_address(address)))
 
-            self._callback = _native.PROGRESS_FN(tell)
-            _check(lib.run_on_progress(self.raw, self._callback, None))
+            self._callbacks.append(_native.PROGRESS_FN(tell))
+            _check(lib.run_on_progress(self.raw, self._callbacks[-1], None))
+        if on_token is not None:
+
+            def read(text: int, length: int, _: object) -> int:
+                return self._call(on_token, c.string_at(text, length).decode(errors="replace"))
+
+            self._callbacks.append(_native.TOKEN_FN(read))
+            _check(lib.run_on_token(self.raw, self._callbacks[-1], None))
+
+    def _call(self, callback: Callable, argument: Any) -> int:
+        try:
+            return 1 if callback(argument) is True else 0
+        except BaseException as e:
+            self._thrown = e
+            return 1
 
     def cancel(self) -> None:
         lib.run_cancel(self.raw)

@@ -11,6 +11,7 @@ ABI = 1
 _SO = "libcauserie.so.0.1"
 
 PROGRESS_FN = c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_void_p)
+TOKEN_FN = c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_size_t, c.c_void_p)
 TEACHER_FN = c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_void_p, c.c_void_p)
 LOG_FN = c.CFUNCTYPE(None, c.c_int32, c.c_void_p, c.c_size_t, c.c_void_p)
 
@@ -63,6 +64,7 @@ _FALLIBLE: dict[str, list] = {
     "config_new": [_OUT], "config_set": [_P, _S, _S], "config_read": [_P, _S, _N],
     "config_get": [_P, _S, _TEXT_OUT], "config_toml": [_P, _TEXT_OUT],
     "run_new": [c.c_uint32, _OUT], "run_on_progress": [_P, PROGRESS_FN, _P],
+    "run_on_token": [_P, TOKEN_FN, _P],
     "run_poll": [_P, c.POINTER(Progress), _N],
     "simulate": [_P, _S, _P],
     "dataset_new": [_P, _OUT], "dataset_import": [_P, _P, _OUT], "dataset_add": [_P, c.c_int32, _S, _N],

@@ -4,7 +4,7 @@ use super::answer::{LmAnswer, LmItem};
 use super::recommender::LmRecommender;
 use crate::dataset::Conversation;
 use crate::error::{Error, ErrorKind, Result};
-use crate::llama::Token;
+use crate::llama::{Token, whole_characters};
 use crate::run::Run;
 use crate::synthesize::parse_titles;
 use std::collections::HashSet;
@@ -16,7 +16,7 @@ const LINE_TOKENS: usize = 48;
 
 impl LmRecommender {
     /// Writes `top_k` lines greedily, then reads them: titles of the catalogue become items in the order written, those
-    /// that are not are reported, masked and repeated ones are left out.
+    /// that are not are reported, masked and repeated ones are left out. [`Run::token`] gets the text as it is written.
     pub(super) fn generate(
         &self,
         conversation: &Conversation,
@@ -35,7 +35,7 @@ impl LmRecommender {
         let mut next = row.best;
         let mut bytes: Vec<u8> = Vec::new();
         let most = (top_k.saturating_mul(LINE_TOKENS)).min(self.lane.search_tokens.saturating_sub(1));
-        let mut lines = 0;
+        let (mut lines, mut told) = (0, 0);
         for n in 0..most {
             let token = next as Token;
             answer.searched_tokens += 1;
@@ -45,6 +45,11 @@ impl LmRecommender {
             let piece = self.model.piece(token, false);
             lines += piece.iter().filter(|b| **b == b'\n').count();
             bytes.extend(piece);
+            let whole = whole_characters(&bytes);
+            if whole.len() > told {
+                run.token(&String::from_utf8_lossy(whole.get(told..).unwrap_or_default()))?;
+                told = whole.len();
+            }
             if lines >= top_k {
                 break;
             }
@@ -61,6 +66,7 @@ impl LmRecommender {
                 Err(e) => return Err(e),
             }
         }
+        run.token("")?;
         let text = String::from_utf8_lossy(&bytes);
         let mut once = HashSet::new();
         let mut rows = Vec::new();

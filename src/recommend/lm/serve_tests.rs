@@ -13,7 +13,8 @@ use crate::testing::shared;
 use crate::tune::{Head, ItemVectors};
 use crate::{ErrorKind, Run};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// An adapter of the first query projection, strong enough to change a ranking.
@@ -333,8 +334,25 @@ fn a_generated_list_is_looked_up_and_what_the_catalogue_lacks_is_reported() {
     assert!(answer.items.iter().all(|i| i.item < 60 && i.item != 0));
     assert!(answer.searched_tokens > 0);
     assert!(!answer.items.is_empty() || !answer.out_of_catalogue.is_empty());
-    let again = lm.answer(&talk, &[0], 5, &run()).unwrap();
+    // Who listens hears the text that was read, as it is written, and the same answer comes.
+    let heard = Arc::new(Mutex::new(Vec::<String>::new()));
+    let kept = heard.clone();
+    let listening = run().on_token(move |piece| kept.lock().unwrap().push(piece.to_string()));
+    let again = lm.answer(&talk, &[0], 5, &listening).unwrap();
+    let heard = std::mem::take(&mut *heard.lock().unwrap());
+    assert!(again.out_of_catalogue.iter().all(|title| heard.concat().contains(title)), "{heard:?}");
+    assert!(heard.len() > 5 && heard.iter().position(String::is_empty) == Some(heard.len() - 1), "{heard:?}");
     assert_eq!((again.items, again.out_of_catalogue), (answer.items, answer.out_of_catalogue));
+    // And a listener that has heard enough ends it, in the middle.
+    let pieces = Arc::new(Mutex::new(0));
+    let (flag, count) = (Arc::new(AtomicBool::new(false)), pieces.clone());
+    let stop = flag.clone();
+    let enough = run().cancelled_by(flag).on_token(move |_| {
+        *count.lock().unwrap() += 1;
+        stop.store(*count.lock().unwrap() == 3, Ordering::Relaxed);
+    });
+    assert_eq!(lm.answer(&talk, &[0], 5, &enough).unwrap_err().kind(), ErrorKind::Cancelled);
+    assert_eq!(*pieces.lock().unwrap(), 3);
     assert!(lm.rerank(&talk, &[1], &run()).is_err());
 }
 
