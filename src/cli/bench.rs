@@ -43,7 +43,7 @@ pub fn bench_command() -> Command {
                 .long("modes")
                 .default_value("generate,constrained,head")
                 .value_delimiter(',')
-                .help("What is measured, of generate, constrained, head, trie, raw, masks, exchange"),
+                .help("What is measured, of generate, constrained, head, trie, raw, masks, exchange, cancel"),
         );
     Command::new("bench").about("Measure on this machine").subcommand_required(true).subcommand(recommend)
 }
@@ -140,6 +140,7 @@ fn recommend(matches: &ArgMatches) -> Result<()> {
             "raw" => case.raw()?,
             "masks" => case.masks()?,
             "exchange" => case.exchange()?,
+            "cancel" => case.cancel()?,
             "trie" => {
                 reset_peak_memory();
                 let before = peak_memory_bytes();

@@ -1,19 +1,23 @@
 //! Parts of `causerie bench recommend`: the model alone (as llama.cpp's own bench measures it), what masks cost, how long
-//! an exchange of adapters takes while requests are under way.
+//! an exchange of adapters takes while requests are under way, how soon a cancelled answer returns.
 
 use super::bench::Case;
 use super::progress::print;
 use causerie::llama::{self, Batch, Pooling, Token};
 use causerie::math::Random;
 use causerie::transformer::{self, LoraSettings};
-use causerie::{Error, Result};
+use causerie::{Error, ErrorKind, Result, Run};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Tokens of the prompt and of the text behind it, as `llama-bench -p 512 -n 64` has them.
 const PROMPT: usize = 512;
 const WRITTEN: usize = 64;
+/// Answers that are cancelled, each this much later than the one before.
+const CANCELS: usize = 12;
+const CANCEL_AFTER: Duration = Duration::from_millis(150);
 /// Exchanges of adapters.
 const EXCHANGES: usize = 10;
 
@@ -110,6 +114,39 @@ impl Case<'_> {
             masked * 1e3,
             plain * 1e3,
             100.0 * with / (masked / passes.max(1) as f64)
+        ))
+    }
+
+    /// From the cancel to the return of an answer, cancelled at many places of its prompt and search.
+    pub(super) fn cancel(&self) -> Result<()> {
+        let lm = self.open("constrained")?;
+        let (mut times, mut finished) = (Vec::new(), 0);
+        for n in 1..=CANCELS {
+            let flag = Arc::new(AtomicBool::new(false));
+            let run = Run::new(self.run.threads())?.cancelled_by(flag.clone());
+            let talk = self.conversation(n as u64)?;
+            let (answer, cancelled, returned) = std::thread::scope(|scope| {
+                let asked = scope.spawn(|| (lm.answer(&talk, &[], self.config.top_k, &run), Instant::now()));
+                std::thread::sleep(CANCEL_AFTER * n as u32);
+                flag.store(true, Ordering::Relaxed);
+                let cancelled = Instant::now();
+                let (answer, returned) = asked.join().map_err(|_| Error::bug("the caller panicked"))?;
+                Ok::<_, Error>((answer, cancelled, returned))
+            })?;
+            match answer {
+                Ok(_) => finished += 1,
+                Err(e) if e.kind() == ErrorKind::Cancelled => {
+                    times.push(returned.saturating_duration_since(cancelled).as_secs_f64());
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        let (middle, most) = middle_and_most(times);
+        print(&format!(
+            "\ncancel: {} answers returned {:.1} ms after it at the median, {:.1} ms at most ({finished} were done before)\n",
+            CANCELS - finished,
+            middle * 1e3,
+            most * 1e3
         ))
     }
 

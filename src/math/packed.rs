@@ -212,8 +212,9 @@ pub fn product(out: &mut [f32], cols: usize, into: Into, terms: &[Term<'_>]) {
     let stripes = cols.div_ceil(width);
     let blocks = (4 * rayon::current_num_threads()).div_ceil(stripes).min(rows.div_ceil(96)).max(rows.div_ceil(TALL));
     let height = rows.div_ceil(blocks).next_multiple_of(ROWS);
-    view_mut(out, rows, cols).par_row_chunks_mut(height).enumerate().for_each(|(block, out)| {
-        out.par_col_chunks_mut(width).enumerate().for_each(|(stripe, out)| {
+    // Every task may go to another thread: cut in the middle, as rayon would, the threads wait for each other at the end.
+    view_mut(out, rows, cols).par_row_chunks_mut(height).with_max_len(1).enumerate().for_each(|(block, out)| {
+        out.par_col_chunks_mut(width).with_max_len(1).enumerate().for_each(|(stripe, out)| {
             let cols = stripe * width..stripe * width + out.ncols();
             SCRATCH.with_borrow_mut(|scratch| task(out, into, terms, block * (height / ROWS), cols, scratch));
         });
