@@ -30,7 +30,7 @@ pub fn estimate(x: &dyn Rows, features: Option<&Matrix>, config: &SelectConfig) 
     let budget = config.budget.min(rows);
     // The field, and the lengths of the rows as they are checked.
     let common =
-        (2 + 8) * rows as u64 + aware + 8 * u64::from(config.max_per_item + config.max_per_user > 0) * rows as u64;
+        (2 + 8) * rows as u64 + aware + if config.max_per_item > 0 || config.max_per_user > 0 { 8 * rows as u64 } else { 0 };
     let working_bytes = common
         + match method.kind {
             super::Kind::Random => 4 * rows as u64,

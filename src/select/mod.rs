@@ -188,6 +188,7 @@ fn select_after(
         Kind::Fisher => {
             let mut engine = fisher::Fisher::new(x, lengths, run)?;
             let picks = greedy::run_keeping(&mut engine, &mut field, budget, keeper, run)?;
+            run::log(Level::Debug, &format!("select: fisher: {:?}", engine.work()));
             report.certify(&engine.certificate(earlier, &picks, &field, run));
             picks
         }

@@ -1,8 +1,9 @@
 //! The update vectors in f32, sixteen at a time: what the many rows meet that only need an upper bound on their score.
 //!
 //! x' Lambda x = |x|^2 - sum (x . w_t)^2, and every chunk of vectors takes its share off a row's bound, less what rounding
-//! could have added. A row meets chunk after chunk until its bound is below what is asked for; the vectors of a block are
-//! rotated first so that those which take most come first.
+//! could have added. The vectors of a block are rotated first so that those which take most come first: the first chunk of a
+//! block is *strong*, the others are *weak*. A row meets the strong chunks of all blocks before any weak one, and stops as
+//! soon as its bound is below what is asked for: most rows never need the weak ones.
 
 use super::super::lanes::{Simd, WithSimd, widest};
 use crate::error::{Error, Result};
@@ -17,8 +18,8 @@ const WIDE: usize = 16;
 const NARROW: usize = 8;
 /// Terms of a product that are summed in f32 before the sum is put away: the error grows with this and not with dim.
 const RUN_LENGTH: usize = 128;
-/// Rows per task, fixed.
-const TASK_ROWS: usize = 96;
+/// Values of a task's rows, about: they are to stay in a core's own cache.
+const TASK_VALUES: usize = 1 << 16;
 /// Tasks between two looks at the cancel flag.
 const TASKS: usize = 2048;
 /// Rows on which a block's directions are ordered.
@@ -27,7 +28,10 @@ const SAMPLE_ROWS: usize = 512;
 /// All update vectors that the rows can meet.
 pub struct Chunks {
     dim: usize,
-    chunks: Vec<Chunk>,
+    /// The first chunk of every block.
+    strong: Vec<Chunk>,
+    /// The others.
+    weak: Vec<Chunk>,
     /// Some of the rows, evenly taken.
     sample: Matrix,
 }
@@ -41,13 +45,24 @@ struct Chunk {
     length: f64,
 }
 
+/// Which of the chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The first of every block.
+    Strong,
+    /// The others.
+    Weak,
+}
+
 /// How far a row has come.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lowered {
+    /// The row.
+    pub row: u32,
+    /// Chunks of the kind that it has met.
+    pub met: u32,
     /// The upper bound on its score.
     pub bound: f64,
-    /// Chunks that it has met.
-    pub met: u32,
 }
 
 impl Chunks {
@@ -55,18 +70,24 @@ impl Chunks {
     pub fn new(x: &dyn Rows) -> Chunks {
         let step = x.count().div_ceil(SAMPLE_ROWS);
         let sample = gather(x, &(0..x.count()).step_by(step.max(1)).collect::<Vec<_>>());
-        Chunks { dim: x.width(), chunks: Vec::new(), sample }
+        Chunks { dim: x.width(), strong: Vec::new(), weak: Vec::new(), sample }
     }
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.chunks.len()
+    fn of(&self, kind: Kind) -> &[Chunk] {
+        match kind {
+            Kind::Strong => &self.strong,
+            Kind::Weak => &self.weak,
+        }
+    }
+    /// How many there are of a kind.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.of(kind).len()
     }
     /// Bytes that the chunks of `budget` vectors take, about.
     pub fn bytes(dim: usize, budget: usize) -> u64 {
         5 * (dim as u64) * (budget as u64) + 4 * (SAMPLE_ROWS * dim) as u64
     }
     /// Cuts a block of update vectors `[count, dim]` into chunks, rotated so that the directions that lower the scores most
-    /// come first: most rows then fall below the threshold after the first chunk and never meet the others.
+    /// come first.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Bug`] when the rotation cannot be computed.
@@ -87,101 +108,110 @@ impl Chunks {
             }
             let square = |c: &[f64]| c.iter().map(|v| v * v).sum::<f64>();
             let length = columns.chunks_exact(self.dim).map(square).fold(0.0, f64::max).sqrt();
-            self.chunks.push(Chunk { width, w, length });
+            let chunks = if at == 0 { &mut self.strong } else { &mut self.weak };
+            chunks.push(Chunk { width, w, length });
             at += real;
         }
         Ok(())
     }
-    /// Takes each row of each group through the chunks it has not met until its bound is below `floor` or none is left.
-    /// `groups[c]`: rows that have met the first c chunks. Gives the rows of all groups, in order, with where they stand.
-    /// `squares`: |x|^2 of all rows.
+    /// Takes each row through the chunks of a kind that it has not met until its bound is below `floor` or none is left.
+    /// `rows`: in rising order of `met`, no bound below `floor`. `squares`: |x|^2 of all rows.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Cancelled`].
     pub fn lower(
         &self,
+        kind: Kind,
         x: &dyn Rows,
         squares: &[f64],
-        bounds: &[f64],
-        groups: &[Vec<u32>],
+        rows: &mut [Lowered],
         floor: f64,
         run: &Run,
-    ) -> Result<Vec<(u32, Lowered)>> {
-        let tasks: Vec<(usize, &[u32])> =
-            groups.iter().enumerate().flat_map(|(c, rows)| rows.chunks(TASK_ROWS).map(move |rows| (c, rows))).collect();
-        let mut lowered = Vec::with_capacity(groups.iter().map(Vec::len).sum());
-        for tasks in tasks.chunks(TASKS) {
+    ) -> Result<()> {
+        let task_rows = (TASK_VALUES / self.dim.max(1) / 6 * 6).clamp(24, 96);
+        for rows in rows.chunks_mut(TASKS * task_rows) {
             run.check()?;
-            let one = |room: &mut Vec<f32>, (first, rows): &(usize, &[u32])| {
-                self.task(x, squares, bounds, *first, rows, floor, room)
-            };
-            let done: Vec<Vec<Lowered>> = run.install(|| tasks.par_iter().map_init(Vec::new, one).collect());
-            for ((_, rows), done) in tasks.iter().zip(done) {
-                lowered.extend(rows.iter().copied().zip(done));
-            }
+            run.install(|| {
+                rows.par_chunks_mut(task_rows).for_each_init(Room::default, |room, rows| {
+                    self.task(self.of(kind), x, squares, rows, floor, room);
+                });
+            });
         }
-        Ok(lowered)
+        Ok(())
     }
 
-    /// [`Chunks::lower`] for some rows that have met as many chunks.
-    #[allow(clippy::too_many_arguments)]
+    /// [`Chunks::lower`] for some rows.
     fn task(
         &self,
+        chunks: &[Chunk],
         x: &dyn Rows,
         squares: &[f64],
-        bounds: &[f64],
-        first: usize,
-        rows: &[u32],
+        rows: &mut [Lowered],
         floor: f64,
-        room: &mut Vec<f32>,
-    ) -> Vec<Lowered> {
-        let mut out: Vec<Lowered> =
-            rows.iter().map(|&row| Lowered { bound: bounds[row as usize], met: first as u32 }).collect();
-        if first == self.chunks.len() {
-            return out;
-        }
+        room: &mut Room,
+    ) {
         let dim = self.dim;
-        if rows.iter().any(|&row| x.direct(row as usize, 1).is_none()) {
-            room.resize(rows.len() * dim, 0.0);
-            rows.iter().zip(room.chunks_exact_mut(dim)).for_each(|(&row, out)| x.decode(row as usize, out));
+        if rows.iter().any(|row| x.direct(row.row as usize, 1).is_none()) {
+            room.decoded.resize(rows.len() * dim, 0.0);
+            rows.iter().zip(room.decoded.chunks_exact_mut(dim)).for_each(|(row, out)| x.decode(row.row as usize, out));
         }
-        let room = &*room;
+        let decoded = &room.decoded;
         let values: Vec<&[f32]> = (rows.iter().enumerate())
-            .map(|(i, &row)| x.direct(row as usize, 1).unwrap_or_else(|| &room[i * dim..(i + 1) * dim]))
+            .map(|(i, row)| x.direct(row.row as usize, 1).unwrap_or_else(|| &decoded[i * dim..(i + 1) * dim]))
             .collect();
         // |computed - true| of one product: rounding of w, of each term and each sum, at most this often, in units of f32's.
         let roundings = (RUN_LENGTH + dim.div_ceil(RUN_LENGTH) + 3) as f64;
         let unit = 1.01 * roundings * f64::from(f32::EPSILON) / 2.0;
-        let mut alive: Vec<usize> = (0..rows.len()).collect();
-        let mut drops = vec![0f64; rows.len()];
-        for (c, chunk) in self.chunks.iter().enumerate().skip(first) {
-            widest(Drops { chunk, values: &values, alive: &alive, drops: &mut drops[..alive.len()] });
-            let width = (chunk.width as f64).sqrt();
-            for (drop, &i) in drops.iter().zip(&alive) {
-                // sum (|a| - e)^2 >= sum a^2 - 2 e sum |a| >= A - 2 e sqrt(width A).
-                let error = unit * chunk.length * squares[rows[i] as usize].sqrt();
-                out[i].bound -= (*drop - 2.0 * error * width * drop.sqrt()).max(0.0);
-                out[i].met = c as u32 + 1;
-            }
-            alive.retain(|&i| out[i].bound >= floor);
+        let mut alive: Vec<usize> = Vec::with_capacity(rows.len());
+        let (mut next, mut c) = (0, 0);
+        let totals = &mut room.totals;
+        loop {
             if alive.is_empty() {
-                break;
+                // On to the first chunk that any row has not met.
+                let Some(row) = rows.get(next) else { return };
+                c = row.met as usize;
             }
+            let Some(chunk) = chunks.get(c) else { return };
+            while rows.get(next).is_some_and(|row| row.met as usize <= c) {
+                alive.push(next);
+                next += 1;
+            }
+            totals.clear();
+            totals.resize(alive.len() * chunk.width, 0.0);
+            widest(Products { chunk, values: &values, alive: &alive, dim, totals });
+            let width = (chunk.width as f64).sqrt();
+            for (products, &i) in totals.chunks_exact(chunk.width).zip(&alive) {
+                let drop: f64 = products.iter().map(|a| f64::from(*a) * f64::from(*a)).sum();
+                // sum (|a| - e)^2 >= sum a^2 - 2 e sum |a| >= A - 2 e sqrt(width A).
+                let error = unit * chunk.length * squares[rows[i].row as usize].sqrt();
+                rows[i].bound -= (drop - 2.0 * error * width * drop.sqrt()).max(0.0);
+                rows[i].met = c as u32 + 1;
+            }
+            alive.retain(|&i| rows[i].bound >= floor);
+            c += 1;
         }
-        out
     }
 }
 
-/// Sums of squares of some rows' products with one chunk.
-struct Drops<'a> {
-    chunk: &'a Chunk,
-    values: &'a [&'a [f32]],
-    /// Which of the rows; as many as there are drops.
-    alive: &'a [usize],
-    drops: &'a mut [f64],
+/// What a thread needs again and again.
+#[derive(Default)]
+struct Room {
+    decoded: Vec<f32>,
+    totals: Vec<f32>,
 }
 
-impl WithSimd for Drops<'_> {
+/// The products of some rows with the columns of one chunk.
+struct Products<'a> {
+    chunk: &'a Chunk,
+    values: &'a [&'a [f32]],
+    /// Which of the rows.
+    alive: &'a [usize],
+    dim: usize,
+    /// `[alive, width]`, zeros.
+    totals: &'a mut [f32],
+}
+
+impl WithSimd for Products<'_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
@@ -195,68 +225,64 @@ impl WithSimd for Drops<'_> {
     }
 }
 
-/// All rows against the chunk, as many at a time as registers allow: six rows and two vectors take twelve of sixteen.
+/// All rows against the chunk, as many at a time as registers allow: six rows and two vectors take twelve of sixteen. The
+/// terms that are summed in one go are the outer loop: their part of the chunk then stays in the first cache.
 #[inline(always)]
-fn tiles<S: Simd, const V: usize>(simd: S, work: Drops<'_>) {
+fn tiles<S: Simd, const V: usize>(simd: S, work: Products<'_>) {
     let (w, _) = S::as_simd_f32s(&work.chunk.w);
-    let at = |i: usize| work.values[work.alive[i]];
-    let (count, mut done) = (work.alive.len(), 0);
-    while done < count {
-        let drops = &mut work.drops[done..];
-        done += match count - done {
-            1 => put(drops, tile::<S, V, 1>(simd, w, [at(done)])),
-            2 => put(drops, tile::<S, V, 2>(simd, w, [at(done), at(done + 1)])),
-            3 => put(drops, tile::<S, V, 3>(simd, w, [at(done), at(done + 1), at(done + 2)])),
-            4 | 5 => put(drops, tile::<S, V, 4>(simd, w, [at(done), at(done + 1), at(done + 2), at(done + 3)])),
-            _ => put(drops, tile::<S, V, 6>(simd, w, std::array::from_fn(|i| at(done + i)))),
-        };
-    }
-}
-
-#[inline(always)]
-fn put<const R: usize>(drops: &mut [f64], squares: [f64; R]) -> usize {
-    drops.iter_mut().zip(squares).for_each(|(drop, square)| *drop = square);
-    R
-}
-
-/// `R` rows against one chunk of `V` vectors a line, `[dim, V]`. Sums stay in registers for [`RUN_LENGTH`] terms.
-#[inline(always)]
-fn tile<S: Simd, const V: usize, const R: usize>(simd: S, w: &[S::f32s], x: [&[f32]; R]) -> [f64; R] {
-    let mut totals = [[simd.splat_f32s(0.0); V]; R];
-    let dim = x[0].len();
+    let (totals, _) = S::as_mut_simd_f32s(work.totals);
+    let totals = totals.as_chunks_mut::<V>().0;
+    let count = work.alive.len();
     let mut first = 0;
-    while first < dim {
-        let last = (first + RUN_LENGTH).min(dim);
-        let mut sums = [[simd.splat_f32s(0.0); V]; R];
+    while first < work.dim {
+        let last = (first + RUN_LENGTH).min(work.dim);
         let lines = w[first * V..last * V].as_chunks::<V>().0;
-        let x: [&[f32]; R] = std::array::from_fn(|r| &x[r][first..last][..lines.len()]);
-        for (k, line) in lines.iter().enumerate() {
-            for r in 0..R {
-                let value = simd.splat_f32s(x[r][k]);
-                for v in 0..V {
-                    sums[r][v] = simd.mul_add_f32s(value, line[v], sums[r][v]);
-                }
-            }
-        }
-        for r in 0..R {
-            for v in 0..V {
-                totals[r][v] = simd.add_f32s(totals[r][v], sums[r][v]);
-            }
+        let at = |i: usize| &work.values[work.alive[i]][first..last];
+        let mut i = 0;
+        while i < count {
+            let out = &mut totals[i..];
+            i += match count - i {
+                1 => tile::<S, V, 1>(simd, lines, [at(i)], out),
+                2 => tile::<S, V, 2>(simd, lines, [at(i), at(i + 1)], out),
+                3 => tile::<S, V, 3>(simd, lines, [at(i), at(i + 1), at(i + 2)], out),
+                4 | 5 => tile::<S, V, 4>(simd, lines, [at(i), at(i + 1), at(i + 2), at(i + 3)], out),
+                _ => tile::<S, V, 6>(simd, lines, std::array::from_fn(|r| at(i + r)), out),
+            };
         }
         first = last;
     }
-    // Every lane is a product of a row and a column; their squares are summed in the columns' order.
-    totals.map(|totals| {
-        let lanes = pulp::bytemuck::cast_slice::<S::f32s, f32>(&totals);
-        lanes.iter().map(|a| f64::from(*a) * f64::from(*a)).sum()
-    })
+}
+
+/// totals += the sums over these lines, for `R` rows against `V` vectors a line; gives R. Sums stay in registers.
+#[inline(always)]
+fn tile<S: Simd, const V: usize, const R: usize>(
+    simd: S,
+    lines: &[[S::f32s; V]],
+    x: [&[f32]; R],
+    totals: &mut [[S::f32s; V]],
+) -> usize {
+    let mut sums = [[simd.splat_f32s(0.0); V]; R];
+    let x: [&[f32]; R] = std::array::from_fn(|r| &x[r][..lines.len()]);
+    for (k, line) in lines.iter().enumerate() {
+        for r in 0..R {
+            let value = simd.splat_f32s(x[r][k]);
+            for v in 0..V {
+                sums[r][v] = simd.mul_add_f32s(value, line[v], sums[r][v]);
+            }
+        }
+    }
+    for (total, sum) in totals.iter_mut().zip(sums) {
+        for v in 0..V {
+            total[v] = simd.add_f32s(total[v], sum[v]);
+        }
+    }
+    R
 }
 
 /// The same in plain loops, for vectors that are wider or narrower than a chunk.
-fn plain(work: Drops<'_>) {
+fn plain(work: Products<'_>) {
     let width = work.chunk.width;
-    for (drop, &i) in work.drops.iter_mut().zip(work.alive) {
-        let mut totals = vec![0f32; width];
+    for (totals, &i) in work.totals.chunks_exact_mut(width).zip(work.alive) {
         for (x, lines) in work.values[i].chunks(RUN_LENGTH).zip(work.chunk.w.chunks(RUN_LENGTH * width)) {
             let mut sums = vec![0f32; width];
             for (x, line) in x.iter().zip(lines.chunks_exact(width)) {
@@ -264,7 +290,6 @@ fn plain(work: Drops<'_>) {
             }
             totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
         }
-        *drop = totals.iter().map(|a| f64::from(*a) * f64::from(*a)).sum();
     }
 }
 

@@ -22,7 +22,7 @@ use super::greedy::{Greedy, TIE};
 use crate::error::Result;
 use crate::math::Rows;
 use crate::run::Run;
-use chunks::Chunks;
+use chunks::{Chunks, Kind, Lowered};
 use precise::{Precise, mixed_dot};
 use rayon::prelude::*;
 
@@ -54,8 +54,10 @@ pub struct Fisher<'a> {
     pool: Vec<Entry>,
     /// Upper bounds on the scores of the rows outside the pool.
     bounds: Vec<f64>,
-    /// `waiting[c]`: the rows outside the pool that have met the first c chunks.
+    /// `waiting[c]`: the rows outside the pool that have met the first c strong chunks.
     waiting: Vec<Vec<u32>>,
+    /// Weak chunks that each row has met.
+    weak_met: Vec<u32>,
     /// Rows that the caps closed, with their bounds: only the certificate still asks for them.
     unavailable: Vec<u32>,
     /// No bound outside the pool is greater.
@@ -63,6 +65,20 @@ pub struct Fisher<'a> {
     /// How far below the best of the pool a refresh reaches.
     reach: f64,
     tie: f64,
+    work: Work,
+}
+
+/// What was done, for those who look for time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Work {
+    /// Refreshes.
+    pub refreshes: u64,
+    /// Rows taken through one strong chunk, over all refreshes.
+    pub strong: u64,
+    /// Rows taken through one weak chunk.
+    pub weak: u64,
+    /// Rows let into the pool.
+    pub joined: u64,
 }
 
 impl<'a> Fisher<'a> {
@@ -80,6 +96,7 @@ impl<'a> Fisher<'a> {
         Ok(Fisher {
             x,
             bounds: squares.clone(),
+            weak_met: vec![0; squares.len()],
             squares,
             precise: Precise::new(x.width()),
             chunks: Chunks::new(x),
@@ -92,16 +109,22 @@ impl<'a> Fisher<'a> {
             threshold: f64::INFINITY,
             reach: 0.05 * greatest,
             tie: TIE * greatest,
+            work: Work::default(),
         })
     }
 
     /// Bytes held for `rows` x `dim` and `budget`, beside the rows themselves.
     pub fn bytes(rows: usize, dim: usize, budget: usize) -> u64 {
-        // Squares and bounds; the row's place among the waiting, among the sets of equals and in their order; the
-        // certificate's pairs.
-        let per_row = 8 + 8 + 4 + 4 + 4 + 2 * 16;
+        // Squares and bounds; the row's place among the waiting and the weak chunks, among the sets of equals and in their
+        // order; a refresh's or the certificate's list.
+        let per_row = 8 + 8 + 4 + 4 + 4 + 4 + 2 * 16;
         let pool = 3 * POOL as u64 / 2 * (4 * dim as u64 + 8 * dim.min(budget) as u64);
         per_row * rows as u64 + pool + Precise::bytes(dim, budget) + Chunks::bytes(dim, budget)
+    }
+
+    /// What was done so far.
+    pub fn work(&self) -> Work {
+        self.work
     }
 
     /// Brings an entry's score up to date.
@@ -171,6 +194,48 @@ impl<'a> Fisher<'a> {
         run.install(|| pool.par_iter_mut().for_each(|entry| Self::catch_up(entry, precise)));
     }
 
+    /// Brings the bounds of the waiting rows down until they are below `floor` or up to date; gives those that are up to date
+    /// and not below, no longer waiting.
+    fn lower(&mut self, floor: f64, run: &Run) -> Result<Vec<u32>> {
+        let last = self.chunks.count(Kind::Strong);
+        let bounds = &self.bounds;
+        let mut strong: Vec<Lowered> = Vec::new();
+        for (met, waiting) in self.waiting.iter_mut().enumerate() {
+            let high = waiting.extract_if(.., |row| bounds[*row as usize] >= floor);
+            strong.extend(high.map(|row| Lowered { row, met: met as u32, bound: bounds[row as usize] }));
+        }
+        let before: u64 = strong.iter().map(|lowered| u64::from(lowered.met)).sum();
+        let result = self.chunks.lower(Kind::Strong, self.x, &self.squares, &mut strong, floor, run);
+        self.work.strong += strong.iter().map(|lowered| u64::from(lowered.met)).sum::<u64>() - before;
+        // What was lowered before a cancel stays so; either way every row waits where it stands.
+        let mut weak: Vec<Lowered> = Vec::new();
+        for lowered in strong {
+            let row = lowered.row as usize;
+            self.bounds[row] = lowered.bound;
+            if lowered.bound >= floor && lowered.met as usize == last {
+                weak.push(Lowered { met: self.weak_met[row], ..lowered });
+            } else {
+                self.waiting[lowered.met as usize].push(lowered.row);
+            }
+        }
+        weak.sort_unstable_by_key(|lowered| (lowered.met, lowered.row));
+        let before: u64 = weak.iter().map(|lowered| u64::from(lowered.met)).sum();
+        let result = result
+            .and_then(|()| self.chunks.lower(Kind::Weak, self.x, &self.squares, &mut weak, floor, run));
+        let mut joining = Vec::new();
+        self.work.weak += weak.iter().map(|lowered| u64::from(lowered.met)).sum::<u64>() - before;
+        for lowered in weak {
+            let row = lowered.row as usize;
+            (self.bounds[row], self.weak_met[row]) = (lowered.bound, lowered.met);
+            if lowered.bound >= floor && result.is_ok() {
+                joining.push(lowered.row);
+            } else {
+                self.waiting[last].push(lowered.row);
+            }
+        }
+        result.map(|()| joining)
+    }
+
     /// Lets into the pool the best of the rows outside; with `all`, every row that could be better than the pool's best.
     fn refresh(&mut self, all: bool, field: &Field, run: &Run) -> Result<()> {
         run.check()?;
@@ -179,33 +244,17 @@ impl<'a> Fisher<'a> {
         let best = self.pool.iter().map(|e| e.score).fold(f64::NEG_INFINITY, f64::max);
         // Two ties below: what stays outside is then more than a tie below the best, and the next look ends.
         let floor = best - if all { 2.0 * self.tie } else { self.reach };
-        let last = self.chunks.count();
+        let (last, weak) = (self.chunks.count(Kind::Strong), self.chunks.count(Kind::Weak) as u32);
         self.waiting.resize(last + 1, Vec::new());
         for entry in self.pool.extract_if(.., |entry| entry.score < floor) {
             self.bounds[entry.row as usize] = entry.score + self.tie;
+            self.weak_met[entry.row as usize] = weak;
             self.waiting[last].push(entry.row);
         }
-        let bounds = &self.bounds;
-        let high: Vec<Vec<u32>> = (self.waiting.iter_mut())
-            .map(|waiting| waiting.extract_if(.., |row| bounds[*row as usize] >= floor).collect())
-            .collect();
-        let lowered = self.chunks.lower(self.x, &self.squares, bounds, &high, floor, run);
-        let lowered = match lowered {
-            Ok(lowered) => lowered,
-            Err(e) => {
-                // Nothing was lowered: a later look starts from where this one did.
-                self.waiting.iter_mut().zip(high).for_each(|(waiting, high)| waiting.extend(high));
-                return Err(e);
-            }
-        };
-        for (row, lowered) in lowered {
-            self.bounds[row as usize] = lowered.bound;
-            self.waiting[lowered.met as usize].push(row);
-        }
-        let mut joining: Vec<u32> =
-            self.waiting[last].extract_if(.., |row| self.bounds[*row as usize] >= floor).collect();
+        let mut joining = self.lower(floor, run)?;
         let closed: Vec<u32> = joining.extract_if(.., |row| self.equals.stands_for(*row, field).is_none()).collect();
         self.unavailable.extend(closed);
+        self.work.refreshes += 1;
         let found = self.pool.len() + joining.len();
         self.threshold = floor;
         let room = POOL.saturating_sub(self.pool.len()).max(POOL / 4);
@@ -224,6 +273,7 @@ impl<'a> Fisher<'a> {
         } else if found < POOL / 2 {
             self.reach *= 1.4;
         }
+        self.work.joined += joining.len() as u64;
         let recent = self.precise.recent();
         let (scores, coefficients) = run.install(|| self.precise.scores(self.x, &self.squares, &joining));
         let mut room = Vec::new();

@@ -11,7 +11,9 @@ use faer::{Accum, Par, mat};
 use rayon::prelude::*;
 
 /// Values of a vector per task, fixed.
-const SLICE: usize = 192;
+const SLICE: usize = 64;
+/// Update vectors per task, fixed.
+const FOLD_COLUMNS: usize = 32;
 /// Rows of a product, fixed.
 const BLOCK_ROWS: usize = 32;
 
@@ -67,10 +69,17 @@ impl Precise {
     /// x' Lambda x of `x` (|x|^2 = `square`), and w = Lambda x / sqrt(1 + that) added to the update vectors.
     pub fn fold(&mut self, x: &[f32], square: f64) -> f64 {
         let (dim, recent) = (self.dim, self.recent());
-        let coefficients: Vec<f64> =
-            (0..recent).into_par_iter().with_min_len(16).map(|t| mixed_dot(x, self.column(t))).collect();
+        // Each vector is read once: its coefficient, and at once its share of the sum. Shares are added in order.
+        let shares: Vec<(f64, Vec<f64>)> = (self.columns.par_chunks(FOLD_COLUMNS * dim))
+            .map(|columns| {
+                let mut sum = vec![0f64; dim];
+                let used = widest(Share { x, columns, sum: &mut sum });
+                (used, sum)
+            })
+            .collect();
+        debug_assert_eq!(shares.len(), recent.div_ceil(FOLD_COLUMNS));
         let mut w = vec![0f64; dim];
-        let (base, columns) = (self.base.as_deref(), &self.columns);
+        let base = self.base.as_deref();
         w.par_chunks_mut(SLICE).enumerate().for_each(|(s, w)| {
             let first = s * SLICE;
             match base {
@@ -82,13 +91,12 @@ impl Precise {
             }
         });
         let whole = if base.is_some() { mixed_dot(x, &w) } else { square };
-        let score = (whole - coefficients.iter().map(|a| a * a).sum::<f64>()).max(0.0);
+        let score = (whole - shares.iter().map(|(used, _)| used).sum::<f64>()).max(0.0);
+        for (_, share) in &shares {
+            w.iter_mut().zip(share).for_each(|(w, share)| *w -= share);
+        }
         let length = (1.0 + score).sqrt();
-        w.par_chunks_mut(SLICE).enumerate().for_each(|(s, w)| {
-            widest(Residual { coefficients: &coefficients, columns, dim, first: s * SLICE, w });
-            w.iter_mut().for_each(|w| *w /= length);
-        });
-        self.columns.extend_from_slice(&w);
+        self.columns.extend(w.iter().map(|w| w / length));
         score
     }
     /// x' Lambda x of each of `rows`, `[rows.len()]`, and x . w_t for the recent t, `[rows.len(), recent]`. `squares`: |x|^2
@@ -147,37 +155,25 @@ impl Precise {
     }
 }
 
-/// w -= sum coefficient_t w_t over one slice of the vector, from value `first` on.
-struct Residual<'a> {
-    coefficients: &'a [f64],
+/// sum = sum (x . w_t) w_t over some vectors; gives sum (x . w_t)^2.
+struct Share<'a> {
+    x: &'a [f32],
+    /// `[any, dim]`.
     columns: &'a [f64],
-    dim: usize,
-    first: usize,
-    w: &'a mut [f64],
+    sum: &'a mut [f64],
 }
 
-impl WithSimd for Residual<'_> {
-    type Output = ();
+impl WithSimd for Share<'_> {
+    type Output = f64;
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let w = self.w;
-        let column = |t: usize| &self.columns[t * self.dim + self.first..t * self.dim + self.first + w.len()];
-        // Four columns a pass: the slice is loaded and stored a quarter as often.
-        let fours = self.coefficients.chunks_exact(4);
-        let rest = fours.remainder();
-        let done = self.coefficients.len() - rest.len();
-        let columns = (0..done).step_by(4).map(|t| [column(t), column(t + 1), column(t + 2), column(t + 3)]);
-        for (a, [c0, c1, c2, c3]) in fours.zip(columns.collect::<Vec<_>>()) {
-            let (a0, a1, a2, a3) = (-a[0], -a[1], -a[2], -a[3]);
-            for ((((w, c0), c1), c2), c3) in w.iter_mut().zip(c0).zip(c1).zip(c2).zip(c3) {
-                *w = a3.mul_add(*c3, a2.mul_add(*c2, a1.mul_add(*c1, a0.mul_add(*c0, *w))));
-            }
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        let mut used = 0.0;
+        for w in self.columns.chunks_exact(self.x.len()) {
+            let a = MixedDot { x: self.x, w }.with_simd(simd);
+            used += a * a;
+            self.sum.iter_mut().zip(w).for_each(|(sum, w)| *sum = a.mul_add(*w, *sum));
         }
-        for (i, a) in rest.iter().enumerate() {
-            let first = (done + i) * self.dim + self.first;
-            let column = &self.columns[first..first + w.len()];
-            w.iter_mut().zip(column).for_each(|(w, c)| *w = (-a).mul_add(*c, *w));
-        }
+        used
     }
 }
 
