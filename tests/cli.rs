@@ -84,8 +84,15 @@ fn parts_shards_and_stored_formats_end_in_one_selection() {
     };
     ok(&["simulate", "--out", &at("sim"), "--items", "40", "--users", "100", "--reviews", "600"]);
     ok(&[
-        "import", "--items", &at("sim/items.jsonl"), "--reviews", &at("sim/reviews.jsonl"), "--interactions",
-        &at("sim/interactions.csv"), "--out", &at("data"),
+        "import",
+        "--items",
+        &at("sim/items.jsonl"),
+        "--reviews",
+        &at("sim/reviews.jsonl"),
+        "--interactions",
+        &at("sim/interactions.csv"),
+        "--out",
+        &at("data"),
     ]);
     // Embedded in one run, and in shards: the same rows.
     let embed = ["embed", "--dataset", &at("data"), "--dim", "16", "--embedder", &at("embedder")];

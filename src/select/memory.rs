@@ -29,8 +29,9 @@ pub fn estimate(x: &dyn Rows, features: Option<&Matrix>, config: &SelectConfig) 
     }
     let budget = config.budget.min(rows);
     // The field, and the lengths of the rows as they are checked.
-    let common =
-        (2 + 8) * rows as u64 + aware + if config.max_per_item > 0 || config.max_per_user > 0 { 8 * rows as u64 } else { 0 };
+    let common = (2 + 8) * rows as u64
+        + aware
+        + if config.max_per_item > 0 || config.max_per_user > 0 { 8 * rows as u64 } else { 0 };
     let working_bytes = common
         + match method.kind {
             super::Kind::Random => 4 * rows as u64,

@@ -141,15 +141,7 @@ impl Chunks {
     }
 
     /// [`Chunks::lower`] for some rows.
-    fn task(
-        &self,
-        chunks: &[Chunk],
-        x: &dyn Rows,
-        squares: &[f64],
-        rows: &mut [Lowered],
-        floor: f64,
-        room: &mut Room,
-    ) {
+    fn task(&self, chunks: &[Chunk], x: &dyn Rows, squares: &[f64], rows: &mut [Lowered], floor: f64, room: &mut Room) {
         let dim = self.dim;
         if rows.iter().any(|row| x.direct(row.row as usize, 1).is_none()) {
             room.decoded.resize(rows.len() * dim, 0.0);

@@ -27,7 +27,7 @@ use precise::{Precise, mixed_dot};
 use rayon::prelude::*;
 
 /// Rows that a refresh lets into the pool.
-const POOL: usize = 256;
+const POOL: usize = 512;
 
 /// A row of the pool.
 struct Entry {
@@ -220,8 +220,7 @@ impl<'a> Fisher<'a> {
         }
         weak.sort_unstable_by_key(|lowered| (lowered.met, lowered.row));
         let before: u64 = weak.iter().map(|lowered| u64::from(lowered.met)).sum();
-        let result = result
-            .and_then(|()| self.chunks.lower(Kind::Weak, self.x, &self.squares, &mut weak, floor, run));
+        let result = result.and_then(|()| self.chunks.lower(Kind::Weak, self.x, &self.squares, &mut weak, floor, run));
         let mut joining = Vec::new();
         self.work.weak += weak.iter().map(|lowered| u64::from(lowered.met)).sum::<u64>() - before;
         for lowered in weak {
