@@ -263,7 +263,7 @@ fn python_selects_in_parts_on_processes() {
 fn spark_selects_in_parts_what_processes_select() {
     // Neither is needed to build or use causerie: where they are missing, this is left out in CI too.
     if Command::new("java").arg("-version").output().is_ok_and(|o| o.status.success()) {
-        python_test("test_spark.py", "numpy, pyarrow, pyspark", "spark ok");
+        python_test("test_spark.py", "numpy, pandas, pyarrow, pyspark", "spark ok");
     } else {
         eprintln!("skipped: java is missing, which Spark runs on");
     }

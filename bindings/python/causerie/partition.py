@@ -43,7 +43,8 @@ class Merged(NamedTuple):
     best: Part
 
 
-def _settings(config: "dict[str, Any]") -> Config:
+def settings_of(config: "dict[str, Any]") -> Config:
+    """The settings, refused where parts cannot share the strategy."""
     settings = Config()
     for key, value in config.items():
         settings[key] = value
@@ -84,7 +85,7 @@ def select_part(ids: Any, rows: Any, config: "dict[str, Any]") -> Part:
     ids, rows = _sorted(ids, rows)
     if len(ids) == 0:
         return Part(ids, rows, np.zeros(0))
-    settings = _settings(config)
+    settings = settings_of(config)
     budget = int(settings["select.budget"])
     settings["select.budget"] = min(budget, len(ids))
     with Embeddings.of(rows) as embeddings, Selection(embeddings, settings) as selection:
@@ -106,7 +107,7 @@ def finalise(merged: Merged, config: "dict[str, Any]") -> "list[tuple[int, float
     """The second round: [(id, gain)], most informative first. For `fisher` the better of the selection from all picks and
     that of the best part alone."""
     final = select_part(merged.ids, merged.rows, config)
-    fisher = _settings(config)["select.strategy"].strip('"') == "fisher"
+    fisher = settings_of(config)["select.strategy"].strip('"') == "fisher"
     if fisher and len(merged.best.ids) == len(final.ids) and merged.best.gains.sum() > final.gains.sum():
         final = merged.best
     return [(int(i), float(g)) for i, g in zip(final.ids, final.gains)]

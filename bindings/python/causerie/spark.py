@@ -3,7 +3,7 @@
     from causerie import spark
     picks = spark.select(df, budget=5000, parts=64)     # df: id (long), embedding (array<float>)
 
-`picks` is a DataFrame (rank, id, gain). Needs pyspark 3.4 or newer, pyarrow, numpy, and this package with its library on
+`picks` is a DataFrame (rank, id, gain). Needs pyspark 3.4 or newer with pandas and pyarrow, numpy, and this package with its library on
 every executor. The rows of one part must fit an executor's memory; those of all parts never meet: the second round sees
 parts x budget rows at most.
 """
@@ -111,10 +111,13 @@ def select(
     """
     from pyspark.sql import functions as f
 
+    from .partition import settings_of
+
     if budget < 1 or parts < 1:
         raise ValueError("budget and parts are at least 1")
     config: "dict[str, Any]" = {"run.threads": 1, "select.strategy": strategy, "select.budget": budget}
     config.update({key.replace("_", ".", 1): value for key, value in settings.items()})
+    settings_of(config)
     rows = df.select(
         f.col(id_column).cast("long").alias("id"), f.col(embedding_column).cast("array<float>").alias("embedding")
     )
