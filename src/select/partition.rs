@@ -293,7 +293,8 @@ pub fn finalise(
     let mut selected = select_among(&merged.rows, x, features, terms, config, run)?;
     selected.report.rows = x.count();
     let sum = |picks: &[Pick]| picks.iter().map(|p| p.gain).sum::<f64>();
-    let complete = merged.best.len() == selected.selection.picks.len();
+    // A part need not hold the rows that are forced in.
+    let complete = terms.forced.is_empty() && merged.best.len() == selected.selection.picks.len();
     if matches!(Method::of(&config.strategy)?.kind, Kind::Fisher) {
         if complete && sum(&merged.best) > sum(&selected.selection.picks) {
             selected.selection = Selection { picks: merged.best.clone() };
