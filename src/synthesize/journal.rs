@@ -128,15 +128,26 @@ impl Journal {
         }
         let io = |e| Error::io(path, e);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::new(
-                    crate::ErrorKind::Io,
-                    format!("{}: another process is writing to this journal; wait for it or stop it", path.display()),
-                ));
+        // A child that this process starts holds what is open here until its own program begins: that is not waited for long.
+        let mut patience = 10;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if patience > 0 => {
+                    patience -= 1;
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::new(
+                        crate::ErrorKind::Io,
+                        format!(
+                            "{}: another process is writing to this journal; wait for it or stop it",
+                            path.display()
+                        ),
+                    ));
+                }
+                Err(TryLockError::Error(e)) => return Err(io(e)),
             }
-            Err(TryLockError::Error(e)) => return Err(io(e)),
         }
         let mut journal = Journal {
             path: path.to_path_buf(),
