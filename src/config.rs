@@ -269,6 +269,8 @@ settings! {
         batch_tokens: usize = 512, int(16, 1 << 20);
         /// Pooling of `lm`: the model's own where it has one, mean over the text's tokens, or the last token.
         pooling: String = "auto".into(), Bounds::Choices(&["auto", "mean", "last"]);
+        /// How rows are stored: f32, f16, or i8 with one scale per row. Later stages see the stored values.
+        store: String = "f32".into(), Bounds::Choices(&["f32", "f16", "i8"]);
         /// Dimensions of `text`.
         dim: usize = 128, int(2, 4096);
         /// Hash buckets of `text` (rounded up to a power of two).
@@ -305,6 +307,16 @@ settings! {
         weight: f64 = 0.5, num(0.0, 1.0);
         /// Rounds of K-means at most; it ends earlier once a round gains less than 0.01 %.
         kmeans_iterations: usize = 50, int(1, 100_000);
+        /// K-means: rows that a round looks at, drawn anew for each round (mini-batches); 0: all rows.
+        kmeans_batch: usize = 0, ANY;
+        /// Working memory beside the rows, at most; a selection that needs more is refused before it begins. 0: no bound.
+        max_memory_bytes: u64 = 0, ANY;
+        /// Seconds between two checkpoints of a selection that was given a file for them; also written at Ctrl-C.
+        checkpoint_s: u64 = 30, int(0, MAX);
+        /// Rows that are picked first, in this order, within the budget; a number each, or `@FILE` with one row a line.
+        force: Vec<String> = Vec::new(), ANY;
+        /// Rows that are never picked, written like `select.force`.
+        exclude: Vec<String> = Vec::new(), ANY;
         /// At most this many seeds of one item; 0: no cap.
         max_per_item: usize = 0, ANY;
         /// At most this many seeds of one user; 0: no cap.

@@ -9,6 +9,7 @@ pub mod artifact;
 pub mod config;
 pub mod error;
 pub mod gguf;
+mod map;
 #[cfg(feature = "llama")]
 pub mod llama;
 pub mod math;

@@ -74,6 +74,82 @@ fn nan_in_a_given_matrix_is_refused_by_row() {
 }
 
 #[test]
+fn parts_shards_and_stored_formats_end_in_one_selection() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let ok = |arguments: &[&str]| {
+        let output = causerie(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    ok(&["simulate", "--out", &at("sim"), "--items", "40", "--users", "100", "--reviews", "600"]);
+    ok(&[
+        "import",
+        "--items",
+        &at("sim/items.jsonl"),
+        "--reviews",
+        &at("sim/reviews.jsonl"),
+        "--interactions",
+        &at("sim/interactions.csv"),
+        "--out",
+        &at("data"),
+    ]);
+    // Embedded in one run, and in shards: the same rows.
+    let embed = ["embed", "--dataset", &at("data"), "--dim", "16", "--embedder", &at("embedder")];
+    let with = |more: &[&str]| ok(&[&embed[..], more].concat());
+    with(&["--out", &at("whole.safetensors"), "--store", "f16"]);
+    assert!(with(&["--out", &at("rows.json"), "--store", "f16", "--shard", "1/2"]).contains("the next is 0/2"));
+    assert!(with(&["--out", &at("rows.json"), "--store", "f16", "--shard", "0/2"]).contains("2 shards, 600 reviews"));
+    assert!(ok(&["embed", "--join", "2", "--out", &at("rows.json")]).contains("600 reviews"));
+    let budget = ["--strategy", "fisher", "--budget", "30"];
+    let select = |rows: &str, out: &str, more: &[&str]| {
+        let (rows, out) = (at(rows), at(out));
+        ok(&[&["select", "--embeddings", &rows, "--out", &out][..], &budget, more].concat())
+    };
+    let whole = select("whole.safetensors", "whole.jsonl", &["--checkpoint", &at("checkpoint.json")]);
+    select("rows.json", "shards.jsonl", &[]);
+    let read = |name: &str| std::fs::read_to_string(at(name)).unwrap();
+    assert_eq!(read("whole.jsonl"), read("shards.jsonl"));
+    assert!(whole.contains("% of the best possible") && !folder.path().join("checkpoint.json").exists());
+    // Packed into bytes: close, and exact for the bytes.
+    ok(&["pack", "--embeddings", &at("rows.json"), "--store", "i8", "--out", &at("i8.safetensors")]);
+    select("i8.safetensors", "i8.jsonl", &[]);
+
+    // In parts: close to the whole, within the caps.
+    for part in 0..3 {
+        select("rows.json", &format!("part{part}.json"), &["--partition", &format!("{part}/3")]);
+    }
+    let parts = format!("{},{},{}", at("part0.json"), at("part1.json"), at("part2.json"));
+    ok(&["select", "--merge", &parts, "--out", &at("merged.json")]);
+    select("rows.json", "parts.jsonl", &["--finalise", &at("merged.json"), "--report", &at("report.json")]);
+    let report: serde_json::Value = serde_json::from_str(&read("report.json")).unwrap();
+    assert_eq!(report["rows"], 600);
+    let sum = |name: &str| {
+        let line = |l: &str| serde_json::from_str::<serde_json::Value>(l).unwrap()["gain"].as_f64().unwrap();
+        read(name).lines().map(line).sum::<f64>()
+    };
+    assert!(sum("parts.jsonl") > 0.95 * sum("whole.jsonl") && sum("parts.jsonl") <= sum("whole.jsonl") + 1e-9);
+    assert!(report["upper_bound"].as_f64().unwrap() >= sum("whole.jsonl") - 1e-9);
+    select("rows.json", "capped.jsonl", &["--max-per-item", "1", "--dataset", &at("data"), "--exclude", "0,1"]);
+    let (rows, out) = (at("rows.json"), at("x.jsonl"));
+    let needs = failure(&["select", "--embeddings", &rows, "--out", &out, "--max-per-item", "1"]);
+    assert!(needs.contains("--dataset"), "{needs}");
+    let refused = failure(&["select", "--embeddings", &rows, "--out", &out, "--max-memory-bytes", "1000"]);
+    assert!(refused.contains("select.max_memory_bytes"), "{refused}");
+
+    // Requests leave as a file; answers to none of them are refused.
+    let journal = at("journal.jsonl");
+    let common = ["synthesize", "--dataset", &at("data"), "--selection", &at("whole.jsonl"), "--journal", &journal];
+    let teacher = ["--teacher", "http", "--model", "m"];
+    let export = ["--export-requests", &at("requests.jsonl")];
+    assert!(ok(&[&common[..], &teacher, &export].concat()).contains("30 requests"));
+    assert_eq!(read("requests.jsonl").lines().count(), 30);
+    std::fs::write(at("answers.jsonl"), "{\"custom_id\": \"x\", \"response\": {\"body\": {}}}\n").unwrap();
+    let foreign = failure(&["synthesize", "--journal", &journal, "--import-answers", &at("answers.jsonl")]);
+    assert!(foreign.contains("none of 1 answers"), "{foreign}");
+}
+
+#[test]
 fn the_published_gpt4_numbers_come_back() {
     let file = |name: &str| shared(&format!("data/{name}"));
     let (Some(conversations), Some(items), Some(answers), Some(published)) = (

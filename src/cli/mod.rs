@@ -1,16 +1,17 @@
 //! Commands and their flags; each file a few commands, and a body is: read flags, call the library, print.
 
-#[cfg(feature = "llama")]
 mod bench;
-#[cfg(feature = "llama")]
-mod bench_parts;
+mod pack;
 mod data;
+mod embed;
 mod judge;
 mod progress;
+mod select;
 #[cfg(feature = "serve")]
 mod serve;
 mod settings;
 mod stages;
+mod synthesize;
 mod talk;
 mod whole;
 
@@ -30,20 +31,19 @@ pub fn command() -> Command {
         .subcommand(judge::evaluate_command())
         .subcommand(data::import_command())
         .subcommand(data::simulate_command())
-        .subcommand(stages::embed_command())
-        .subcommand(stages::select_command())
-        .subcommand(stages::synthesize_command())
+        .subcommand(embed::embed_command())
+        .subcommand(select::select_command())
+        .subcommand(synthesize::synthesize_command())
         .subcommand(stages::tune_command())
+        .subcommand(pack::pack_command())
+        .subcommand(bench::bench_command())
         .subcommand(
             Command::new("config")
                 .about("Print every setting: key, default, bounds, what it does")
                 .arg(Arg::new("toml").long("toml").action(ArgAction::SetTrue).help("As a TOML file to start from")),
         );
     #[cfg(feature = "llama")]
-    let command = command
-        .subcommand(stages::new_model_command())
-        .subcommand(stages::merge_command())
-        .subcommand(bench::bench_command());
+    let command = command.subcommand(stages::new_model_command()).subcommand(stages::merge_command());
     #[cfg(feature = "serve")]
     let command = command.subcommand(serve::serve_command());
     command
@@ -61,9 +61,9 @@ pub fn dispatch(matches: &ArgMatches) -> Result<()> {
         Some(("evaluate", m)) => judge::evaluate(m),
         Some(("import", m)) => data::import(m),
         Some(("simulate", m)) => data::simulate(m),
-        Some(("embed", m)) => stages::embed(m),
-        Some(("select", m)) => stages::select(m),
-        Some(("synthesize", m)) => stages::synthesize(m),
+        Some(("embed", m)) => embed::embed(m),
+        Some(("select", m)) => select::select(m),
+        Some(("synthesize", m)) => synthesize::synthesize(m),
         Some(("tune", m)) => stages::tune(m),
         #[cfg(feature = "llama")]
         Some(("new-model", m)) => stages::new_model(m),
@@ -71,7 +71,7 @@ pub fn dispatch(matches: &ArgMatches) -> Result<()> {
         Some(("merge", m)) => stages::merge(m),
         #[cfg(feature = "serve")]
         Some(("serve", m)) => serve::serve(m),
-        #[cfg(feature = "llama")]
+        Some(("pack", m)) => pack::pack(m),
         Some(("bench", m)) => bench::bench(m),
         Some(("config", m)) => progress::print(&settings::table_text(m.get_flag("toml"))),
         _ => Err(Error::invalid("no such command; `causerie --help` lists them")),

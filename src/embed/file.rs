@@ -3,6 +3,7 @@
 //! The format: eight bytes with the header's length, a JSON header, the numbers. Rows are streamed, so that reading takes
 //! no more memory than the matrix itself.
 
+use super::stored::{SCALES, Shards, Stored};
 use crate::artifact;
 use crate::error::{Error, Result};
 use crate::math::Matrix;
@@ -11,6 +12,7 @@ use safetensors::tensor::{Dtype, TensorInfo};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The name of the tensor that holds embeddings.
@@ -23,20 +25,20 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// A tensor to write: name, shape, values in row-major order.
 pub type TensorData<'a> = (&'a str, Vec<usize>, &'a [f32]);
 
-/// The header's bytes (length included) of a file with f32 tensors in this order. `metadata` gains the format number and
-/// the version that made it.
-pub(super) fn header(tensors: &[(&str, Vec<usize>)], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+/// The header's bytes (length included) of a file with tensors of these names, types and shapes in this order. `metadata`
+/// gains the format number and the version that made it.
+pub(super) fn header_of(tensors: &[(&str, Dtype, Vec<usize>)], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let mut metadata = metadata.clone();
     metadata.insert("format".into(), artifact::FORMAT.to_string());
     metadata.insert("made_by".into(), artifact::made_by());
     let mut json = serde_json::Map::new();
     json.insert("__metadata__".into(), serde_json::json!(metadata));
     let mut at = 0usize;
-    for (name, shape) in tensors {
-        let end =
-            shape.iter().try_fold(4usize, |bytes, n| bytes.checked_mul(*n)).and_then(|bytes| at.checked_add(bytes));
+    for (name, dtype, shape) in tensors {
+        let bits = shape.iter().try_fold(dtype.bitsize(), |bits, n| bits.checked_mul(*n));
+        let end = bits.and_then(|bits| at.checked_add(bits / 8));
         let end = end.ok_or_else(|| Error::invalid(format!("a tensor {name} of shape {shape:?} fits no file")))?;
-        let info = TensorInfo { dtype: Dtype::F32, shape: shape.clone(), data_offsets: (at, end) };
+        let info = TensorInfo { dtype: *dtype, shape: shape.clone(), data_offsets: (at, end) };
         json.insert((*name).into(), serde_json::to_value(&info).map_err(|e| Error::bug(e.to_string()))?);
         at = end;
     }
@@ -46,8 +48,14 @@ pub(super) fn header(tensors: &[(&str, Vec<usize>)], metadata: &BTreeMap<String,
     Ok([&(text.len() as u64).to_le_bytes()[..], &text].concat())
 }
 
+/// [`header_of`] f32 tensors.
+fn header(tensors: &[(&str, Vec<usize>)], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    let tensors: Vec<_> = tensors.iter().map(|(name, shape)| (*name, Dtype::F32, shape.clone())).collect();
+    header_of(&tensors, metadata)
+}
+
 /// Values as little-endian bytes.
-pub(super) fn write_values(out: &mut dyn Write, values: &[f32], path: &Path) -> Result<()> {
+fn write_values(out: &mut dyn Write, values: &[f32], path: &Path) -> Result<()> {
     let mut bytes = Vec::with_capacity(CHUNK_BYTES);
     for chunk in values.chunks(CHUNK_BYTES / 4) {
         bytes.clear();
@@ -81,6 +89,14 @@ pub fn write_tensors(path: &Path, tensors: &[TensorData<'_>], metadata: &BTreeMa
 /// [`crate::ErrorKind::Io`].
 pub fn write_matrix(path: &Path, name: &str, matrix: &Matrix, metadata: &BTreeMap<String, String>) -> Result<()> {
     write_tensors(path, &[(name, vec![matrix.rows(), matrix.dim()], matrix.data())], metadata)
+}
+
+/// Where a tensor lies.
+pub(super) struct Place {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    /// From the beginning of the file.
+    pub bytes: Range<usize>,
 }
 
 /// A safetensors file with its header read and checked.
@@ -164,6 +180,27 @@ impl TensorFile {
         let missing = || Error::format(&self.path, 0, format!("the header has no {key:?}"));
         self.metadata.get(key).map(String::as_str).ok_or_else(missing)
     }
+    /// The tensor that holds rows: `embeddings`, or the only one.
+    pub(super) fn rows_name(&self) -> String {
+        match self.tensors.keys().next() {
+            Some(only) if self.tensors.len() == 1 => only.clone(),
+            Some(_) | None => EMBEDDINGS.to_string(),
+        }
+    }
+    /// Where tensor `name` lies in the file, within its bounds when it was opened.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Format`] when it is missing.
+    pub(super) fn place(&self, name: &str) -> Result<Place> {
+        let info = self.tensors.get(name).ok_or_else(|| self.missing(name))?;
+        let at = self.data_offset as usize;
+        let bytes = at + info.data_offsets.0..at + info.data_offsets.1;
+        Ok(Place { dtype: info.dtype, shape: info.shape.clone(), bytes })
+    }
+    fn missing(&self, name: &str) -> Error {
+        let names: Vec<&str> = self.tensors.keys().map(String::as_str).take(8).collect();
+        Error::format(&self.path, 0, format!("no tensor {name:?}; the file holds {}", names.join(", ")))
+    }
     /// Tensor `name` as f32 (f16, bf16 and f64 are converted), with its shape.
     ///
     /// # Errors
@@ -171,10 +208,7 @@ impl TensorFile {
     pub fn read(&mut self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
         let path = self.path.clone();
         let bad = |cause: String| Error::format(&path, 0, cause);
-        let Some(info) = self.tensors.get(name) else {
-            let names: Vec<&str> = self.tensors.keys().map(String::as_str).take(8).collect();
-            return Err(bad(format!("no tensor {name:?}; the file holds {}", names.join(", "))));
-        };
+        let info = self.tensors.get(name).ok_or_else(|| self.missing(name))?;
         let width = match info.dtype {
             Dtype::F16 | Dtype::BF16 => 2,
             Dtype::F32 => 4,
@@ -207,6 +241,9 @@ impl TensorFile {
     /// # Errors
     /// As [`TensorFile::read`]; [`crate::ErrorKind::Format`] when it has not two dimensions.
     pub fn read_matrix(&mut self, name: &str) -> Result<Matrix> {
+        if self.tensors.get(name).is_some_and(|info| info.dtype == Dtype::I8) && self.tensors.contains_key(SCALES) {
+            return Stored::open(&self.path)?.to_matrix();
+        }
         let (shape, values) = self.read(name)?;
         match shape.as_slice() {
             [rows, dim] => Matrix::from_vec(*rows, *dim, values),
@@ -229,16 +266,16 @@ pub fn read_matrix(path: &Path, name: &str) -> Result<Matrix> {
     TensorFile::open(path)?.read_matrix(name)
 }
 
-/// The matrix of a given file: its tensor `embeddings`, or the only one that it holds.
+/// The matrix of a given file: its tensor `embeddings`, or the only one that it holds; of a list of shards, all of it.
 ///
 /// # Errors
 /// Those of [`read_matrix`]; [`crate::ErrorKind::Format`] for several tensors of which none is called `embeddings`.
 pub fn read_only_matrix(path: &Path) -> Result<Matrix> {
+    if Shards::is_list(path)? {
+        return Stored::open(path)?.to_matrix();
+    }
     let mut file = TensorFile::open(path)?;
-    let name = match file.tensors.keys().next() {
-        Some(only) if file.tensors.len() == 1 => only.clone(),
-        Some(_) | None => EMBEDDINGS.to_string(),
-    };
+    let name = file.rows_name();
     file.read_matrix(&name)
 }
 
@@ -247,7 +284,10 @@ pub fn read_only_matrix(path: &Path) -> Result<Matrix> {
 /// # Errors
 /// As [`read_matrix`]; [`crate::ErrorKind::Invalid`] naming the path and the number or the row that is wrong.
 pub fn read_embeddings(path: &Path, rows: usize, run: &Run) -> Result<Matrix> {
-    let matrix = read_matrix(path, EMBEDDINGS)?;
+    let matrix = match Shards::is_list(path)? {
+        true => Stored::open(path)?.to_matrix()?,
+        false => read_matrix(path, EMBEDDINGS)?,
+    };
     if matrix.rows() != rows {
         return Err(Error::invalid(format!(
             "{}: {} rows for {rows} reviews; embed this dataset again",

@@ -5,6 +5,7 @@
 //! - `reviews.rs`: a whole dataset into a file, resumable ([`embed_reviews`]).
 //! - `features.rs`, `als.rs`: metadata (§4.5) and collaborative (§4.6) features of the aware strategies.
 //! - `file.rs`: matrices in safetensors files, ours and given ones.
+//! - `stored/`: rows in f32, f16 or i8, mapped where they are too many for memory ([`Stored`]); `shard.rs`: made in parts.
 
 mod als;
 mod features;
@@ -13,6 +14,8 @@ mod file;
 mod lm;
 mod remember;
 mod reviews;
+mod shard;
+mod stored;
 mod text;
 mod words;
 
@@ -27,7 +30,9 @@ pub use file::{
 #[cfg(feature = "llama")]
 pub use lm::LmEmbedder;
 pub use remember::Remembering;
-pub use reviews::{Embedded, embed_reviews, fingerprint, review_text};
+pub use reviews::{Embedded, Store, embed_reviews, embed_reviews_as, fingerprint, review_text};
+pub use shard::{Shard, join_shards, shard_file};
+pub use stored::{Format, RowsFile, SCALES, ShardFile, Shards, Stored, pack};
 pub use text::TextEmbedder;
 
 use crate::config::EmbedConfig;

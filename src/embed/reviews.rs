@@ -5,8 +5,11 @@
 //! one that was not.
 
 use super::Embedder;
-use super::file::{self, EMBEDDINGS};
+use super::file;
+use super::shard::Shard;
+use super::stored::{Format, RowsFile};
 use crate::artifact;
+use crate::config::EmbedConfig;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::run::{Level, Run, log};
@@ -39,6 +42,25 @@ pub struct Embedded {
     pub dim: usize,
     /// Rows that an earlier run had made.
     pub resumed_rows: usize,
+}
+
+/// How the rows of a dataset are stored, and which of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Store {
+    /// The format of the values.
+    pub format: Format,
+    /// One shard of several; none: all rows.
+    pub shard: Option<Shard>,
+}
+
+impl Store {
+    /// All rows in the format of the settings.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for an unknown format.
+    pub fn of(config: &EmbedConfig) -> Result<Store> {
+        Ok(Store { format: Format::parse(&config.store)?, shard: None })
+    }
 }
 
 /// The text of review `r` that is embedded: its headline, then its body.
@@ -82,22 +104,50 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 /// [`crate::ErrorKind::Invalid`] for a dataset without reviews, and naming the review that cannot be embedded;
 /// [`crate::ErrorKind::Io`]; [`crate::ErrorKind::Cancelled`], after which the same call goes on where this one stopped.
 pub fn embed_reviews(dataset: &Dataset, embedder: &dyn Embedder, path: &Path, run: &Run) -> Result<Embedded> {
-    let (rows, dim) = (dataset.reviews(), embedder.dim());
-    if rows == 0 {
+    embed_reviews_as(dataset, embedder, path, Store { format: Format::F32, shard: None }, run)
+}
+
+/// [`embed_reviews`] in any format, or one shard of the reviews alone. A shard's bytes are those of the same rows of the whole.
+///
+/// # Errors
+/// Those of [`embed_reviews`]; [`crate::ErrorKind::Invalid`] for a shard without rows.
+pub fn embed_reviews_as(
+    dataset: &Dataset,
+    embedder: &dyn Embedder,
+    path: &Path,
+    store: Store,
+    run: &Run,
+) -> Result<Embedded> {
+    let (all, dim) = (dataset.reviews(), embedder.dim());
+    if all == 0 {
         return Err(Error::invalid("embed: the dataset has no reviews"));
     }
     let fingerprint = fingerprint(dataset, embedder);
-    if is_finished(path, &fingerprint) {
+    let mut metadata: BTreeMap<String, String> =
+        [("fingerprint".to_string(), fingerprint.clone()), ("embedder".to_string(), embedder.name())].into();
+    let range = match store.shard {
+        None => 0..all,
+        Some(shard) => {
+            metadata.insert("shard".into(), shard.to_string());
+            let range = shard.rows(all, CHUNK);
+            if range.is_empty() {
+                return Err(Error::invalid(format!(
+                    "embed: shard {shard} of {all} reviews is empty; take fewer shards"
+                )));
+            }
+            range
+        }
+    };
+    let (start, rows) = (range.start, range.len());
+    if is_finished(path, &metadata, store.format) {
         run.step("embed", "reviews", rows as u64, rows as u64)?;
         return Ok(Embedded { rows, dim, resumed_rows: rows });
     }
-    let metadata: BTreeMap<String, String> =
-        [("fingerprint".to_string(), fingerprint.clone()), ("embedder".to_string(), embedder.name())].into();
-    let header = file::header(&[(EMBEDDINGS, vec![rows, dim])], &metadata)?;
+    let layout = RowsFile::new(store.format, rows, dim, &metadata)?;
     if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     }
-    let mut writer = Writer::open(path, &header, fingerprint, dim)?;
+    let mut writer = Writer::open(path, layout, fingerprint)?;
     let resumed = writer.done.min(rows);
     if resumed > 0 {
         log(Level::Info, &format!("{}: goes on after {resumed} of {rows} reviews", path.display()));
@@ -106,7 +156,8 @@ pub fn embed_reviews(dataset: &Dataset, embedder: &dyn Embedder, path: &Path, ru
     let mut at = resumed;
     while at < rows {
         let end = (at + CHUNK).min(rows);
-        let result = chunk(dataset, embedder, at, end, run).and_then(|values| writer.append(&values, end - at));
+        let result = chunk(dataset, embedder, start + at, start + end, run);
+        let result = result.and_then(|values| writer.append(&values, end - at));
         let result = result.and_then(|()| {
             at = end;
             run.step_with("embed", "reviews", at as u64, rows as u64, || {
@@ -123,8 +174,14 @@ pub fn embed_reviews(dataset: &Dataset, embedder: &dyn Embedder, path: &Path, ru
     Ok(Embedded { rows, dim, resumed_rows: resumed })
 }
 
-fn is_finished(path: &Path, fingerprint: &str) -> bool {
-    path.exists() && file::TensorFile::open(path).is_ok_and(|f| f.text("fingerprint").is_ok_and(|f| f == fingerprint))
+/// A file of the same rows, whole, in the same format.
+fn is_finished(path: &Path, metadata: &BTreeMap<String, String>, format: Format) -> bool {
+    let same = |file: file::TensorFile| {
+        let format_fits = file.place(file::EMBEDDINGS).is_ok_and(|place| place.dtype == format.dtype());
+        let keys = ["fingerprint", "shard"];
+        format_fits && keys.iter().all(|key| file.metadata().get(*key) == metadata.get(*key))
+    };
+    path.exists() && file::TensorFile::open(path).is_ok_and(same)
 }
 
 fn chunk(dataset: &Dataset, embedder: &dyn Embedder, from: usize, to: usize, run: &Run) -> Result<Vec<f32>> {
@@ -144,6 +201,7 @@ fn chunk(dataset: &Dataset, embedder: &dyn Embedder, from: usize, to: usize, run
 /// The unfinished file and its sidecar.
 struct Writer {
     file: File,
+    layout: RowsFile,
     partial: PathBuf,
     sidecar: PathBuf,
     fingerprint: String,
@@ -152,7 +210,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn open(path: &Path, header: &[u8], fingerprint: String, dim: usize) -> Result<Writer> {
+    fn open(path: &Path, layout: RowsFile, fingerprint: String) -> Result<Writer> {
         let (partial, sidecar) = (beside(path, ".partial"), beside(path, ".progress"));
         let mut file = OpenOptions::new()
             .read(true)
@@ -162,27 +220,26 @@ impl Writer {
             .open(&partial)
             .map_err(|e| Error::io(&partial, e))?;
         let length = file.metadata().map_err(|e| Error::io(&partial, e))?.len();
-        let row_bytes = (dim * 4) as u64;
         // As many rows as both the sidecar claims and the file holds, in whole chunks: a killed run leaves a tail.
         let claimed = std::fs::read(&sidecar)
             .ok()
             .and_then(|text| serde_json::from_slice::<Progress>(&text).ok())
             .filter(|p| p.format == artifact::FORMAT && p.fingerprint == fingerprint)
             .map_or(0, |p| p.rows_done);
-        let held = length.saturating_sub(header.len() as u64) / row_bytes.max(1);
-        let mut begins = vec![0u8; header.len()];
-        let same = file.read_exact(&mut begins).is_ok() && begins == header;
+        let held = length.saturating_sub(layout.row_at(0)) / layout.row_bytes().max(1) as u64;
+        let mut begins = vec![0u8; layout.header.len()];
+        let same = file.read_exact(&mut begins).is_ok() && begins == layout.header;
         let done = if same { claimed.min(held) as usize / CHUNK * CHUNK } else { 0 };
-        file.set_len(header.len() as u64 + done as u64 * row_bytes).map_err(|e| Error::io(&partial, e))?;
         if done == 0 {
+            file.set_len(0).map_err(|e| Error::io(&partial, e))?;
             file.seek(SeekFrom::Start(0)).map_err(|e| Error::io(&partial, e))?;
-            std::io::Write::write_all(&mut file, header).map_err(|e| Error::io(&partial, e))?;
+            std::io::Write::write_all(&mut file, &layout.header).map_err(|e| Error::io(&partial, e))?;
         }
-        file.seek(SeekFrom::End(0)).map_err(|e| Error::io(&partial, e))?;
-        Ok(Writer { file, partial, sidecar, fingerprint, done, noted: Instant::now() })
+        file.set_len(layout.row_at(done)).map_err(|e| Error::io(&partial, e))?;
+        Ok(Writer { file, layout, partial, sidecar, fingerprint, done, noted: Instant::now() })
     }
     fn append(&mut self, values: &[f32], rows: usize) -> Result<()> {
-        file::write_values(&mut self.file, values, &self.partial)?;
+        self.layout.write(&mut self.file, &self.partial, self.done, values)?;
         self.done += rows;
         if self.noted.elapsed() >= SYNC_EVERY {
             self.note()?;

@@ -177,6 +177,53 @@ fn an_interrupted_embedding_goes_on_and_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn shards_are_the_rows_of_the_whole_laid_end_to_end() {
+    let dataset = dataset();
+    let embedder = open(&config(), &dataset, &run()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (list, path) = (folder.path().join("rows.json"), folder.path().join("whole.safetensors"));
+    for format in [Format::F32, Format::F16, Format::I8] {
+        embed_reviews_as(&dataset, embedder.as_ref(), &path, Store { format, shard: None }, &run()).unwrap();
+        let whole = Stored::open(&path).unwrap().to_matrix().unwrap();
+        // 160 reviews are three chunks: a shard each.
+        for index in [1usize, 2, 0] {
+            let shard = Shard { index, count: 3 };
+            assert!(!join_shards(&list, 3).unwrap().is_empty());
+            let file = shard_file(&list, shard);
+            let store = Store { format, shard: Some(shard) };
+            // Stopped and continued, one chunk is whole or not there: the scales of i8 too.
+            let flagged = Counting { inner: embedder.as_ref(), asked: AtomicUsize::new(0), cancel_after: 10 };
+            let stopped = embed_reviews_as(&dataset, &flagged, &file, store, &run());
+            assert!(stopped.is_err());
+            let done = embed_reviews_as(&dataset, embedder.as_ref(), &file, store, &run()).unwrap();
+            assert_eq!(done.rows, if index == 2 { 32 } else { 64 });
+            let again = embed_reviews_as(&dataset, embedder.as_ref(), &file, store, &run()).unwrap();
+            assert_eq!(again.resumed_rows, again.rows, "a finished shard is left as it is");
+        }
+        assert_eq!(join_shards(&list, 3).unwrap(), []);
+        assert_eq!(Stored::open(&list).unwrap().to_matrix().unwrap(), whole, "{format:?}");
+        assert_eq!(read_embeddings(&list, 160, &run()).unwrap(), whole);
+        // A shard of other reviews does not pass for one of these.
+        let mut other = dataset.clone();
+        other.add_review(&Review { item: "f1".into(), text: "a funny joke".into(), ..Review::default() }).unwrap();
+        let file = shard_file(&list, Shard { index: 1, count: 3 });
+        let store = Store { format, shard: Some(Shard { index: 1, count: 3 }) };
+        embed_reviews_as(&other, embedder.as_ref(), &file, store, &run()).unwrap();
+        assert!(join_shards(&list, 3).unwrap_err().message().contains("another embedder"));
+        for index in 0..3 {
+            std::fs::remove_file(shard_file(&list, Shard { index, count: 3 })).unwrap();
+        }
+        std::fs::remove_file(&list).unwrap();
+    }
+    let store = Store { format: Format::F32, shard: Some(Shard { index: 0, count: 300 }) };
+    let e = embed_reviews_as(&dataset, embedder.as_ref(), &path, store, &run()).unwrap_err();
+    assert!(e.message().contains("take fewer shards"), "{e}");
+    for wrong in ["", "3", "3/3", "-1/2", "a/b", "0/0"] {
+        assert!(wrong.parse::<Shard>().unwrap_err().message().contains("I/N"), "{wrong}");
+    }
+}
+
+#[test]
 fn an_empty_review_is_named_with_its_item() {
     let mut dataset = dataset();
     dataset.add_review(&Review { item: "f3".into(), text: " ".into(), ..Review::default() }).unwrap();

@@ -138,7 +138,8 @@ fn embed_all(work: &mut Work, config: &Config, dataset: &Dataset, run: &Run) -> 
     let embedder = open_embedder(work, config, dataset, run)?;
     let rows = work.path("embeddings.safetensors");
     work.stage("embed", "embed", &["embeddings.safetensors".to_string()], run, |_| {
-        let done = embed::embed_reviews(dataset, &*embedder, &rows, run)?;
+        let store = embed::Store::of(&config.embed)?;
+        let done = embed::embed_reviews_as(dataset, &*embedder, &rows, store, run)?;
         Ok((format!("{} reviews, {} dimensions, {}", done.rows, done.dim, embedder.name()), json!({})))
     })?;
     let reviews = embed::read_embeddings(&rows, dataset.reviews(), run)?;
@@ -257,7 +258,11 @@ fn round(
             None => Selection::default(),
         };
         let x = again.as_ref().or(made.given.as_ref()).unwrap_or(&made.reviews);
-        let selected = select::extend(&before, x, features, &Terms::default(), &settings, run)?;
+        let capped = settings.max_per_item > 0 || settings.max_per_user > 0;
+        let columns = capped.then(|| select::item_and_user_of_reviews(dataset));
+        let (items, users) = (columns.as_ref().map(|c| &c.0[..]), columns.as_ref().map(|c| &c.1[..]));
+        let terms = Terms { items, users, ..Terms::default() };
+        let selected = select::extend(&before, x, features, &terms, &settings, run)?;
         selected.selection.save(&path)?;
         let note = format!("{} seeds; {}", selected.selection.picks.len(), selected.report);
         Ok((note, json!({ "report": selected.report })))

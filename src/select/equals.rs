@@ -1,6 +1,7 @@
 //! Equal rows score equally for ever: the engines keep one entry for each set of them.
 
 use super::field::Field;
+use rayon::prelude::*;
 use std::collections::HashMap;
 
 /// The sets of equal rows.
@@ -9,17 +10,15 @@ pub struct Equals {
     pub first: Vec<u32>,
     /// All rows of a set in rising order, by its first; only sets of more than one.
     sets: HashMap<u32, Vec<u32>>,
-    /// The first of a row's set, for rows that are not the first.
-    first_of: HashMap<u32, u32>,
 }
 
 impl Equals {
-    /// `keys`: one a row, equal for equal rows and mostly different for others. `bits`: the row itself, to be sure.
-    pub fn new<'a, T: Copy + 'a>(keys: &[f64], row: impl Fn(usize) -> &'a [T], bits: impl Fn(T) -> u64) -> Equals {
+    /// `keys`: one a row, equal for equal rows and mostly different for others. `bits`: the row itself, to be sure. To be
+    /// called on a run's threads.
+    pub fn new(keys: &[f64], mut bits: impl FnMut(usize) -> Vec<u64>) -> Equals {
         let mut order: Vec<u32> = (0..keys.len() as u32).collect();
-        order.sort_unstable_by(|&a, &b| keys[a as usize].total_cmp(&keys[b as usize]).then(a.cmp(&b)));
-        let mut equals =
-            Equals { first: Vec::with_capacity(order.len()), sets: HashMap::new(), first_of: HashMap::new() };
+        order.par_sort_unstable_by(|&a, &b| keys[a as usize].total_cmp(&keys[b as usize]).then(a.cmp(&b)));
+        let mut equals = Equals { first: Vec::with_capacity(order.len()), sets: HashMap::new() };
         for rows in order.chunk_by(|a, b| keys[*a as usize] == keys[*b as usize]) {
             if let [row] = rows {
                 equals.first.push(*row);
@@ -28,21 +27,16 @@ impl Equals {
             // 0 and -0 differ in bits and not in value: such rows merely stay two sets.
             let mut distinct: HashMap<Vec<u64>, u32> = HashMap::new();
             for &at in rows {
-                let first = *distinct.entry(row(at as usize).iter().map(|v| bits(*v)).collect()).or_insert(at);
+                let first = *distinct.entry(bits(at as usize)).or_insert(at);
                 if first == at {
                     equals.first.push(at);
                 } else {
                     equals.sets.entry(first).or_insert_with(|| vec![first]).push(at);
-                    equals.first_of.insert(at, first);
                 }
             }
         }
         equals.first.sort_unstable();
         equals
-    }
-    /// The first row of the set of `row`.
-    pub fn first_of(&self, row: u32) -> u32 {
-        self.first_of.get(&row).copied().unwrap_or(row)
     }
     /// All rows of the set whose first is `first`.
     pub fn of<'a>(&'a self, first: &'a u32) -> &'a [u32] {

@@ -1,10 +1,12 @@
 //! Which rows may be picked: candidates, rows forced in or out, earlier picks, caps per item and per user.
 
+use crate::artifact;
 use crate::config::SelectConfig;
-use crate::dataset::NONE;
+use crate::dataset::{Dataset, NONE};
 use crate::error::{Error, Result};
 use crate::math::Matrix;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 /// What a selection may take, besides the settings. The default: everything, nothing before.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,6 +25,63 @@ pub struct Terms<'a> {
     pub items: Option<&'a [u32]>,
     /// User of each row, `[rows]`, for `select.max_per_user`; [`NONE`]: no user, no cap.
     pub users: Option<&'a [u32]>,
+}
+
+/// Rows that the settings force in and out, beside those of the terms.
+#[derive(Debug, Clone, Default)]
+pub struct Named {
+    /// The terms' forced rows, then those of `select.force`.
+    pub forced: Vec<u64>,
+    /// The terms' excluded rows, then those of `select.exclude`.
+    pub excluded: Vec<u64>,
+}
+
+impl Named {
+    /// Those of `terms` and `config`; rows in `already` are no longer to be forced.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`], [`crate::ErrorKind::Format`] for what is no row; those of reading a file.
+    pub fn of(terms: &Terms, config: &SelectConfig, already: &[u64]) -> Result<Named> {
+        let mut named = Named { forced: terms.forced.to_vec(), excluded: terms.excluded.to_vec() };
+        for row in rows_of("select.force", &config.force)? {
+            if !named.forced.contains(&row) {
+                named.forced.push(row);
+            }
+        }
+        named.excluded.extend(rows_of("select.exclude", &config.exclude)?);
+        let already: HashSet<u64> = already.iter().copied().collect();
+        named.forced.retain(|row| !already.contains(row));
+        Ok(named)
+    }
+    /// `terms` with these rows in place of its own.
+    pub fn put<'a>(&'a self, terms: &Terms<'a>) -> Terms<'a> {
+        Terms { forced: &self.forced, excluded: &self.excluded, ..*terms }
+    }
+}
+
+fn rows_of(setting: &str, entries: &[String]) -> Result<Vec<u64>> {
+    let mut rows = Vec::new();
+    for entry in entries {
+        match entry.strip_prefix('@') {
+            None => rows.push(entry.replace('_', "").parse().map_err(|_| {
+                Error::invalid(format!(
+                    "{setting}: {entry:?} is no row; write its number, or @FILE with one row a line"
+                ))
+            })?),
+            Some(file) => artifact::for_each_line(Path::new(file), |line, text| {
+                rows.push(text.trim().parse().map_err(|e| Error::format(file, line, format!("no row: {e}")))?);
+                Ok(())
+            })?,
+        }
+    }
+    Ok(rows)
+}
+
+/// Item and user of every review, `[reviews]` each, for [`Terms::items`] and [`Terms::users`]; [`NONE`]: no user.
+pub fn item_and_user_of_reviews(dataset: &Dataset) -> (Vec<u32>, Vec<u32>) {
+    let user = |r: usize| dataset.review_user(r).and_then(|user| u32::try_from(user).ok()).unwrap_or(NONE);
+    let rows = 0..dataset.reviews();
+    (rows.clone().map(|r| dataset.review_item(r) as u32).collect(), rows.map(user).collect())
 }
 
 /// A partition of the rows and how many of one part may be taken.
@@ -92,9 +151,10 @@ impl Field {
             already.push(row);
         }
         let mut forced = Vec::with_capacity(terms.forced.len());
+        let excluded: HashSet<u64> = terms.excluded.iter().copied().collect();
         for &row in terms.forced {
             let row = within("forced", row)?;
-            if terms.excluded.contains(&(row as u64)) {
+            if excluded.contains(&(row as u64)) {
                 return Err(Error::invalid(format!("select: row {row} is forced in and excluded")));
             }
             if std::mem::replace(&mut seen[row], true) {
@@ -125,9 +185,9 @@ impl Field {
     pub fn forced(&self) -> &[usize] {
         &self.forced
     }
-    /// No forced rows, no caps: the picks are those of plain greedy.
-    pub fn is_plain(&self) -> bool {
-        self.forced.is_empty() && self.caps.is_empty()
+    /// How many caps there are.
+    pub fn caps(&self) -> usize {
+        self.caps.len()
     }
     /// May `row` be picked now?
     pub fn allows(&self, row: usize) -> bool {
@@ -163,14 +223,23 @@ impl Field {
         // Forced rows go in whatever the caps say.
         capacity.max(self.forced.len())
     }
-    /// The largest sum of `count` weights that the caps allow, over all `(row, weight)`; for the certificate. Weights are at
-    /// least 0. One cap is kept exactly (a partition matroid: the greedy order is optimal), the others are let go: a bound.
-    pub fn top_sum(&self, mut weights: Vec<(u32, f64)>, count: usize) -> f64 {
-        weights.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        let plain = weights.iter().take(count).map(|w| w.1).sum::<f64>();
+    /// The largest sum of `count` weights that the caps allow, over all `(row, score)`; for the certificate. `weight` turns
+    /// a score into its weight, at least 0 and rising with it. One cap is kept exactly (a partition matroid: the greedy order
+    /// is optimal); of two the lesser sum is given: a bound. The order of `scores` is lost.
+    pub fn top_sum(&self, scores: &mut [(u32, f64)], count: usize, weight: impl Fn(f64) -> f64) -> f64 {
+        let order = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        if self.caps.is_empty() {
+            let top = count.min(scores.len());
+            if top < scores.len() {
+                scores.select_nth_unstable_by(top, order);
+            }
+            scores[..top].sort_unstable_by(order);
+            return scores[..top].iter().map(|s| weight(s.1)).sum();
+        }
+        scores.sort_unstable_by(order);
         let capped = self.caps.iter().map(|cap| {
             let mut taken: HashMap<u32, usize> = HashMap::new();
-            let allowed = weights.iter().filter(|&&(row, _)| match cap.part[row as usize] {
+            let allowed = scores.iter().filter(|&&(row, _)| match cap.part[row as usize] {
                 NONE => true,
                 part => {
                     let taken = taken.entry(part).or_default();
@@ -178,8 +247,8 @@ impl Field {
                     *taken <= cap.most
                 }
             });
-            allowed.take(count).map(|w| w.1).sum::<f64>()
+            allowed.take(count).map(|s| weight(s.1)).sum::<f64>()
         });
-        capped.fold(plain, f64::min)
+        capped.fold(f64::INFINITY, f64::min)
     }
 }

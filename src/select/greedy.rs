@@ -1,6 +1,7 @@
 //! The loop that JS and Fisher share: fold the earlier picks in, take the forced rows, then the best row again and again.
 
 use super::Pick;
+use super::checkpoint::Keeper;
 use super::field::Field;
 use crate::error::{Error, Result};
 use crate::run::Run;
@@ -29,12 +30,42 @@ pub trait Greedy {
 /// # Errors
 /// [`crate::ErrorKind::Cancelled`].
 pub fn run(engine: &mut dyn Greedy, field: &mut Field, budget: usize, run: &Run) -> Result<Vec<Pick>> {
+    run_keeping(engine, field, budget, &mut None, run)
+}
+
+/// [`run`], with the picks noted in a checkpoint now and then, and when it ends early.
+///
+/// # Errors
+/// Those of [`run`]; [`crate::ErrorKind::Io`] when the checkpoint cannot be written.
+pub fn run_keeping(
+    engine: &mut dyn Greedy,
+    field: &mut Field,
+    budget: usize,
+    keeper: &mut Option<Keeper>,
+    run: &Run,
+) -> Result<Vec<Pick>> {
+    let mut picks = Vec::with_capacity(budget.min(field.rows()));
+    let result = pick_all(engine, field, budget, &mut picks, keeper, run);
+    if let (Err(_), Some(keeper)) = (&result, keeper.as_mut()) {
+        // The first error is the one to tell.
+        let _ = keeper.write(&picks);
+    }
+    result.map(|()| picks)
+}
+
+fn pick_all(
+    engine: &mut dyn Greedy,
+    field: &mut Field,
+    budget: usize,
+    picks: &mut Vec<Pick>,
+    keeper: &mut Option<Keeper>,
+    run: &Run,
+) -> Result<()> {
     for row in field.already().to_vec() {
         run.check()?;
         engine.fold(row, run)?;
     }
     let forced = field.forced().to_vec();
-    let mut picks = Vec::with_capacity(budget);
     while picks.len() < budget {
         let row = match forced.get(picks.len()) {
             Some(&row) => row,
@@ -51,7 +82,10 @@ pub fn run(engine: &mut dyn Greedy, field: &mut Field, budget: usize, run: &Run)
         }
         field.take(row);
         picks.push(Pick { rank: picks.len() as u64, row: row as u64, gain });
+        if let Some(keeper) = keeper {
+            keeper.note(picks)?;
+        }
         run.step("select", "picks", picks.len() as u64, budget as u64)?;
     }
-    Ok(picks)
+    Ok(())
 }

@@ -58,7 +58,7 @@ struct Scored {
 impl<'a> Js<'a> {
     /// Nothing picked yet. `p`: `[rows, clusters]`.
     pub fn new(p: &'a Soft, lambda: f64, run: &Run) -> Js<'a> {
-        let equals = run.install(|| Equals::new(p.entropy(), |row| p.row(row), f64::to_bits));
+        let equals = run.install(|| Equals::new(p.entropy(), |row| p.row(row).iter().map(|v| v.to_bits()).collect()));
         Js { p, lambda, equals, sum: vec![0.0; p.clusters()], count: 0, epoch: None }
     }
 

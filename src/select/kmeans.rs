@@ -3,7 +3,7 @@
 use super::lanes::squared_distance;
 use crate::config::SelectConfig;
 use crate::error::{Error, Result};
-use crate::math::{Matrix, Random, dot};
+use crate::math::{Matrix, Random, Rows, dot, gather};
 use crate::run::{self, Level, Run};
 use faer::{Accum, Par, mat};
 use rayon::prelude::*;
@@ -15,6 +15,8 @@ pub struct Options {
     pub clusters: usize,
     /// Rounds at most.
     pub iterations: usize,
+    /// Rows that a round looks at, drawn anew for each; 0: all.
+    pub batch: usize,
     /// Seed of the k-means++ draws.
     pub seed: u64,
 }
@@ -22,7 +24,12 @@ pub struct Options {
 impl Options {
     /// The options of `[select]`.
     pub fn of(config: &SelectConfig) -> Options {
-        Options { clusters: config.clusters, iterations: config.kmeans_iterations, seed: config.seed }
+        Options {
+            clusters: config.clusters,
+            iterations: config.kmeans_iterations,
+            batch: config.kmeans_batch,
+            seed: config.seed,
+        }
     }
 }
 
@@ -53,11 +60,11 @@ const BLOCK_ROWS: usize = 256;
 ///
 /// # Errors
 /// [`crate::ErrorKind::Invalid`]: no clusters, no rows. [`crate::ErrorKind::Cancelled`].
-pub fn kmeans(x: &Matrix, options: &Options, run: &Run) -> Result<Fitted> {
+pub fn kmeans(x: &dyn Rows, options: &Options, run: &Run) -> Result<Fitted> {
     if options.clusters == 0 {
         return Err(Error::invalid("select.clusters must be at least 1"));
     }
-    if x.rows() == 0 {
+    if x.count() == 0 {
         return Err(Error::invalid("kmeans: no rows"));
     }
     let mut centers = seed(x, options, run)?;
@@ -69,6 +76,9 @@ pub fn kmeans(x: &Matrix, options: &Options, run: &Run) -> Result<Fitted> {
             centers.rows()
         );
         run::log(Level::Warn, &text);
+    }
+    if options.batch > 0 && options.batch < x.count() {
+        return in_batches(x, centers, options, run);
     }
     let mut last = f64::INFINITY;
     let mut iterations = 0;
@@ -85,14 +95,52 @@ pub fn kmeans(x: &Matrix, options: &Options, run: &Run) -> Result<Fitted> {
     }
 }
 
+/// Rounds without a gain that end the rounds on batches.
+const PATIENCE: usize = 10;
+
+/// Mini-batches (Sculley 2010): each round draws rows and moves each centre to the mean of all rows it was ever given. Ends
+/// when the running mean of the batches' inertia has not fallen for some rounds. The last assignment is of all rows.
+fn in_batches(x: &dyn Rows, mut centers: Matrix, options: &Options, run: &Run) -> Result<Fitted> {
+    let mut random = Random::new(options.seed, b"kmeans batches");
+    let mut given = vec![0f64; centers.rows()];
+    let share = (2.0 * options.batch as f64 / (x.count() as f64 + 1.0)).min(1.0);
+    let (mut smooth, mut least, mut idle, mut iterations) = (None, f64::INFINITY, 0, 0);
+    while iterations < options.iterations && idle < PATIENCE {
+        run.step("select", "k-means rounds", iterations as u64, options.iterations as u64)?;
+        let mut drawn = random.sample(x.count(), options.batch);
+        drawn.sort_unstable();
+        let batch = gather(x, &drawn);
+        let (nearest, squares) = run.install(|| assign(&batch, &centers));
+        let mean = in_order_sum(&squares) / options.batch as f64;
+        let smoothed = smooth.map_or(mean, |before: f64| before * (1.0 - share) + mean * share);
+        smooth = Some(smoothed);
+        if smoothed < least {
+            (least, idle) = (smoothed, 0);
+        } else {
+            idle += 1;
+        }
+        for (i, &j) in nearest.iter().enumerate() {
+            let given = &mut given[j as usize];
+            *given += 1.0;
+            let rate = 1.0 / *given;
+            for (c, v) in centers.row_mut(j as usize).iter_mut().zip(batch.row(i)) {
+                *c = (f64::from(*c) + rate * (f64::from(*v) - f64::from(*c))) as f32;
+            }
+        }
+        iterations += 1;
+    }
+    let (nearest, squares) = run.install(|| assign(x, &centers));
+    Ok(Fitted { centers, nearest, inertia: in_order_sum(&squares), iterations })
+}
+
 /// k-means++: each seed is drawn with probability proportional to the squared distance from the seeds so far.
-fn seed(x: &Matrix, options: &Options, run: &Run) -> Result<Matrix> {
+fn seed(x: &dyn Rows, options: &Options, run: &Run) -> Result<Matrix> {
     let mut random = Random::new(options.seed, b"kmeans");
     let wanted = options.clusters.saturating_mul(SEEDING_ROWS);
-    if wanted < x.rows() {
-        let mut sample = random.sample(x.rows(), wanted);
+    if wanted < x.count() {
+        let mut sample = random.sample(x.count(), wanted);
         sample.sort_unstable();
-        let seeds = seed_from(&x.gather(&sample), options.clusters, &mut random, run)?;
+        let seeds = seed_from(&gather(x, &sample), options.clusters, &mut random, run)?;
         if seeds.rows() == options.clusters {
             return Ok(seeds);
         }
@@ -101,16 +149,20 @@ fn seed(x: &Matrix, options: &Options, run: &Run) -> Result<Matrix> {
     seed_from(x, options.clusters, &mut random, run)
 }
 
-fn seed_from(x: &Matrix, clusters: usize, random: &mut Random, run: &Run) -> Result<Matrix> {
-    let mut chosen = vec![random.below(x.rows())];
-    let mut squares = vec![f64::INFINITY; x.rows()];
+fn seed_from(x: &dyn Rows, clusters: usize, random: &mut Random, run: &Run) -> Result<Matrix> {
+    let mut chosen = vec![random.below(x.count())];
+    let mut squares = vec![f64::INFINITY; x.count()];
+    let mut room = Vec::new();
     loop {
         run.step("select", "k-means seeds", chosen.len() as u64, clusters as u64)?;
-        let newest = x.row(chosen[chosen.len() - 1]);
+        let newest = x.read(chosen[chosen.len() - 1], &mut room);
         run.install(|| {
-            squares.par_iter_mut().enumerate().with_min_len(BLOCK_ROWS).for_each(|(i, square)| {
-                // Exactly 0 for a row equal to a seed: such a row is never drawn.
-                *square = square.min(squared_distance(x.row(i), newest));
+            squares.par_chunks_mut(BLOCK_ROWS).enumerate().for_each_init(Vec::new, |room, (block, squares)| {
+                let values = x.block(block * BLOCK_ROWS, squares.len(), room);
+                for (square, row) in squares.iter_mut().zip(values.chunks_exact(x.width())) {
+                    // Exactly 0 for a row equal to a seed: such a row is never drawn.
+                    *square = square.min(squared_distance(row, newest));
+                }
             });
         });
         if chosen.len() == clusters {
@@ -131,25 +183,26 @@ fn seed_from(x: &Matrix, clusters: usize, random: &mut Random, run: &Run) -> Res
             None => break,
         }
     }
-    Ok(x.gather(&chosen))
+    Ok(gather(x, &chosen))
 }
 
 /// The nearest centre of every row and the squared distance to it.
-fn assign(x: &Matrix, centers: &Matrix) -> (Vec<u32>, Vec<f64>) {
-    let (dim, clusters) = (x.dim(), centers.rows());
+fn assign(x: &dyn Rows, centers: &Matrix) -> (Vec<u32>, Vec<f64>) {
+    let (dim, clusters) = (x.width(), centers.rows());
     let lengths: Vec<f64> = (0..clusters).map(|j| dot(centers.row(j), centers.row(j))).collect();
     let transposed = mat::MatRef::from_row_major_slice(centers.data(), clusters, dim).transpose();
-    let mut nearest = vec![0u32; x.rows()];
-    let mut squares = vec![0f64; x.rows()];
+    let mut nearest = vec![0u32; x.count()];
+    let mut squares = vec![0f64; x.count()];
     nearest.par_chunks_mut(BLOCK_ROWS).zip(squares.par_chunks_mut(BLOCK_ROWS)).enumerate().for_each_init(
-        || vec![0f32; BLOCK_ROWS * clusters],
-        |products, (block, (nearest, squares))| {
-            let (first, rows) = (block * BLOCK_ROWS, nearest.len());
+        || (vec![0f32; BLOCK_ROWS * clusters], Vec::new()),
+        |(products, room), (block, (nearest, squares))| {
+            let rows = nearest.len();
+            let values = x.block(block * BLOCK_ROWS, rows, room);
             let products = &mut products[..rows * clusters];
             faer::linalg::matmul::matmul(
                 mat::MatMut::from_row_major_slice_mut(products, rows, clusters),
                 Accum::Replace,
-                mat::MatRef::from_row_major_slice(&x.data()[first * dim..(first + rows) * dim], rows, dim),
+                mat::MatRef::from_row_major_slice(values, rows, dim),
                 transposed,
                 1.0,
                 Par::Seq,
@@ -163,8 +216,7 @@ fn assign(x: &Matrix, centers: &Matrix) -> (Vec<u32>, Vec<f64>) {
                     }
                 }
                 nearest[i] = best.0 as u32;
-                let row = x.row(first + i);
-                squares[i] = squared_distance(row, centers.row(best.0));
+                squares[i] = squared_distance(&values[i * dim..(i + 1) * dim], centers.row(best.0));
             }
         },
     );
@@ -172,7 +224,7 @@ fn assign(x: &Matrix, centers: &Matrix) -> (Vec<u32>, Vec<f64>) {
 }
 
 /// The mean of each cluster's rows, in f64, in row order.
-fn means(x: &Matrix, centers: &Matrix, mut nearest: Vec<u32>, mut squares: Vec<f64>) -> Matrix {
+fn means(x: &dyn Rows, centers: &Matrix, mut nearest: Vec<u32>, mut squares: Vec<f64>) -> Matrix {
     let clusters = centers.rows();
     let mut counts = vec![0usize; clusters];
     nearest.iter().for_each(|&j| counts[j as usize] += 1);
@@ -198,7 +250,8 @@ fn means(x: &Matrix, centers: &Matrix, mut nearest: Vec<u32>, mut squares: Vec<f
         starts[j + 1] = starts[j] + counts[j];
     }
     let mut next = starts.clone();
-    let mut members = vec![0u32; x.rows()];
+    let mut members = vec![0u32; x.count()];
+    let dim = x.width();
     for (i, &j) in nearest.iter().enumerate() {
         members[next[j as usize]] = i as u32;
         next[j as usize] += 1;
@@ -207,28 +260,28 @@ fn means(x: &Matrix, centers: &Matrix, mut nearest: Vec<u32>, mut squares: Vec<f
     let parts: Vec<(usize, &[u32])> = (0..clusters)
         .flat_map(|j| members[starts[j]..starts[j + 1]].chunks(BLOCK_ROWS).map(move |part| (j, part)))
         .collect();
-    let mut sums = vec![0f64; clusters * x.dim()];
+    let mut sums = vec![0f64; clusters * dim];
     // A few hundred parts at a time, so that memory does not grow with the rows.
     for parts in parts.chunks(256) {
         let partial: Vec<Vec<f64>> = parts
             .par_iter()
-            .map(|(_, part)| {
-                let mut sum = vec![0f64; x.dim()];
+            .map_init(Vec::new, |room, (_, part)| {
+                let mut sum = vec![0f64; dim];
                 for &i in *part {
-                    sum.iter_mut().zip(x.row(i as usize)).for_each(|(s, v)| *s += f64::from(*v));
+                    sum.iter_mut().zip(x.read(i as usize, room)).for_each(|(s, v)| *s += f64::from(*v));
                 }
                 sum
             })
             .collect();
         for ((j, _), partial) in parts.iter().zip(&partial) {
-            let sum = &mut sums[j * x.dim()..(j + 1) * x.dim()];
+            let sum = &mut sums[j * dim..(j + 1) * dim];
             sum.iter_mut().zip(partial).for_each(|(s, p)| *s += p);
         }
     }
     let mut moved = centers.clone();
     for j in 0..clusters {
         if counts[j] > 0 {
-            let sum = &sums[j * x.dim()..(j + 1) * x.dim()];
+            let sum = &sums[j * dim..(j + 1) * dim];
             moved.row_mut(j).iter_mut().zip(sum).for_each(|(c, s)| *c = (s / counts[j] as f64) as f32);
         }
     }
@@ -245,7 +298,7 @@ mod tests {
     use super::*;
 
     fn options(clusters: usize) -> Options {
-        Options { clusters, iterations: 100, seed: 0 }
+        Options { clusters, iterations: 100, batch: 0, seed: 0 }
     }
 
     /// `per` rows around each of `clusters` far corners.
@@ -303,6 +356,20 @@ mod tests {
         let (nearest, squares) = assign(&x, &centers);
         assert_eq!(nearest, [0; 5]);
         assert_eq!(means(&x, &centers, nearest, squares).data(), [1.5, 50.0]);
+    }
+
+    #[test]
+    fn batches_find_far_corners_and_do_not_depend_on_threads() {
+        let x = corners(7, 900, 5);
+        let options = Options { batch: 500, ..options(7) };
+        let fitted = kmeans(&x, &options, &Run::new(2).unwrap()).unwrap();
+        assert_eq!(fitted, kmeans(&x, &options, &Run::new(1).unwrap()).unwrap());
+        for i in 0..x.rows() {
+            assert_eq!(fitted.nearest[i], fitted.nearest[i % 7]);
+        }
+        // All rows together fit their means best; a centre that has seen some thousands is a percent off at most.
+        let whole = kmeans(&x, &self::options(7), &Run::new(2).unwrap()).unwrap();
+        assert!(fitted.inertia >= whole.inertia * (1.0 - 1e-9) && fitted.inertia < 1.01 * whole.inertia);
     }
 
     #[test]

@@ -4,9 +4,13 @@
 //! picks) and a report. One idea a file:
 //! [`aware`] the blocks of the metadata- and user-aware strategies · [`field`] which rows may be picked ·
 //! [`greedy`] the loop that every strategy shares · [`kmeans`], [`soft`] centres and p_ij · [`js`], [`fisher`] the
-//! strategies · [`twin`] the same two written plainly, the tests' oracle.
+//! strategies · [`memory`] what a selection takes · [`checkpoint`] one that is stopped and goes on · [`partition`] one that
+//! several machines share · [`twin`] the first two strategies written plainly, the tests' oracle.
+//!
+//! Rows come as [`Rows`]: a matrix in memory, or a file that is mapped ([`crate::embed::Stored`]).
 
 pub mod aware;
+pub mod checkpoint;
 mod equals;
 pub mod field;
 pub mod fisher;
@@ -14,22 +18,27 @@ pub mod greedy;
 pub mod js;
 pub mod kmeans;
 mod lanes;
+pub mod memory;
+pub mod partition;
 mod report;
 pub mod soft;
 pub mod twin;
 
 #[cfg(test)]
+mod scale_tests;
+#[cfg(test)]
 mod tests;
 
-pub use field::Terms;
+pub use field::{Terms, item_and_user_of_reviews};
 pub use report::{Report, Spread};
 
 use crate::artifact;
 use crate::config::SelectConfig;
 use crate::error::{Error, Result};
-use crate::math::{Matrix, Random};
+use crate::math::{Matrix, Random, Rows, squares};
 use crate::run::{self, Level, Run};
-use field::Field;
+use checkpoint::Keeper;
+use field::{Field, Named};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -101,14 +110,14 @@ pub struct Selected {
 
 /// Selects `config.budget` rows of `x` by `config.strategy`.
 ///
-/// `x`: `[rows, dim]`, used as given by `js` and `fisher`; the aware strategies (`metadata_*`, `user_*`) normalise the rows of
+/// `x`: `[rows, dim]`, in memory or mapped, used as given by `js` and `fisher`; the aware strategies (`metadata_*`, `user_*`) normalise the rows of
 /// `x` and of `features` (`[rows, any]`) and weigh them: z = [sqrt(1-w) x ; sqrt(w) f], w = `config.weight`.
 /// The same arguments give the same picks, whatever the number of threads; ties go to the lowest row.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Invalid`]: no rows, a row of zeros, NaN or infinities (the row is named), features that are
 /// missing or do not fit. [`crate::ErrorKind::Cancelled`].
-pub fn select(x: &Matrix, features: Option<&Matrix>, config: &SelectConfig, run: &Run) -> Result<Selection> {
+pub fn select(x: &dyn Rows, features: Option<&Matrix>, config: &SelectConfig, run: &Run) -> Result<Selection> {
     Ok(select_with(x, features, &Terms::default(), config, run)?.selection)
 }
 
@@ -117,31 +126,39 @@ pub fn select(x: &Matrix, features: Option<&Matrix>, config: &SelectConfig, run:
 /// # Errors
 /// Those of [`select`]; [`crate::ErrorKind::Invalid`] when the terms name rows that are not there or contradict one another.
 pub fn select_with(
-    x: &Matrix,
+    x: &dyn Rows,
     features: Option<&Matrix>,
     terms: &Terms,
     config: &SelectConfig,
     run: &Run,
 ) -> Result<Selected> {
-    select_after(&[], x, features, terms, config, run)
+    let named = Named::of(terms, config, terms.already)?;
+    select_after(&[], x, features, &named.put(terms), config, &mut None, run)
 }
 
 /// [`select_with`]; the last `earlier.len()` of `terms.already` are the picks that this selection continues.
 fn select_after(
     earlier: &[Pick],
-    x: &Matrix,
+    x: &dyn Rows,
     features: Option<&Matrix>,
     terms: &Terms,
     config: &SelectConfig,
+    keeper: &mut Option<Keeper>,
     run: &Run,
 ) -> Result<Selected> {
-    check(x, config, run)?;
-    let mut field = Field::new(x.rows(), terms, config)?;
-    let mut report = Report::new(x, config);
+    check(x, config)?;
     let method = Method::of(&config.strategy)?;
+    memory::estimate(x, features, config)?.allow(config)?;
+    let mut lengths = squares(x, "select: embeddings", run)?;
+    let mut field = Field::new(x.count(), terms, config)?;
+    let mut report = Report::new(x, config);
     let blocks = match (method.aware, features) {
         (false, _) => None,
-        (true, Some(features)) => Some(run.install(|| aware::blocks(x, features, config.weight))?),
+        (true, Some(features)) => {
+            let blocks = run.install(|| aware::Blocks::new(x, &lengths, features, config.weight))?;
+            lengths = squares(&blocks, "select: embeddings and features", run)?;
+            Some(blocks)
+        }
         (true, None) => {
             return Err(Error::invalid(format!(
                 "select: strategy {} needs a feature matrix beside the embeddings; none was given",
@@ -149,7 +166,7 @@ fn select_after(
             )));
         }
     };
-    let x = blocks.as_ref().unwrap_or(x);
+    let x = blocks.as_ref().map_or(x, |blocks| blocks as &dyn Rows);
     let budget = budget(&field, config.budget);
     let picks = match method.kind {
         Kind::Random => random(&mut field, budget, config.seed, run)?,
@@ -166,13 +183,13 @@ fn select_after(
             let p = soft::assign(x, &centers, config.temperature, run)?;
             report.js(&p, config);
             let mut engine = js::Js::new(&p, config.lambda, run);
-            greedy::run(&mut engine, &mut field, budget, run)?
+            greedy::run_keeping(&mut engine, &mut field, budget, keeper, run)?
         }
         Kind::Fisher => {
-            let mut engine = fisher::Fisher::new(x, run)?;
-            let picks = greedy::run(&mut engine, &mut field, budget, run)?;
-            let (objective, bound) = engine.certificate(earlier, &picks, &field, run);
-            report.certify(objective, bound);
+            let mut engine = fisher::Fisher::new(x, lengths, run)?;
+            let picks = greedy::run_keeping(&mut engine, &mut field, budget, keeper, run)?;
+            run::log(Level::Debug, &format!("select: fisher: {:?}", engine.work()));
+            report.certify(&engine.certificate(earlier, &picks, &field, run));
             picks
         }
     };
@@ -189,10 +206,23 @@ fn select_after(
 /// Those of [`select_with`].
 pub fn extend(
     earlier: &Selection,
-    x: &Matrix,
+    x: &dyn Rows,
     features: Option<&Matrix>,
     terms: &Terms,
     config: &SelectConfig,
+    run: &Run,
+) -> Result<Selected> {
+    extend_keeping(earlier, x, features, terms, config, &mut None, run)
+}
+
+/// [`extend`], with the picks noted in a checkpoint now and then.
+fn extend_keeping(
+    earlier: &Selection,
+    x: &dyn Rows,
+    features: Option<&Matrix>,
+    terms: &Terms,
+    config: &SelectConfig,
+    keeper: &mut Option<Keeper>,
     run: &Run,
 ) -> Result<Selected> {
     let done = earlier.picks.len();
@@ -204,10 +234,10 @@ pub fn extend(
     }
     let mut already = terms.already.to_vec();
     already.extend(earlier.picks.iter().map(|p| p.row));
-    let forced: Vec<u64> = terms.forced.iter().copied().filter(|row| !already.contains(row)).collect();
-    let terms = Terms { already: &already, forced: &forced, ..*terms };
+    let named = Named::of(terms, config, &already)?;
+    let terms = Terms { already: &already, ..named.put(terms) };
     let rest = SelectConfig { budget: config.budget - done, ..config.clone() };
-    let mut more = select_after(&earlier.picks, x, features, &terms, &rest, run)?;
+    let mut more = select_after(&earlier.picks, x, features, &terms, &rest, keeper, run)?;
     let mut picks = earlier.picks.clone();
     picks.extend(more.selection.picks.drain(..).map(|p| Pick { rank: p.rank + done as u64, ..p }));
     more.report.budget = config.budget;
@@ -215,17 +245,17 @@ pub fn extend(
     Ok(Selected { selection: Selection { picks }, report: more.report })
 }
 
-fn check(x: &Matrix, config: &SelectConfig, run: &Run) -> Result<()> {
-    if x.rows() == 0 || x.dim() == 0 {
+fn check(x: &dyn Rows, config: &SelectConfig) -> Result<()> {
+    if x.count() == 0 || x.width() == 0 {
         return Err(Error::invalid("select: the embeddings hold no rows; import and embed some reviews first"));
     }
-    if x.rows() > u32::MAX as usize {
-        return Err(Error::invalid(format!("select: {} rows; at most {} fit", x.rows(), u32::MAX)));
+    if x.count() > u32::MAX as usize {
+        return Err(Error::invalid(format!("select: {} rows; at most {} fit", x.count(), u32::MAX)));
     }
     if config.budget == 0 {
         return Err(Error::invalid("select.budget must be at least 1"));
     }
-    run.install(|| x.check_rows("select: embeddings"))
+    Ok(())
 }
 
 /// The budget that can be met: a larger one selects all, with a warning.

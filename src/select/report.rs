@@ -1,9 +1,10 @@
 //! What a selection says of itself: the objective, how far it can be from the best, the settings that made it.
 
 use super::Pick;
+use super::fisher::{Certificate, Reason};
 use super::soft::Soft;
 use crate::config::SelectConfig;
-use crate::math::Matrix;
+use crate::math::Rows;
 use serde::{Deserialize, Serialize};
 
 /// Least, middle and greatest of some values.
@@ -45,6 +46,9 @@ pub struct Report {
     pub upper_bound: Option<f64>,
     /// Fisher: `objective / upper_bound`: the selection is at least this share of the best one.
     pub share_of_best: Option<f64>,
+    /// Fisher: which argument gave `upper_bound`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_by: Option<Reason>,
     /// JS: K, after K-means (it is lowered where there are fewer distinct rows).
     pub clusters: Option<usize>,
     /// JS: lambda.
@@ -70,6 +74,9 @@ impl std::fmt::Display for Report {
         if let Some(share) = self.share_of_best {
             write!(f, ", at least {:.1} % of the best possible", share * 100.0)?;
         }
+        if let Some(reason) = &self.bound_by {
+            write!(f, " ({reason})")?;
+        }
         if let Some(clusters) = self.clusters {
             write!(f, ", K = {clusters}")?;
         }
@@ -81,17 +88,18 @@ impl std::fmt::Display for Report {
 }
 
 impl Report {
-    pub(super) fn new(x: &Matrix, config: &SelectConfig) -> Report {
+    pub(super) fn new(x: &dyn Rows, config: &SelectConfig) -> Report {
         let aware = config.strategy.starts_with("metadata_") || config.strategy.starts_with("user_");
         Report {
             strategy: config.strategy.clone(),
-            rows: x.rows(),
-            dim: x.dim(),
+            rows: x.count(),
+            dim: x.width(),
             budget: config.budget,
             picked: 0,
             objective: 0.0,
             upper_bound: None,
             share_of_best: None,
+            bound_by: None,
             clusters: None,
             lambda: None,
             temperature: None,
@@ -108,11 +116,12 @@ impl Report {
         self.temperature = Some(config.temperature);
         self.entropy = Spread::of(p.entropy());
     }
-    pub(super) fn certify(&mut self, objective: f64, upper_bound: f64) {
+    pub(super) fn certify(&mut self, certificate: &Certificate) {
         // Rounding can put the bound of a complete selection a hair below its own objective.
-        let upper_bound = upper_bound.max(objective);
+        let upper_bound = certificate.upper_bound.max(certificate.objective);
         self.upper_bound = Some(upper_bound);
-        self.share_of_best = Some(if upper_bound > 0.0 { objective / upper_bound } else { 1.0 });
+        self.share_of_best = Some(if upper_bound > 0.0 { certificate.objective / upper_bound } else { 1.0 });
+        self.bound_by = Some(certificate.reason);
     }
     pub(super) fn finish(&mut self, picks: &[Pick]) {
         self.picked = picks.len();

@@ -2,7 +2,7 @@
 
 use super::lanes::{Simd, WithSimd, exp, m_ln_m, squared_distance, widest};
 use crate::error::{Error, Result};
-use crate::math::{self, Matrix, dot};
+use crate::math::{self, Matrix, Rows, dot};
 use crate::run::Run;
 use faer::{Accum, Par, mat};
 use rayon::prelude::*;
@@ -43,6 +43,10 @@ impl Soft {
     pub fn row(&self, i: usize) -> &[f64] {
         &self.p[i * self.clusters..(i + 1) * self.clusters]
     }
+    /// Bytes that p and H take for so many rows and clusters.
+    pub fn bytes(rows: usize, clusters: usize) -> u64 {
+        8 * (rows as u64) * (clusters as u64 + 1)
+    }
     /// H(p_i) of every row, in nats, `[rows]`.
     pub fn entropy(&self) -> &[f64] {
         &self.entropy
@@ -60,8 +64,8 @@ const CANCELLED: f64 = 1e-4;
 ///
 /// # Errors
 /// [`crate::ErrorKind::Invalid`]: centres of another dim, none, or not finite; a temperature that is not above 0.
-pub fn assign(x: &Matrix, centers: &Matrix, temperature: f64, run: &Run) -> Result<Soft> {
-    let (dim, clusters) = (x.dim(), centers.rows());
+pub fn assign(x: &dyn Rows, centers: &Matrix, temperature: f64, run: &Run) -> Result<Soft> {
+    let (dim, clusters) = (x.width(), centers.rows());
     if clusters == 0 || centers.dim() != dim {
         return Err(Error::invalid(format!(
             "select: centres {} x {} for rows of {dim} values; a [clusters, {dim}] matrix is needed",
@@ -83,17 +87,17 @@ pub fn assign(x: &Matrix, centers: &Matrix, temperature: f64, run: &Run) -> Resu
         }
     }
     let lengths: Vec<f64> = (0..clusters).map(|j| dot(centers.row(j), centers.row(j))).collect();
-    let mut p = vec![0f64; x.rows() * clusters];
-    let mut entropy = vec![0f64; x.rows()];
+    let mut p = vec![0f64; x.count() * clusters];
+    let mut entropy = vec![0f64; x.count()];
     run.check()?;
     run.install(|| {
         p.par_chunks_mut(BLOCK_ROWS * clusters).zip(entropy.par_chunks_mut(BLOCK_ROWS)).enumerate().for_each_init(
-            || (vec![0f64; BLOCK_ROWS * dim], vec![0f64; BLOCK_ROWS * clusters]),
-            |(block, products), (at, (p, entropy))| {
+            || (vec![0f64; BLOCK_ROWS * dim], vec![0f64; BLOCK_ROWS * clusters], Vec::new()),
+            |(block, products, room), (at, (p, entropy))| {
                 let first = at * BLOCK_ROWS;
                 let rows = entropy.len();
                 block.fill(0.0);
-                let values = &x.data()[first * dim..(first + rows) * dim];
+                let values = x.block(first, rows, room);
                 block.iter_mut().zip(values).for_each(|(to, from)| *to = f64::from(*from));
                 faer::linalg::matmul::matmul(
                     mat::MatMut::from_row_major_slice_mut(products, BLOCK_ROWS, clusters),
@@ -104,7 +108,7 @@ pub fn assign(x: &Matrix, centers: &Matrix, temperature: f64, run: &Run) -> Resu
                     Par::Seq,
                 );
                 for i in 0..rows {
-                    let row = x.row(first + i);
+                    let row = &values[i * dim..(i + 1) * dim];
                     let length = dot(row, row);
                     let p = &mut p[i * clusters..(i + 1) * clusters];
                     for (j, p) in p.iter_mut().enumerate() {

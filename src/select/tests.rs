@@ -6,16 +6,16 @@ use super::twin::{FisherTwin, JsTwin, picks};
 use super::*;
 use crate::math::Random;
 
-fn run() -> Run {
+pub(super) fn run() -> Run {
     Run::new(2).unwrap()
 }
 
-fn config(strategy: &str, budget: usize) -> SelectConfig {
+pub(super) fn config(strategy: &str, budget: usize) -> SelectConfig {
     SelectConfig { strategy: strategy.into(), budget, clusters: 8, temperature: 0.1, ..SelectConfig::default() }
 }
 
 /// Rows around a few centres, of unit length, one in seven an exact copy of another.
-fn clustered(rows: usize, dim: usize, seed: u64) -> Matrix {
+pub(super) fn clustered(rows: usize, dim: usize, seed: u64) -> Matrix {
     let mut random = Random::new(seed, b"clustered");
     let centres: Vec<f64> = (0..6 * dim).map(|_| random.normal()).collect();
     let mut x = Matrix::zeros(rows, dim);
@@ -67,7 +67,7 @@ fn signs() -> Matrix {
     x
 }
 
-fn same(fast: &[Pick], slow: &[Pick], what: &str) {
+pub(super) fn same(fast: &[Pick], slow: &[Pick], what: &str) {
     let rows = |picks: &[Pick]| picks.iter().map(|p| p.row).collect::<Vec<_>>();
     assert_eq!(rows(fast), rows(slow), "{what}");
     for (a, b) in fast.iter().zip(slow) {
@@ -281,7 +281,9 @@ fn aware_blocks_weigh_text_and_features_as_the_formula_says() {
     let (mut x, mut features) = (clustered(50, 6, 1), clustered(50, 3, 2));
     x.row_mut(0).iter_mut().for_each(|v| *v *= 9.0);
     features.row_mut(1).fill(0.0);
-    let z = aware::blocks(&x, &features, 0.3).unwrap();
+    let lengths = squares(&x, "rows", &run()).unwrap();
+    let z = aware::Blocks::new(&x, &lengths, &features, 0.3).unwrap();
+    let z = crate::math::gather(&z, &(0..50).collect::<Vec<_>>());
     x.normalise_rows();
     for i in 0..50 {
         for j in 0..50 {

@@ -104,6 +104,11 @@ pub fn synthesize(
             let teacher = OfflineTeacher::new(dataset, config, run)?;
             synthesize_with(dataset, selection, &teacher, config, round, run, journal)
         }
+        // Its answers may all be in the journal, from a batch: no address is needed then.
+        "http" if config.base_url.is_empty() => {
+            let teacher = super::batch::Elsewhere::new(config)?;
+            synthesize_with(dataset, selection, &teacher, config, round, run, journal)
+        }
         "http" => {
             let teacher = super::http::HttpTeacher::new(config)?;
             synthesize_with(dataset, selection, &teacher, config, round, run, journal)
@@ -145,24 +150,8 @@ pub fn synthesize_with(
     journal: &Path,
 ) -> Result<Dialogues> {
     let prompts = Prompts::load(config)?;
-    if let Some(pick) = selection.picks.iter().find(|p| p.row >= dataset.reviews() as u64) {
-        let reviews = dataset.reviews();
-        return Err(Error::invalid(format!("synthesize: selected row {} of {reviews} reviews", pick.row)));
-    }
+    let mut plan = Plan::new(dataset, selection, config, &prompts, teacher.name())?;
     let mut journal = Journal::open(journal)?;
-    let by_item = if config.naive { Vec::new() } else { dataset.reviews_by_item() };
-    let mut plan = Plan {
-        dataset,
-        selection,
-        config,
-        prompts: &prompts,
-        teacher: teacher.name(),
-        by_item,
-        seeds: Vec::new(),
-        recommendations: VecDeque::new(),
-        dropped: BTreeMap::new(),
-        masked: 0,
-    };
     let asked = ask::ask(&mut plan, teacher, &mut journal, config, run)?;
     let spent = journal.spent();
     drop(journal);
@@ -224,7 +213,7 @@ struct State {
     queries: Vec<Asked>,
 }
 
-struct Plan<'a> {
+pub(super) struct Plan<'a> {
     dataset: &'a Dataset,
     selection: &'a Selection,
     config: &'a SynthesizeConfig,
@@ -276,7 +265,37 @@ impl Work for Plan<'_> {
     }
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
+    /// Nothing asked yet.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for rows that are no reviews.
+    pub(super) fn new(
+        dataset: &'a Dataset,
+        selection: &'a Selection,
+        config: &'a SynthesizeConfig,
+        prompts: &'a Prompts,
+        teacher: String,
+    ) -> Result<Plan<'a>> {
+        if let Some(pick) = selection.picks.iter().find(|p| p.row >= dataset.reviews() as u64) {
+            let reviews = dataset.reviews();
+            return Err(Error::invalid(format!("synthesize: selected row {} of {reviews} reviews", pick.row)));
+        }
+        let by_item = if config.naive { Vec::new() } else { dataset.reviews_by_item() };
+        Ok(Plan {
+            dataset,
+            selection,
+            config,
+            prompts,
+            teacher,
+            by_item,
+            seeds: Vec::new(),
+            recommendations: VecDeque::new(),
+            dropped: BTreeMap::new(),
+            masked: 0,
+        })
+    }
+
     fn drop_for(&mut self, why: &str, count: u64) {
         if count > 0 {
             *self.dropped.entry(why.to_string()).or_default() += count;

@@ -4,6 +4,7 @@
 //! The key comes from an environment variable and goes into one header; whatever this file hands on (answers, errors,
 //! `Debug`) has it blacked out, should the server echo it.
 
+use super::completion::{self, Unusable};
 use super::pace::retry_after;
 use super::teacher::{Answer, Class, Failure, Request, Teacher};
 use crate::config::SynthesizeConfig;
@@ -117,6 +118,11 @@ impl HttpTeacher {
     }
 }
 
+/// The teacher's name, part of every request's id: answers of a batch and of the endpoint itself are the same answers.
+pub(super) fn name_of(model: &str) -> String {
+    format!("http/{model}")
+}
+
 /// Trusts the certificates of one PEM file and no others.
 fn tls(ca_file: &str) -> Result<ureq::tls::TlsConfig> {
     let path = std::path::Path::new(ca_file);
@@ -137,22 +143,15 @@ fn tls(ca_file: &str) -> Result<ureq::tls::TlsConfig> {
 
 impl Teacher for HttpTeacher {
     fn name(&self) -> String {
-        format!("http/{}", self.model)
+        name_of(&self.model)
     }
     fn in_flight(&self) -> usize {
         self.in_flight
     }
     fn answer(&self, request: &Request, attempt: usize, run: &Run) -> std::result::Result<Answer, Failure> {
-        let body = serde_json::json!({
-            "model": self.model,
-            "messages": request.messages,
-            "temperature": request.temperature,
-            "max_tokens": request.max_tokens,
-            // Another attempt after a useless answer is another sample; 53 bits survive every JSON reader.
-            "seed": (request.seed + attempt as u64) & ((1 << 31) - 1),
-            "stream": false,
-        })
-        .to_string();
+        let mut body = completion::request_body(&self.model, request, attempt);
+        body["stream"] = false.into();
+        let body = body.to_string();
         // A blocked read cannot be interrupted: it has its own thread, which a cancel leaves behind to its time-out.
         let (sender, result) = mpsc::channel();
         let line = self.line.clone();
@@ -323,44 +322,23 @@ impl Line {
                 );
             }
         };
-        let count = |name: &str| value.pointer(&format!("/usage/{name}")).and_then(serde_json::Value::as_u64);
-        let choice = value.pointer("/choices/0");
-        let content = choice.and_then(|c| c.pointer("/message/content"));
-        let text = match content {
-            Some(serde_json::Value::String(text)) => text.clone(),
-            Some(serde_json::Value::Array(parts)) => {
-                parts.iter().filter_map(|p| p.get("text").and_then(|t| t.as_str())).collect::<Vec<_>>().join("")
-            }
-            Some(_) | None => String::new(),
-        };
-        // Three bytes a token where the server does not count: more than there are, for nearly all text.
-        let tokens = (
-            count("prompt_tokens").unwrap_or(body.len() as u64 / 3 + 1),
-            count("completion_tokens").unwrap_or(text.len() as u64 / 3 + 1),
-        );
+        let (answer, tokens) = completion::answer_of(&value, body.len());
         let useless = |why: String| Failure { tokens, ..self.failure(Class::Useless, &why) };
         if let Some(error) = value.get("error").filter(|e| !e.is_null()) {
             return Err(self.failure(Class::Broken, &format!("an error from {at}{}", said(&error.to_string()))));
         }
-        if choice.is_none() {
-            return Err(useless(format!(
-                "an answer without choices from {at}{}",
-                said(&String::from_utf8_lossy(bytes))
-            )));
-        }
-        match choice.and_then(|c| c.get("finish_reason")).and_then(|r| r.as_str()) {
-            Some("length") => {
-                return Err(useless(format!(
-                    "half an answer from {at}: it reached its limit; raise synthesize.answer_tokens"
-                )));
+        match answer {
+            Ok(text) => Ok(Answer { text: self.redact(&text), prompt_tokens: tokens.0, completion_tokens: tokens.1 }),
+            Err(Unusable::NoChoices) => {
+                let said = said(&String::from_utf8_lossy(bytes));
+                Err(useless(format!("an answer without choices from {at}{said}")))
             }
-            Some("content_filter") => return Err(useless(format!("{at} held its answer back (content_filter)"))),
-            Some(_) | None => {}
+            Err(Unusable::Half) => {
+                Err(useless(format!("half an answer from {at}: it reached its limit; raise synthesize.answer_tokens")))
+            }
+            Err(Unusable::Filtered) => Err(useless(format!("{at} held its answer back (content_filter)"))),
+            Err(Unusable::Empty) => Err(useless(format!("an empty answer from {at}"))),
         }
-        if text.trim().is_empty() {
-            return Err(useless(format!("an empty answer from {at}")));
-        }
-        Ok(Answer { text: self.redact(&text), prompt_tokens: tokens.0, completion_tokens: tokens.1 })
     }
 }
 

@@ -74,6 +74,17 @@ impl Spent {
     }
 }
 
+/// What became of an answer from elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is in the journal now.
+    New,
+    /// The journal held the same.
+    Same,
+    /// The journal held another, which stays.
+    Other,
+}
+
 /// An open journal; locked against a second process.
 pub(super) struct Journal {
     path: PathBuf,
@@ -117,15 +128,26 @@ impl Journal {
         }
         let io = |e| Error::io(path, e);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::new(
-                    crate::ErrorKind::Io,
-                    format!("{}: another process is writing to this journal; wait for it or stop it", path.display()),
-                ));
+        // A child that this process starts holds what is open here until its own program begins: that is not waited for long.
+        let mut patience = 10;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if patience > 0 => {
+                    patience -= 1;
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::new(
+                        crate::ErrorKind::Io,
+                        format!(
+                            "{}: another process is writing to this journal; wait for it or stop it",
+                            path.display()
+                        ),
+                    ));
+                }
+                Err(TryLockError::Error(e)) => return Err(io(e)),
             }
-            Err(TryLockError::Error(e)) => return Err(io(e)),
         }
         let mut journal = Journal {
             path: path.to_path_buf(),
@@ -139,6 +161,18 @@ impl Journal {
         };
         journal.replay()?;
         Ok(journal)
+    }
+
+    /// [`Journal::open`] of a journal that must be there.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`]; those of [`Journal::open`].
+    pub(super) fn open_there(path: &Path) -> Result<Journal> {
+        if !path.exists() {
+            let next = "export the requests first (--export-requests), with this journal";
+            return Err(Error::not_found(format!("{}: no such journal; {next}", path.display())));
+        }
+        Journal::open(path)
     }
 
     fn replay(&mut self) -> Result<()> {
@@ -281,8 +315,8 @@ impl Journal {
         self.spent
     }
 
-    /// To be called before each attempt.
-    pub(super) fn sent(&mut self, request: &Request, teacher: &str) -> Result<()> {
+    /// Notes a request without sending it: its answer may come from elsewhere.
+    pub(super) fn note(&mut self, request: &Request, teacher: &str) -> Result<()> {
         if !self.known.contains(&request.id) {
             self.record(Entry::Request {
                 id: request.id.clone(),
@@ -293,7 +327,37 @@ impl Journal {
                 max_tokens: request.max_tokens,
             })?;
         }
+        Ok(())
+    }
+
+    /// To be called before each attempt.
+    pub(super) fn sent(&mut self, request: &Request, teacher: &str) -> Result<()> {
+        self.note(request, teacher)?;
         self.record(Entry::Sent { id: request.id.clone(), tokens_at_most: request.tokens_at_most() })
+    }
+
+    /// Is this a request of this journal?
+    pub(super) fn knows(&self, id: &str) -> bool {
+        self.known.contains(id)
+    }
+
+    /// Requests of this journal without an answer.
+    pub(super) fn unanswered(&self) -> u64 {
+        self.known.iter().filter(|id| !self.answers.contains_key(*id)).count() as u64
+    }
+
+    /// Takes an answer that came from elsewhere; the first one stays.
+    pub(super) fn take(&mut self, id: &str, answer: Answer) -> Result<Taken> {
+        match self.answers.get(id) {
+            Some(there) if there.text == answer.text => Ok(Taken::Same),
+            Some(_) => Ok(Taken::Other),
+            None => {
+                // Counted like an attempt of our own.
+                self.record(Entry::Sent { id: id.to_string(), tokens_at_most: 0 })?;
+                self.answered(id, answer)?;
+                Ok(Taken::New)
+            }
+        }
     }
 
     /// The attempt cost nothing.

@@ -2,10 +2,13 @@
 //!
 //! `algorithm2` plans the requests and makes dialogues of the answers; `ask` sends them, several at once, at the `pace`
 //! the teacher bears; `journal` keeps every request and answer; `prompts`, `queries`, `parse`, `ground` and `leak` turn
-//! text into requests and answers into items. Teachers: `offline` (with `neighbours` and `sentences`), `http`, `local`.
+//! text into requests and answers into items. Teachers: `offline` (with `neighbours` and `sentences`), `http` (wire format:
+//! `completion`), `local`; `batch` sends requests away as a file and takes the answers back.
 
 mod algorithm2;
 mod ask;
+mod batch;
+mod completion;
 mod dialogue;
 mod ground;
 mod http;
@@ -22,11 +25,14 @@ mod queries;
 mod sentences;
 mod teacher;
 #[cfg(test)]
+mod batch_tests;
+#[cfg(test)]
 mod mock;
 #[cfg(test)]
 mod tests;
 
 pub use algorithm2::{Dialogues, SynthesisReport, synthesize, synthesize_with};
+pub use batch::{Exported, Imported, export_requests, import_answers};
 pub use dialogue::{Dialogue, Message, Seed};
 pub use ground::{Grounder, normalise};
 pub use http::HttpTeacher;

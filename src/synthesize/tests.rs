@@ -9,10 +9,10 @@ use crate::{ErrorKind, Run};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const ITEMS: usize = 40;
+pub(super) const ITEMS: usize = 40;
 
 /// 40 films with reviews, and users who like those of one parity.
-fn dataset() -> Dataset {
+pub(super) fn dataset() -> Dataset {
     let mut dataset = Dataset::default();
     for i in 0..ITEMS {
         let (genre, star) = if i % 2 == 0 { ("Comedy", "Ann Even") } else { ("Horror", "Bob Odd") };
@@ -53,13 +53,13 @@ fn dataset() -> Dataset {
 }
 const NAMES: [&str; 8] = ["Alma", "Boris", "Clara", "Dmitri", "Elena", "Fausto", "Greta", "Hugo"];
 
-fn selection(count: usize) -> Selection {
+pub(super) fn selection(count: usize) -> Selection {
     Selection {
         picks: (0..count).map(|n| Pick { rank: n as u64, row: (n * 3 % (ITEMS * 4)) as u64, gain: 0.0 }).collect(),
     }
 }
 
-fn http(url: &str) -> SynthesizeConfig {
+pub(super) fn http(url: &str) -> SynthesizeConfig {
     SynthesizeConfig {
         teacher: "http".into(),
         base_url: url.into(),
@@ -74,7 +74,7 @@ fn http(url: &str) -> SynthesizeConfig {
 }
 
 /// What a good server answers to this body: always the same.
-fn good(body: &str) -> String {
+pub(super) fn good(body: &str) -> String {
     let hash = crate::artifact::content_hash([body.as_bytes()]);
     let number = usize::from_str_radix(&hash[..6], 16).unwrap();
     if body.contains("different requests") || body.contains("Invent") {
@@ -84,24 +84,24 @@ fn good(body: &str) -> String {
     (0..5).map(|n| format!("{}. {}\n", n + 1, data.items.name((number + n * 3) % ITEMS))).collect()
 }
 
-fn well(_: usize, body: &str) -> Reply {
+pub(super) fn well(_: usize, body: &str) -> Reply {
     Reply::Text(good(body), Duration::ZERO)
 }
 
-fn go(config: &SynthesizeConfig, seeds: usize, journal: &Path) -> crate::Result<Dialogues> {
+pub(super) fn go(config: &SynthesizeConfig, seeds: usize, journal: &Path) -> crate::Result<Dialogues> {
     synthesize(&dataset(), &selection(seeds), config, 0, &Run::new(2).unwrap(), journal)
 }
 
-fn bytes(dialogues: &Dialogues) -> String {
+pub(super) fn bytes(dialogues: &Dialogues) -> String {
     dialogues.rows.iter().map(|d| serde_json::to_string(d).unwrap() + "\n").collect()
 }
 
-struct Folder(tempfile::TempDir);
+pub(super) struct Folder(pub(super) tempfile::TempDir);
 impl Folder {
-    fn new() -> Folder {
+    pub(super) fn new() -> Folder {
         Folder(tempfile::tempdir().unwrap())
     }
-    fn journal(&self) -> std::path::PathBuf {
+    pub(super) fn journal(&self) -> std::path::PathBuf {
         self.0.path().join("journal.jsonl")
     }
 }

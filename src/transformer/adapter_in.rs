@@ -3,11 +3,11 @@
 use super::gguf_in::mapped;
 use super::likeness;
 use super::lora::LoraSettings;
-use super::map::Map;
 use super::model::Model;
 use super::weights::{LoraHalf, Part, Place, Storage, TensorId, check_shape};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
+use crate::map::Map;
 use std::path::Path;
 use std::sync::Arc;
 

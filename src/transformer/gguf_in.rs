@@ -2,11 +2,11 @@
 
 use super::config::{Family, ModelConfig, RopeLayout};
 use super::hf::vectors_as_floats;
-use super::map::Map;
 use super::model::Model;
 use super::weights::{Encoding, Mapped, check_shape, missing};
 use crate::error::{Error, Result};
 use crate::gguf::{GgmlType, Gguf, TensorInfo, Value};
+use crate::map::Map;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;

@@ -2,11 +2,11 @@
 
 use super::config::{ModelConfig, RopeLayout};
 use super::gguf_in::ROPE_FACTORS;
-use super::map::Map;
 use super::model::Model;
 use super::weights::{LoraHalf, Part, Place, Tensor};
 use crate::artifact::write_atomic;
 use crate::error::{Error, Result};
+use crate::map::Map;
 use half::slice::HalfFloatSliceExt;
 use std::io::Write;
 use std::path::Path;

@@ -22,7 +22,6 @@ mod layer;
 mod likeness;
 mod linear;
 mod lora;
-mod map;
 mod model;
 mod rmsnorm;
 mod rope;
@@ -33,6 +32,7 @@ mod check;
 #[cfg(all(test, feature = "llama"))]
 mod llama_tests;
 
+pub use crate::map::Map;
 pub use activation::Activation;
 pub use adamw::{AdamW, AdamWSettings, MomentData, Moments, Schedule};
 pub use batch::{Batch, Segment, Target};
@@ -40,7 +40,6 @@ pub use config::{Family, ModelConfig, RopeLayout};
 pub use gguf_out::{Metadata, Precision};
 pub use head::Loss;
 pub use lora::LoraSettings;
-pub use map::Map;
 pub use model::{Backward, Forward, Further, Keep, Model};
 pub use weights::{Grads, LoraHalf, Part, Place, Storage, Tensor, TensorId};
 

@@ -1,8 +1,8 @@
 //! The tensors of a model: their places and names, how their values are stored, and their gradients.
 
 use super::config::Family;
-use super::map::Map;
 use crate::error::{Error, Result};
+use crate::map::Map;
 use half::bf16;
 use half::slice::HalfFloatSliceExt;
 use std::ops::Range;

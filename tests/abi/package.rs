@@ -239,6 +239,36 @@ fn python_runs_the_loop_with_and_without_numpy() {
     }
 }
 
+/// Runs a test script of the Python binding, where Python has `modules`; else says what is missing.
+fn python_test(script: &str, modules: &str, ends: &str) {
+    let mut has = Command::new("python3");
+    has.args(["-c", &format!("import {modules}")]);
+    if !has.output().is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped: python3 has not all of {modules}");
+        return;
+    }
+    let here = installed();
+    let mut command = here.command(Path::new("python3"));
+    command.arg(root().join("bindings/python/tests").join(script)).env("PYTHONDONTWRITEBYTECODE", "1");
+    let out = run(command.env("PYTHONPATH", root().join("bindings/python")));
+    assert!(out.contains(ends), "{out}");
+}
+
+#[test]
+fn python_selects_in_parts_on_processes() {
+    python_test("test_partition.py", "numpy", "partition ok");
+}
+
+#[test]
+fn spark_selects_in_parts_what_processes_select() {
+    // Neither is needed to build or use causerie: where they are missing, this is left out in CI too.
+    if Command::new("java").arg("-version").output().is_ok_and(|o| o.status.success()) {
+        python_test("test_spark.py", "numpy, pandas, pyarrow, pyspark", "spark ok");
+    } else {
+        eprintln!("skipped: java is missing, which Spark runs on");
+    }
+}
+
 #[test]
 fn arrow_arrays_are_read_or_refused_and_released_once() {
     let here = installed();

@@ -1,8 +1,8 @@
 //! `causerie bench recommend`: what a recommendation by a language model costs, beside what one would do without causerie:
 //! let llama.cpp write the list, token after token.
 
-use super::progress::{print, run_of};
-use super::settings::{config_of, with_settings};
+use super::super::progress::{print, run_of};
+use super::super::settings::{config_of, with_settings};
 use causerie::config::RecommendConfig;
 use causerie::dataset::{Conversation, Dataset, Item, Role, Turn};
 use causerie::llama::{self, Batch, Model, Pooling, Token};
@@ -18,15 +18,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// `causerie bench`.
-pub fn bench_command() -> Command {
+/// `causerie bench recommend`.
+pub fn bench_recommend_command() -> Command {
     let number = |name: &'static str, default: &'static str, help: &'static str| {
         Arg::new(name).long(name).default_value(default).value_name("N").help(help)
     };
     let recommend = Command::new("recommend")
         .about("Latency, throughput and memory of generate, constrained and head, on a synthetic catalogue");
     // The model is an argument here as elsewhere: --model.
-    let recommend = with_settings(recommend, "recommend", &["mode", "system"])
+    with_settings(recommend, "recommend", &["mode", "system"])
         .arg(number("items", "10000", "Titles in the catalogue"))
         .arg(number("tokens", "200", "Tokens of a conversation"))
         .arg(number("requests", "8", "Requests per caller and case"))
@@ -44,16 +44,7 @@ pub fn bench_command() -> Command {
                 .default_value("generate,constrained,head")
                 .value_delimiter(',')
                 .help("What is measured, of generate, constrained, head, trie, raw, masks, exchange, cancel"),
-        );
-    Command::new("bench").about("Measure on this machine").subcommand_required(true).subcommand(recommend)
-}
-
-/// Runs `causerie bench`.
-pub fn bench(matches: &ArgMatches) -> Result<()> {
-    match matches.subcommand() {
-        Some(("recommend", m)) => recommend(m),
-        _ => Err(Error::invalid("causerie bench recommend is what there is")),
-    }
+        )
 }
 
 fn numbers(matches: &ArgMatches, name: &str) -> Result<Vec<usize>> {
@@ -105,7 +96,8 @@ fn conversation(model: &Model, tokens: usize, seed: u64) -> Result<Conversation>
     Ok(Conversation { id: format!("bench {seed}"), turns, targets: Vec::new(), seen: Vec::new() })
 }
 
-fn recommend(matches: &ArgMatches) -> Result<()> {
+/// Runs `causerie bench recommend`.
+pub fn recommend(matches: &ArgMatches) -> Result<()> {
     let mut config = config_of(matches)?;
     // A conversation is as long as it was asked to be.
     config.recommend.context_chars = 0;

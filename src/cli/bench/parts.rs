@@ -1,8 +1,8 @@
 //! Parts of `causerie bench recommend`: the model alone (as llama.cpp's own bench measures it), what masks cost, how long
 //! an exchange of adapters takes while requests are under way, how soon a cancelled answer returns.
 
-use super::bench::Case;
-use super::progress::print;
+use super::recommend::Case;
+use crate::cli::progress::print;
 use causerie::llama::{self, Batch, Pooling, Token};
 use causerie::math::Random;
 use causerie::transformer::{self, LoraSettings};

@@ -1,4 +1,5 @@
-//! A file mapped into memory: the one place of this room that needs `unsafe`.
+//! Leaf: a file mapped into memory; beside `llama/` and `ffi/` the one place that needs `unsafe`. Model weights and rows that
+//! are too many for memory are read through it.
 
 use crate::error::{Error, Result};
 use std::fs::File;
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// A file, mapped read-only. Its pages are the operating system's: they count once, whoever else maps the file.
 ///
-/// The file must not be cut short while it is mapped: model files are written once and renamed into place.
+/// The file must not be cut short while it is mapped: models and embeddings are written once and renamed into place.
 pub struct Map {
     map: memmap2::Mmap,
     path: PathBuf,
@@ -21,7 +22,7 @@ impl Map {
     pub fn open(path: &Path) -> Result<Map> {
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
         // SAFETY: mapped read-only and never as anything but bytes and f32, for which every bit pattern is a value. A
-        // writer that changes the file meanwhile changes weights; one that truncates it is excluded by the rule above.
+        // writer that changes the file meanwhile changes values; one that truncates it is excluded by the rule above.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
         Ok(Map { map, path: path.to_path_buf() })
     }

@@ -1,0 +1,61 @@
+//! `causerie synthesize`: seeds to dialogues through a teacher; or its requests away as a file, and the answers back.
+
+use super::progress::{print, run_of};
+use super::settings::{config_of, with_settings};
+use super::stages::{dataset_arg, file, path};
+use causerie::dataset::Dataset;
+use causerie::run::{Level, log};
+use causerie::select::Selection;
+use causerie::synthesize;
+use causerie::{Result, artifact};
+use clap::{ArgMatches, Command};
+
+/// `causerie synthesize`.
+pub fn synthesize_command() -> Command {
+    let command = Command::new("synthesize").about("Seeds to dialogues through a teacher (§3.3, Algorithm 2); resumes");
+    with_settings(command, "synthesize", &[])
+        .arg(dataset_arg().required(false).required_unless_present("import-answers"))
+        .arg(file("selection", "selection.jsonl of `causerie select`").required_unless_present("import-answers"))
+        .arg(file("journal", "Every request and answer; run again, nothing in it is asked twice").required(true))
+        .arg(
+            file(
+                "export-requests",
+                "Send nothing: write what can be asked now and is not answered as JSON lines of a batch endpoint \
+                 (custom_id: the request's hash). Queries come first; after their answers, export again for the lists",
+            )
+            .conflicts_with("import-answers"),
+        )
+        .arg(file("import-answers", "Send nothing: take a batch endpoint's answers into the journal"))
+        .arg(
+            file("out", "Dialogues, JSON lines in chat format")
+                .required_unless_present_any(["export-requests", "import-answers"]),
+        )
+}
+
+/// Runs `causerie synthesize`.
+pub fn synthesize(matches: &ArgMatches) -> Result<()> {
+    let config = config_of(matches)?;
+    let run = run_of(&config)?;
+    let journal = path(matches, "journal");
+    if matches.get_one::<String>("import-answers").is_some() {
+        let imported = synthesize::import_answers(&journal, &path(matches, "import-answers"), &run)?;
+        return print(&format!("{imported}\n{}", journal.display()));
+    }
+    let data = Dataset::load(&path(matches, "dataset"))?;
+    let selection = Selection::load(&path(matches, "selection"))?;
+    if matches.get_one::<String>("export-requests").is_some() {
+        let out = path(matches, "export-requests");
+        let exported = synthesize::export_requests(&data, &selection, &config.synthesize, &run, &journal, &out)?;
+        return print(&format!("{exported}\n{}", out.display()));
+    }
+    let done = synthesize::synthesize(&data, &selection, &config.synthesize, 0, &run, &journal)?;
+    let out = path(matches, "out");
+    artifact::write_jsonl(&out, &done.rows)?;
+    if done.report.capped {
+        log(
+            Level::Warn,
+            "a cap ended it early: raise synthesize.max_requests or .max_tokens and run again for the rest",
+        );
+    }
+    print(&format!("{}\n{}", done.report, out.display()))
+}

@@ -1,0 +1,135 @@
+//! Rows of values wherever they lie: a matrix in memory, or a file that is mapped and decoded row by row.
+
+use super::{Matrix, dot};
+use crate::error::{Error, Result};
+use crate::run::Run;
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// Rows of f32 values, `[rows, dim]`, as one reads them; how they are stored is the implementor's.
+///
+/// The same row always reads as the same bits.
+pub trait Rows: Sync {
+    /// Number of rows.
+    fn count(&self) -> usize;
+    /// Values per row.
+    fn width(&self) -> usize;
+    /// Bytes that one row takes where it lies.
+    fn row_bytes(&self) -> usize;
+    /// Rows `first..first + rows` where they lie side by side as f32; none: they have to be decoded.
+    fn direct(&self, first: usize, rows: usize) -> Option<&[f32]>;
+    /// Writes the rows from `first` on to `out`, `[any, width]`.
+    fn decode(&self, first: usize, out: &mut [f32]);
+    /// Rows `first..first + rows`, `[rows, width]`; decoded into `room` where need be.
+    fn block<'a>(&'a self, first: usize, rows: usize, room: &'a mut Vec<f32>) -> &'a [f32] {
+        match self.direct(first, rows) {
+            Some(values) => values,
+            None => {
+                room.resize(rows * self.width(), 0.0);
+                self.decode(first, room);
+                room
+            }
+        }
+    }
+    /// Row `i`, `[width]`.
+    fn read<'a>(&'a self, i: usize, room: &'a mut Vec<f32>) -> &'a [f32] {
+        self.block(i, 1, room)
+    }
+}
+
+impl Rows for Matrix {
+    fn count(&self) -> usize {
+        self.rows()
+    }
+    fn width(&self) -> usize {
+        self.dim()
+    }
+    fn row_bytes(&self) -> usize {
+        4 * self.dim()
+    }
+    fn direct(&self, first: usize, rows: usize) -> Option<&[f32]> {
+        self.data().get(first * self.dim()..(first + rows) * self.dim())
+    }
+    fn decode(&self, first: usize, out: &mut [f32]) {
+        out.copy_from_slice(&self.data()[first * self.dim()..][..out.len()]);
+    }
+}
+
+impl<T: Rows + Send> Rows for Arc<T> {
+    fn count(&self) -> usize {
+        (**self).count()
+    }
+    fn width(&self) -> usize {
+        (**self).width()
+    }
+    fn row_bytes(&self) -> usize {
+        (**self).row_bytes()
+    }
+    fn direct(&self, first: usize, rows: usize) -> Option<&[f32]> {
+        (**self).direct(first, rows)
+    }
+    fn decode(&self, first: usize, out: &mut [f32]) {
+        (**self).decode(first, out);
+    }
+}
+
+/// The rows named by `rows`, in that order: `[rows.len(), width]`.
+pub fn gather(x: &dyn Rows, rows: &[usize]) -> Matrix {
+    let mut gathered = Matrix::zeros(rows.len(), x.width());
+    let mut room = Vec::new();
+    for (i, &row) in rows.iter().enumerate() {
+        gathered.row_mut(i).copy_from_slice(x.read(row, &mut room));
+    }
+    gathered
+}
+
+/// Rows per task, fixed.
+const BLOCK_ROWS: usize = 256;
+
+/// |x_i|^2 of every row, `[rows]`; refuses NaN, infinities and rows of zeros, naming the first such row. `what` says whose
+/// rows they are.
+///
+/// # Errors
+/// [`crate::ErrorKind::Invalid`]; [`crate::ErrorKind::Cancelled`].
+pub fn squares(x: &dyn Rows, what: &str, run: &Run) -> Result<Vec<f64>> {
+    let mut squares = vec![0f64; x.count()];
+    // A few thousand blocks at a time, so that a cancel is seen while a disk is read.
+    for (part, out) in squares.chunks_mut(4096 * BLOCK_ROWS).enumerate() {
+        run.check()?;
+        run.install(|| {
+            out.par_chunks_mut(BLOCK_ROWS).enumerate().for_each_init(Vec::new, |room, (block, out)| {
+                let first = (part * 4096 + block) * BLOCK_ROWS;
+                let values = x.block(first, out.len(), room);
+                for (out, row) in out.iter_mut().zip(values.chunks_exact(x.width())) {
+                    *out = dot(row, row);
+                }
+            });
+        });
+    }
+    match squares.iter().position(|square| !square.is_finite() || *square == 0.0) {
+        None => Ok(squares),
+        Some(row) if squares[row] == 0.0 => {
+            Err(Error::invalid(format!("{what}: row {row} is all zeros (an empty text?)")))
+        }
+        Some(row) => Err(Error::invalid(format!("{what}: row {row} holds NaN or an infinity"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn squares_are_those_of_the_rows_and_a_bad_row_is_named() {
+        let run = Run::new(2).unwrap();
+        let mut x = Matrix::from_vec(700, 3, (0..2100).map(|i| (i as f32).sin()).collect()).unwrap();
+        let found = squares(&x, "rows", &run).unwrap();
+        for i in 0..700 {
+            assert_eq!(found[i], dot(x.row(i), x.row(i)));
+        }
+        x.row_mut(555).fill(0.0);
+        assert!(squares(&x, "rows", &run).unwrap_err().message().contains("row 555 is all zeros"));
+        x.row_mut(300)[1] = f32::INFINITY;
+        assert!(squares(&x, "rows", &run).unwrap_err().message().contains("row 300 holds"));
+    }
+}

@@ -1,0 +1,85 @@
+//! What a selection takes in memory beside the rows, known before it begins.
+
+use super::fisher::Fisher;
+use super::soft::Soft;
+use crate::config::SelectConfig;
+use crate::error::{Error, Result};
+use crate::math::{Matrix, Rows};
+
+/// Bytes that a selection takes, about, and whose they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    /// Working memory: all that is not the rows themselves.
+    pub working_bytes: u64,
+    /// The rows where they lie: in memory, or mapped and then the operating system's to drop.
+    pub rows_bytes: u64,
+}
+
+/// The estimate for selecting from `x` by `config`.
+///
+/// # Errors
+/// [`crate::ErrorKind::Invalid`] for an unknown strategy.
+pub fn estimate(x: &dyn Rows, features: Option<&Matrix>, config: &SelectConfig) -> Result<Estimate> {
+    let rows = x.count();
+    let method = super::Method::of(&config.strategy)?;
+    let (mut dim, mut aware) = (x.width(), 0);
+    if let Some(features) = features.filter(|_| method.aware) {
+        dim += features.dim();
+        aware = 16 * rows as u64;
+    }
+    let budget = config.budget.min(rows);
+    // The field, and the lengths of the rows as they are checked.
+    let common = (2 + 8) * rows as u64
+        + aware
+        + if config.max_per_item > 0 || config.max_per_user > 0 { 8 * rows as u64 } else { 0 };
+    let working_bytes = common
+        + match method.kind {
+            super::Kind::Random => 4 * rows as u64,
+            super::Kind::Fisher => Fisher::bytes(rows, dim, budget),
+            super::Kind::Js => {
+                let clusters = config.clusters.min(rows);
+                // p and H; an epoch's rows; K-means: nearest, squares and members, then the sample of the seeding.
+                let kmeans = (4 + 8 + 4) * rows as u64 + 4 * 256 * (clusters * dim) as u64;
+                Soft::bytes(rows, clusters) + 40 * rows as u64 + kmeans
+            }
+        };
+    Ok(Estimate { working_bytes, rows_bytes: rows as u64 * x.row_bytes() as u64 })
+}
+
+impl Estimate {
+    /// Refuses more than `select.max_memory_bytes`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Memory`].
+    pub fn allow(&self, config: &SelectConfig) -> Result<()> {
+        let most = config.max_memory_bytes;
+        if most == 0 || self.working_bytes <= most {
+            return Ok(());
+        }
+        Err(Error::memory(format!(
+            "select: {} of working memory are needed beside the rows, select.max_memory_bytes allows {}; raise it, select \
+             in partitions (--partition i/n), or lower {}",
+            human(self.working_bytes),
+            human(most),
+            if config.strategy.ends_with("js") { "select.clusters" } else { "select.budget" },
+        )))
+    }
+}
+
+impl std::fmt::Display for Estimate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "about {} of working memory, rows of {}", human(self.working_bytes), human(self.rows_bytes))
+    }
+}
+
+/// `1.5 GiB`.
+pub fn human(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["bytes", "KiB", "MiB"] {
+        if value < 1024.0 {
+            return if unit == "bytes" { format!("{bytes} bytes") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} GiB")
+}

@@ -1,0 +1,252 @@
+//! Generation elsewhere: the requests as the JSON lines of OpenAI's batch endpoint, and their answers back into the journal.
+//!
+//! Requests come in two waves (queries, then lists for them), so: export, have them answered, import; export the rest,
+//! import; then `synthesize` finds every answer in the journal and asks nobody. Ids are the journal's content hashes. The
+//! same lines are read by `vllm run-batch`, Ray Data's batch jobs and every service that copies OpenAI's format. No key is
+//! ever part of them.
+
+use super::algorithm2::Plan;
+use super::ask::Work;
+use super::completion;
+use super::journal::{Journal, Taken};
+use super::prompts::Prompts;
+use super::teacher::{Answer, Class, Failure, Request, Teacher};
+use crate::artifact;
+use crate::config::SynthesizeConfig;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::run::{Level, Run, log};
+use crate::select::Selection;
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::path::Path;
+
+/// Lines of an answers file that are told one by one.
+const TOLD: u64 = 5;
+
+/// A teacher that is somewhere else: its answers come through [`import_answers`].
+pub(super) struct Elsewhere {
+    model: String,
+}
+
+impl Elsewhere {
+    /// The model of the settings.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] without one.
+    pub(super) fn new(config: &SynthesizeConfig) -> Result<Elsewhere> {
+        if config.model.is_empty() {
+            return Err(Error::invalid("synthesize.model is empty; name the model that answers"));
+        }
+        Ok(Elsewhere { model: config.model.clone() })
+    }
+}
+
+impl Teacher for Elsewhere {
+    fn name(&self) -> String {
+        super::http::name_of(&self.model)
+    }
+    fn in_flight(&self) -> usize {
+        1
+    }
+    fn answer(&self, request: &Request, _: usize, _: &Run) -> std::result::Result<Answer, Failure> {
+        Err(Failure::new(
+            Class::Stop,
+            format!(
+                "synthesize: request {} is not answered in the journal, and synthesize.base_url is empty: name an address \
+                 like http://10.0.0.5:8000/v1, or export what is left (--export-requests) and import the answers",
+                request.id
+            ),
+        ))
+    }
+}
+
+/// What [`export_requests`] wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Exported {
+    /// Requests written.
+    pub requests: u64,
+    /// Requests whose answers the journal holds.
+    pub answered: u64,
+    /// Requests in all, as far as known: lists can only be asked for once their queries are there.
+    pub total: u64,
+}
+
+impl std::fmt::Display for Exported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} requests, {} of about {} are answered", self.requests, self.answered, self.total)
+    }
+}
+
+/// Writes every request that can be made now and is not answered in `journal` to `out`: one JSON line each,
+/// `{"custom_id", "method": "POST", "url": "/v1/chat/completions", "body"}`. The journal notes them.
+///
+/// # Errors
+/// [`crate::ErrorKind::Invalid`] when `synthesize.teacher` is not `http`, or rows are no reviews; those of the prompts and
+/// of the journal.
+pub fn export_requests(
+    dataset: &Dataset,
+    selection: &Selection,
+    config: &SynthesizeConfig,
+    run: &Run,
+    journal: &Path,
+    out: &Path,
+) -> Result<Exported> {
+    if config.teacher != "http" {
+        let why = "batches are for synthesize.teacher = \"http\" (with synthesize.model; no address is needed)";
+        return Err(Error::invalid(format!("synthesize: {why}; it is {:?}", config.teacher)));
+    }
+    let teacher = Elsewhere::new(config)?;
+    let prompts = Prompts::load(config)?;
+    let mut journal = Journal::open(journal)?;
+    let mut plan = Plan::new(dataset, selection, config, &prompts, teacher.name())?;
+    let mut exported = Exported::default();
+    let mut seen = HashSet::new();
+    artifact::write_atomic(out, |lines| {
+        while let Some((place, request)) = plan.next() {
+            run.step("export", "requests", exported.requests + exported.answered, plan.total())?;
+            if let Some(answer) = journal.answer(&request.id) {
+                exported.answered += 1;
+                plan.done(place, Some(answer));
+                continue;
+            }
+            // Two places may share one request.
+            if !seen.insert(request.id.clone()) {
+                continue;
+            }
+            journal.note(&request, &teacher.name())?;
+            let line = json!({
+                "custom_id": request.id,
+                "method": "POST",
+                "url": "/v1/chat/completions",
+                "body": completion::request_body(&config.model, &request, 0),
+            });
+            writeln!(lines, "{line}").map_err(|e| Error::io(out, e))?;
+            exported.requests += 1;
+        }
+        Ok(())
+    })?;
+    exported.total = plan.total();
+    journal.sync()?;
+    Ok(exported)
+}
+
+/// What [`import_answers`] found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Imported {
+    /// Lines of the file.
+    pub lines: u64,
+    /// Answers taken into the journal.
+    pub taken: u64,
+    /// Answers to requests that were answered before, in this file or earlier: the first one stays.
+    pub duplicate: u64,
+    /// Answers to requests that this journal does not know.
+    pub foreign: u64,
+    /// Lines that are not of the format.
+    pub malformed: u64,
+    /// Requests that the endpoint failed, or whose answer cannot be used (half, empty, held back).
+    pub failed: u64,
+    /// Requests that the journal knows and that are not answered now.
+    pub missing: u64,
+}
+
+impl std::fmt::Display for Imported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} answers taken", self.taken, self.lines)?;
+        for (count, what) in [
+            (self.duplicate, "were there already"),
+            (self.foreign, "foreign to this journal"),
+            (self.malformed, "malformed"),
+            (self.failed, "failed or not usable"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        write!(f, "; {} requests are not answered", self.missing)
+    }
+}
+
+/// Takes the answers of a batch endpoint at `answers` (JSON lines, `{"custom_id", "response": {"status_code", "body"},
+/// "error"}`, plain or packed) into `journal`. What cannot be taken is counted and the first such lines are logged.
+///
+/// # Errors
+/// [`crate::ErrorKind::Format`] when no line is of the format; [`crate::ErrorKind::Invalid`] when all answers are foreign;
+/// those of the journal.
+pub fn import_answers(journal: &Path, answers: &Path, run: &Run) -> Result<Imported> {
+    let mut journal = Journal::open_there(journal)?;
+    let mut imported = Imported::default();
+    let mut told = 0;
+    let mut tell = |line: u64, why: &str| {
+        told += 1;
+        if told <= TOLD {
+            log(Level::Warn, &format!("{}:{line}: {why}", answers.display()));
+        }
+    };
+    artifact::for_each_line(answers, |line, text| {
+        imported.lines += 1;
+        run.step("import", "answers", imported.lines, 0)?;
+        let (id, outcome) = match line_of(text) {
+            Ok(read) => read,
+            Err(why) => {
+                imported.malformed += 1;
+                tell(line, &why);
+                return Ok(());
+            }
+        };
+        if !journal.knows(&id) {
+            imported.foreign += 1;
+            tell(line, &format!("request {id} is not of this journal (other settings, prompts or model?)"));
+            return Ok(());
+        }
+        let answer = match outcome {
+            Ok(answer) => answer,
+            Err(why) => {
+                imported.failed += 1;
+                tell(line, &format!("request {id}: {why}"));
+                return Ok(());
+            }
+        };
+        match journal.take(&id, answer)? {
+            Taken::New => imported.taken += 1,
+            Taken::Same => imported.duplicate += 1,
+            Taken::Other => {
+                imported.duplicate += 1;
+                tell(line, &format!("request {id} has another answer already, which stays"));
+            }
+        }
+        Ok(())
+    })?;
+    journal.sync()?;
+    imported.missing = journal.unanswered();
+    if imported.lines > 0 && imported.malformed == imported.lines {
+        let cause = "no line of it is an answer of a batch endpoint ({\"custom_id\", \"response\": {\"body\"}})";
+        return Err(Error::format(answers, 0, cause));
+    }
+    if imported.lines > 0 && imported.foreign + imported.malformed == imported.lines {
+        return Err(Error::invalid(format!(
+            "{}: none of {} answers belongs to this journal; export with the same settings, or name the journal of the export",
+            answers.display(),
+            imported.lines
+        )));
+    }
+    Ok(imported)
+}
+
+/// The id and the answer of a line; why it brings none; or why it is no line of the format.
+fn line_of(text: &str) -> std::result::Result<(String, std::result::Result<Answer, String>), String> {
+    let line: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
+    let id = line.get("custom_id").and_then(Value::as_str).ok_or("no custom_id")?.to_string();
+    let short = |value: &Value| super::prompts::defuse(&value.to_string(), 200);
+    if let Some(error) = line.get("error").filter(|e| !e.is_null()) {
+        return Ok((id, Err(format!("the endpoint failed it: {}", short(error)))));
+    }
+    let response = line.get("response").filter(|r| r.is_object()).ok_or("neither response nor error")?;
+    let status = response.get("status_code").and_then(Value::as_u64).unwrap_or(200);
+    let body = response.get("body").ok_or("a response without body")?;
+    if !(200..300).contains(&status) {
+        return Ok((id, Err(format!("status {status}: {}", short(body)))));
+    }
+    let outcome = completion::read(body, 0).map_err(str::to_string);
+    Ok((id, outcome))
+}
