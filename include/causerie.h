@@ -15,8 +15,22 @@
 //              before the call returns). 0 goes on, anything else stops. They must not longjmp, nor call in again with
 //              the same handle but to poll and cancel. A C++ exception that leaves one ends the process (std::terminate
 //              or abort): catch it inside, as causerie.hpp does.
-// A panic inside the library never crosses this boundary: it is CAUSERIE_BUG with its message. The library writes nothing
-// to stdout or stderr, and never exits.
+// A panic inside the library never crosses this boundary: it is CAUSERIE_BUG with its message; what llama.cpp throws is an
+// error as well. The library writes nothing to stdout or stderr, and never exits.
+//
+// The loop in short, errors left out (examples/c/loop.c has it in full); run and config may be NULL:
+//   causerie_config_new(&config);
+//   causerie_config_read(config, toml, strlen(toml));                                       // the keys: causerie_config_setting
+//   causerie_dataset_import(config, run, &dataset);                                         // 1 load; or from memory: _add, _add_arrow
+//   causerie_embed(dataset, config, NULL, run, &embeddings);                                // 2 embed
+//   causerie_select(dataset, embeddings, NULL, config, run, &selection);                    // 3 select
+//   causerie_synthesize(dataset, selection, config, 1, NULL, run, &dialogues);              // 4 synthesize
+//   causerie_tune(dialogues, dataset, embeddings, config, run, &model);                     // 5 tune
+//   causerie_recommender_new(dataset, embeddings, model, NULL, config, run, &recommender);  // 6 recommend
+//   causerie_recommend(recommender, request, strlen(request), 10, run, &reply);
+//   causerie_evaluate(&recommender, 1, NULL, 0, config, run, &report);                      // 7 evaluate
+// Or all of it into a folder, resumable: causerie_pipeline(config, "work", 0, run, NULL), and in the service
+// causerie_recommender_open("work", NULL, config, run, &recommender).
 
 
 #ifndef CAUSERIE_H
@@ -617,8 +631,9 @@ void causerie_model_free(causerie_model *model);
 
 // ---- 6 recommend ------------------------------------------------------------------------------------------------
 // Opens a work directory that causerie_pipeline (or `causerie run`) finished, with the recommender recommend.system of
-// `strategy` (NULL or "": the first one of the run). Everything but run.threads and recommend.system and .top_k is as the
-// directory was made. CAUSERIE_NOT_FOUND where the run did not get so far.
+// `strategy` (NULL or "": the first one of the run). Everything but run.threads and recommend.system, .top_k and .explain
+// is as the directory was made. "lm" is the language model that the run tuned: it takes items and adapters while it serves.
+// CAUSERIE_NOT_FOUND where the run did not get so far.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_recommender_open(const char *work_dir,
                                           const char *strategy,
@@ -680,11 +695,18 @@ const char *causerie_recommender_id(const causerie_recommender *recommender, siz
 // Its name in reports: "head", "nbcrs", … Borrowed from the recommender.
 const char *causerie_recommender_name(const causerie_recommender *recommender);
 
+// About how many bytes of memory it holds: dataset, review rows and head, or the language model's weights (the whole mapped
+// file) and its computed prompts; not the keys and values of recommend.contexts contexts. What other handles hold as well
+// is counted in each. 0 for NULL.
+uint64_t causerie_recommender_bytes(const causerie_recommender *recommender);
+
 // Answers a conversation with the `top_k` best items of the catalogue (0: recommend.top_k). `request` is `len` bytes of
 // JSON: the turns, oldest first, [{"role": "user" | "assistant", "text": "…"}, …]; or an object {"turns": […], "seen":
 // [{"item": id} | {"title", "year"}, …], "exclude": [id, …], "allow": [id, …]}. What is named in the turns, seen, excluded
-// or (where "allow" is given) not allowed never comes back; an empty "allow" allows nothing. CAUSERIE_INVALID for JSON that
-// does not parse; CAUSERIE_NOT_FOUND when no allowed id is in the catalogue.
+// or (where "allow" is given) not allowed never comes back; an empty "allow" allows nothing. "explain": n has every item come
+// with the n reviews of it that lie nearest to what was said (else recommend.explain says). CAUSERIE_INVALID for JSON that
+// does not parse; CAUSERIE_NOT_FOUND when no allowed id is in the catalogue; CAUSERIE_UNSUPPORTED for reasons where
+// recommend.explain was 0 when the recommender was opened.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_recommend(const causerie_recommender *recommender,
                                    const char *request,
@@ -725,10 +747,19 @@ const char *causerie_reply_item(const causerie_reply *reply, size_t i, double *s
 // "Title (1999)" of item `i` of an answer; NULL past the end. Borrowed.
 const char *causerie_reply_title(const causerie_reply *reply, size_t i);
 
+// Review `n` of those that speak for item `i` of an answer, nearest to what was said first: an excerpt of 240 characters at
+// most, and its cosine to the query (`similarity` may be NULL). NULL past the end, or where no reasons were asked for.
+// Borrowed.
+const char *causerie_reply_evidence(const causerie_reply *reply,
+                                    size_t i,
+                                    size_t n,
+                                    double *similarity);
+
 // The answer as text to show: "1. Title (1999)" a line. Borrowed from the reply.
 const char *causerie_reply_text(const causerie_reply *reply);
 
-// The answer as JSON: [{"item", "title", "year", "score"}, …], best first. Borrowed from the reply.
+// The answer as JSON: [{"item", "title", "year", "score"}, …], best first; with reasons each has "evidence": [{"review" (the
+// row in the dataset), "similarity", "text"}, …]. Borrowed from the reply.
 const char *causerie_reply_json(const causerie_reply *reply);
 
 // Ends an answer; NULL is fine.

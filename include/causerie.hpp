@@ -445,10 +445,17 @@ class model : public detail::handle<causerie_model, causerie_model_free> {
   }
 };
 
-// One recommended item.
+// A review that speaks for an item: an excerpt, and its cosine to the query.
+struct reason {
+  std::string text;
+  double similarity;
+};
+
+// One recommended item; reasons where recommend.explain or the request asks for them.
 struct recommendation {
   std::string item, title;
   double score;
+  std::vector<reason> reasons;
 };
 
 // 6 recommend. `const` members may run on many threads at once.
@@ -473,6 +480,8 @@ class recommender : public detail::handle<causerie_recommender, causerie_recomme
   std::size_t size() const noexcept { return causerie_recommender_count(get()); }
   std::string id(std::size_t i) const { return detail::text(causerie_recommender_id(get(), i)); }
   std::string name() const { return detail::text(causerie_recommender_name(get())); }
+  // Memory that it holds, about.
+  std::uint64_t bytes() const noexcept { return causerie_recommender_bytes(get()); }
   // `request`: JSON, as of causerie_recommend.
   std::vector<recommendation> recommend(std::string_view request, std::uint32_t top_k = 0, const run *r = nullptr) const {
     causerie_reply *raw = nullptr;
@@ -481,9 +490,20 @@ class recommender : public detail::handle<causerie_recommender, causerie_recomme
     std::vector<recommendation> items;
     double score = 0;
     for (std::size_t i = 0; const char *id = causerie_reply_item(reply.get(), i, &score); ++i) {
-      items.push_back({id, detail::text(causerie_reply_title(reply.get(), i)), score});
+      items.push_back({id, detail::text(causerie_reply_title(reply.get(), i)), score, {}});
+      double similarity = 0;
+      for (std::size_t n = 0; const char *text = causerie_reply_evidence(reply.get(), i, n, &similarity); ++n) {
+        items.back().reasons.push_back({text, similarity});
+      }
     }
     return items;
+  }
+  // The same as JSON, as of causerie_reply_json.
+  std::string recommend_json(std::string_view request, std::uint32_t top_k = 0, const run *r = nullptr) const {
+    causerie_reply *raw = nullptr;
+    detail::check(r, causerie_recommend(get(), request.data(), request.size(), top_k, detail::raw(r), &raw));
+    const std::unique_ptr<causerie_reply, detail::deleter<causerie_reply, causerie_reply_free>> reply(raw);
+    return detail::text(causerie_reply_json(reply.get()));
   }
   // Scores of the whole catalogue, [size()]; -infinity for what the request masks.
   std::vector<float> score(std::string_view request, const run *r = nullptr) const {

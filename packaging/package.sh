@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# dist/: causerie-VERSION-ARCH.tar.gz, libcauserie-dev_VERSION_ARCH.deb, and a Python wheel with the library inside.
+# dist/ (or DIST): causerie-VERSION-ARCH.tar.gz, libcauserie-dev_VERSION_ARCH.deb, and a Python wheel with the library inside.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 arch=$(dpkg --print-architecture 2>/dev/null || uname -m)
 machine=$(uname -m)
-dist=$PWD/dist
+dist=${DIST:-$PWD/dist}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 mkdir -p "$dist"

@@ -487,6 +487,8 @@ settings! {
         system: String = "head".into(), Bounds::Choices(&["head", "nbcrs", "fusion", "popularity", "lm"]);
         /// Items in an answer.
         top_k: usize = 20, int(1, 100_000);
+        /// The C API: reviews that an answer gives as reasons for each item; 0: their rows are not kept.
+        explain: usize = 0, int(0, 100);
         /// Neighbours of NBCRS; 0 chooses on held-out posts by Recall@20.
         neighbours: usize = 0, int(0, 1 << 20);
         /// Whose turns make the query: the user's, or all.

@@ -115,6 +115,30 @@ func TestATeacherThatFailsOrPanicsEndsAsItsError(t *testing.T) {
 	}
 }
 
+func TestReasonsAreReviewsNearestToWhatWasSaidFirst(t *testing.T) {
+	c, d, e := loaded(t)
+	if err := c.Read("[recommend]\nsystem = \"popularity\"\nexplain = 1\n"); err != nil {
+		t.Fatal(err)
+	}
+	r, err := NewRecommender(context.Background(), d, e, nil, nil, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	three := 3
+	for want, explain := range map[int]*int{1: nil, 3: &three} {
+		items, err := r.Recommend(context.Background(), Query{Turns: []Turn{{"user", "funny"}}, Explain: explain}, 1)
+		if err != nil || len(items) != 1 || len(items[0].Reasons) != want || items[0].Reasons[0].Text == "" {
+			t.Fatalf("%v %v", items, err)
+		}
+		if s := items[0].Reasons; want == 3 && (s[0].Similarity < s[1].Similarity || s[1].Similarity < s[2].Similarity) {
+			t.Fatalf("%v", s)
+		}
+	}
+	if r.Bytes() < 10000 {
+		t.Fatalf("%d bytes", r.Bytes())
+	}
+}
+
 func TestErrorsHaveCodesAndSettingsAreListed(t *testing.T) {
 	c, _ := NewConfig("")
 	err := c.Set("select.bugdet", "1")

@@ -393,12 +393,22 @@ type Query struct {
 	Seen    []ItemName `json:"seen,omitempty"`
 	Exclude []string   `json:"exclude,omitempty"`
 	Allow   *[]string  `json:"allow,omitempty"`
+	// Reviews for each item, nearest to what was said; nil: as recommend.explain says.
+	Explain *int `json:"explain,omitempty"`
 }
 
 // Recommendation is one item of an answer.
 type Recommendation struct {
 	Item, Title string
 	Score       float64
+	// Reasons are reviews that speak for the item, where recommend.explain or the query asks for them.
+	Reasons []Reason
+}
+
+// Reason is an excerpt of a review and its cosine to the query.
+type Reason struct {
+	Text       string
+	Similarity float64
 }
 
 // Recommender ranks the catalogue for a conversation. Recommend and Score may run in any number of goroutines at once.
@@ -512,7 +522,16 @@ func (r *Recommender) Recommend(ctx context.Context, q Query, topK int) ([]Recom
 		if id == nil {
 			return items, nil
 		}
-		items = append(items, Recommendation{C.GoString(id), C.GoString(C.causerie_reply_title(reply, i)), float64(score)})
+		item := Recommendation{Item: C.GoString(id), Title: C.GoString(C.causerie_reply_title(reply, i)), Score: float64(score)}
+		for k := C.size_t(0); ; k++ {
+			var similarity C.double
+			text := C.causerie_reply_evidence(reply, i, k, &similarity)
+			if text == nil {
+				break
+			}
+			item.Reasons = append(item.Reasons, Reason{C.GoString(text), float64(similarity)})
+		}
+		items = append(items, item)
 	}
 }
 
@@ -542,6 +561,12 @@ func (r *Recommender) Add(ctx context.Context, lines []byte) error {
 	defer runtime.KeepAlive(r)
 	p, n := bytesOf(lines)
 	return under(ctx, func(run *C.causerie_run) *C.causerie_error { return C.causerie_recommender_add(r.p, p, n, run) })
+}
+
+// Bytes is about how much memory it holds.
+func (r *Recommender) Bytes() uint64 {
+	defer runtime.KeepAlive(r)
+	return uint64(C.causerie_recommender_bytes(r.p))
 }
 
 // Generation is the number of the adapters that serve, of a language model.

@@ -65,6 +65,8 @@ numbers!(u16, u32, f32, i64, u64);
 
 /// A column of a dataset, of whatever type: what saving and hashing need of it.
 trait Stored {
+    /// Bytes of memory it takes.
+    fn held(&self) -> u64;
     fn write(&self, out: &mut dyn Write) -> std::io::Result<()>;
 }
 
@@ -81,12 +83,18 @@ fn write_numbers<T: Number>(numbers: impl Iterator<Item = T>, out: &mut dyn Writ
 }
 
 impl<T: Number> Stored for Column<T> {
+    fn held(&self) -> u64 {
+        (self.len() * T::BYTES) as u64
+    }
     fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
         write_numbers(self.iter(), out)
     }
 }
 
 impl Stored for TextColumn {
+    fn held(&self) -> u64 {
+        self.bytes() + self.len() as u64 * 8
+    }
     fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
         let ends = self.iter().scan(0u64, |end, text| {
             *end += text.len() as u64;
@@ -180,6 +188,11 @@ fn fingerprint(columns: &BTreeMap<String, Entry>) -> String {
 }
 
 impl Dataset {
+    /// About how many bytes of memory it takes: all columns, and 6 bytes for each id in an index.
+    pub fn bytes(&self) -> u64 {
+        let columns: u64 = columns(self).iter().map(|(_, column)| column.held()).sum();
+        columns + 6 * (self.items.len() + self.users()) as u64
+    }
     /// A hash of everything the dataset holds, rows' order included: 16 hex digits, the same on every machine.
     pub fn fingerprint(&self) -> String {
         let hashed = columns(self).map(|(name, column)| {

@@ -155,6 +155,9 @@ impl Embedder for LmEmbedder {
     fn name(&self) -> String {
         self.name.clone()
     }
+    fn bytes(&self) -> u64 {
+        self.model.header().file_bytes()
+    }
     fn embed(&self, texts: &[&str], lenient: bool, run: &Run) -> Result<Matrix> {
         let mut out = Matrix::zeros(texts.len(), self.dim());
         for (window, chunk) in texts.chunks(WINDOW).enumerate() {

@@ -53,6 +53,10 @@ pub trait Embedder: Send + Sync {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for rows that cannot be embedded; [`crate::ErrorKind::Cancelled`].
     fn embed(&self, texts: &[&str], lenient: bool, run: &Run) -> Result<Matrix>;
+    /// About how many bytes of memory it holds; of a mapped file: all of it.
+    fn bytes(&self) -> u64 {
+        0
+    }
 }
 
 fn empty_text(row: usize) -> Error {

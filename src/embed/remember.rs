@@ -32,6 +32,11 @@ impl Embedder for Remembering {
     fn name(&self) -> String {
         self.inner.name()
     }
+    fn bytes(&self) -> u64 {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept: usize = rows.iter().map(|(text, row)| text.len() + size_of_val(&**row) + 64).sum();
+        self.inner.bytes() + kept as u64
+    }
     fn embed(&self, texts: &[&str], lenient: bool, run: &Run) -> Result<Matrix> {
         if !lenient {
             // A row of zeros may be remembered; only the embedder itself says which text has none.

@@ -211,6 +211,10 @@ impl Embedder for TextEmbedder {
     fn name(&self) -> String {
         self.name.clone()
     }
+    fn bytes(&self) -> u64 {
+        (size_of_val(self.idf.as_slice()) + size_of_val(self.projection.data()) + size_of_val(self.known.as_slice()))
+            as u64
+    }
     fn embed(&self, texts: &[&str], lenient: bool, run: &Run) -> Result<Matrix> {
         let dim = self.dim();
         let mut out = Matrix::zeros(texts.len(), dim);

@@ -23,4 +23,5 @@ pub mod teacher;
 pub mod dialogues;
 pub mod model;
 pub mod recommender;
+mod serving;
 pub mod report;

@@ -4,12 +4,29 @@ use super::Neighbour;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, dot};
-use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::Arc;
 
 /// The seed reviews with their embeddings.
 pub struct Evidence<'a> {
-    rows: Cow<'a, Matrix>,
+    rows: Held<'a>,
     by_item: Vec<Vec<u32>>,
+}
+
+/// The rows, wherever they are kept.
+enum Held<'a> {
+    Lent(&'a Matrix),
+    Shared(Arc<Matrix>),
+}
+
+impl Deref for Held<'_> {
+    type Target = Matrix;
+    fn deref(&self) -> &Matrix {
+        match self {
+            Held::Lent(rows) => rows,
+            Held::Shared(rows) => rows,
+        }
+    }
 }
 
 impl<'a> Evidence<'a> {
@@ -18,16 +35,23 @@ impl<'a> Evidence<'a> {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] when there is not one row per review.
     pub fn new(dataset: &Dataset, rows: &'a Matrix) -> Result<Evidence<'a>> {
-        Evidence::over(dataset, Cow::Borrowed(rows))
+        Evidence::over(dataset, Held::Lent(rows))
     }
     /// [`Evidence::new`] that keeps the rows itself, for what outlives the call.
     ///
     /// # Errors
     /// Those of [`Evidence::new`].
     pub fn owned(dataset: &Dataset, rows: Matrix) -> Result<Evidence<'static>> {
-        Evidence::over(dataset, Cow::Owned(rows))
+        Evidence::shared(dataset, Arc::new(rows))
     }
-    fn over<'r>(dataset: &Dataset, rows: Cow<'r, Matrix>) -> Result<Evidence<'r>> {
+    /// [`Evidence::new`] over rows that others hold as well.
+    ///
+    /// # Errors
+    /// Those of [`Evidence::new`].
+    pub fn shared(dataset: &Dataset, rows: Arc<Matrix>) -> Result<Evidence<'static>> {
+        Evidence::over(dataset, Held::Shared(rows))
+    }
+    fn over<'r>(dataset: &Dataset, rows: Held<'r>) -> Result<Evidence<'r>> {
         if rows.rows() != dataset.reviews() {
             return Err(Error::invalid(format!(
                 "evidence: {} embeddings for {} reviews; embed them again",

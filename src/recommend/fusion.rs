@@ -44,6 +44,10 @@ impl Recommender for Fusion {
     fn items(&self) -> usize {
         self.parts.first().map_or(0, |(p, _)| p.items())
     }
+    /// An embedder that its parts share is counted with each.
+    fn bytes(&self) -> u64 {
+        self.parts.iter().map(|(part, _)| part.bytes()).sum()
+    }
     fn score(&self, conversations: &[&Conversation], run: &Run) -> Result<Matrix> {
         let items = self.items();
         let mut fused = Matrix::zeros(conversations.len(), items);

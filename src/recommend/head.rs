@@ -63,6 +63,9 @@ impl Recommender for HeadRecommender {
     fn items(&self) -> usize {
         self.head.items()
     }
+    fn bytes(&self) -> u64 {
+        self.head.bytes() + self.embedder.bytes()
+    }
     fn score(&self, conversations: &[&Conversation], run: &Run) -> Result<Matrix> {
         let texts: Vec<String> = conversations.iter().map(|c| query_text(c, self.context)).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();

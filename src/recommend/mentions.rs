@@ -118,6 +118,16 @@ fn spellings(title: &str) -> Vec<(Vec<String>, bool)> {
 }
 
 impl Mentions {
+    /// About how many bytes of memory it takes; hash tables are counted at a third more than their entries.
+    pub fn bytes(&self) -> u64 {
+        let texts = |n: usize, bytes: usize| bytes + n * (size_of::<String>() + 4);
+        let words = texts(self.words.len(), self.words.keys().map(String::len).sum());
+        let ids = texts(self.ids.len(), self.ids.keys().map(String::len).sum());
+        let common = texts(self.common.len(), self.common.iter().map(String::len).sum());
+        let ends: usize = self.ends.values().map(|end| size_of::<End>() + 4 + 4 * end.items.len()).sum();
+        let tables = words + ids + common + ends + self.edges.len() * 12;
+        (tables + tables / 3 + self.years.len() * 4 + self.counts.len() * 4) as u64
+    }
     /// The titles of `items`. Of several items with one title and no year said, the one with the highest count is meant
     /// (`counts`: `[items]`, or empty), then the latest, then the lowest row.
     pub fn new(items: &Items, counts: &[f32]) -> Mentions {

@@ -37,6 +37,15 @@ pub trait Recommender: Send + Sync {
     fn name(&self) -> String;
     /// Number of items in the catalogue that it scores.
     fn items(&self) -> usize;
+    /// About how many bytes of memory it holds, beside the dataset and what finds titles in it.
+    fn bytes(&self) -> u64 {
+        0
+    }
+    /// The same as a language model, whose items and adapters can be exchanged while it serves; none for others.
+    #[cfg(feature = "llama")]
+    fn language_model(self: std::sync::Arc<Self>) -> Option<std::sync::Arc<lm::LmRecommender>> {
+        None
+    }
     /// Scores, `[conversations.len(), items]`; higher is better, `-inf` never recommended.
     /// What a conversation has seen is masked by [`rank`], not here.
     ///

@@ -320,6 +320,11 @@ impl Recommender for Nbcrs {
     fn items(&self) -> usize {
         self.store.items
     }
+    fn bytes(&self) -> u64 {
+        let rows = self.store.rows.rows() * (self.store.rows.dim() * 4 + size_of::<Vec<u32>>() + 4);
+        let mentions: usize = self.store.mentions.iter().map(|m| size_of_val(m.as_slice())).sum();
+        (rows + mentions) as u64 + self.embedder.bytes()
+    }
     fn score(&self, conversations: &[&Conversation], run: &Run) -> Result<Matrix> {
         let texts: Vec<String> = conversations.iter().map(|c| query_text(c, self.context)).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();

@@ -62,6 +62,9 @@ impl Recommender for Popularity {
     fn items(&self) -> usize {
         self.counts.len()
     }
+    fn bytes(&self) -> u64 {
+        size_of_val(self.counts.as_slice()) as u64
+    }
     fn score(&self, conversations: &[&Conversation], run: &Run) -> Result<Matrix> {
         run.check()?;
         Matrix::from_vec(conversations.len(), self.counts.len(), self.counts.repeat(conversations.len()))

@@ -145,6 +145,13 @@ impl Head {
     pub fn embedder(&self) -> &str {
         &self.items.embedder
     }
+    /// About how many bytes of memory it holds.
+    pub fn bytes(&self) -> u64 {
+        let ids: usize = self.items.ids.iter().map(|id| id.len() + size_of::<String>()).sum();
+        let weights = size_of_val(self.weights.query.data()) + size_of_val(self.weights.mention.data());
+        let rows = size_of_val(self.items.vectors.data()) + self.popularity.len() * 8;
+        (ids + weights + rows) as u64
+    }
     /// Dimension of the embedder whose rows it reads.
     pub fn text_dim(&self) -> usize {
         self.items.text_dim

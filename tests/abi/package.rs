@@ -3,6 +3,13 @@
 //!
 //! A tool that is missing (valgrind, go) is passed over with a word, but not in CI.
 
+#[path = "package/hostile.rs"]
+mod hostile;
+#[path = "package/packages.rs"]
+mod packages;
+#[path = "package/services.rs"]
+mod services;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -63,6 +70,17 @@ impl Installed {
         run(&mut command);
         program
     }
+    /// The Go tool in a folder of the repository.
+    fn go(&self, folder: &str, arguments: &[&str]) -> Command {
+        let mut command = self.command(Path::new("go"));
+        command.current_dir(root().join(folder)).args(arguments).env("PKG_CONFIG_PATH", self.lib().join("pkgconfig"));
+        if let Some(model) = small_model() {
+            command.env("CAUSERIE_TEST_MODEL", model);
+        }
+        // No network, no proxy, no other toolchain.
+        command.env("GOFLAGS", "-mod=mod").env("GOPROXY", "off").env("GOTOOLCHAIN", "local");
+        command
+    }
     /// Runs a program that finds the shared library where it was installed.
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
@@ -106,9 +124,10 @@ fn both_libraries_export_the_functions_of_the_header_and_nothing_else() {
 }
 
 #[test]
-fn no_symbol_of_the_last_release_is_gone_and_no_struct_has_changed() {
+fn no_symbol_prototype_constant_or_struct_of_the_last_release_is_gone_or_changed() {
     let known = root().join("tests/abi/causerie.abi");
     let mut now = symbols(&installed().lib().join("libcauserie.so"), &["-D"]);
+    now.extend(hostile::prototypes());
     now.push(run(&mut installed().command(&installed().compile("gcc", "tests/c/layout.c", &["-std=c11"]))));
     let now = now.join("\n");
     if std::env::var_os("CAUSERIE_BLESS").is_some() {
@@ -204,16 +223,7 @@ fn go_runs_the_loop_and_its_tests_under_the_race_detector() {
         return;
     }
     let here = installed();
-    let go = |folder: &str, arguments: &[&str]| {
-        let mut command = here.command(Path::new("go"));
-        command.current_dir(root().join(folder)).args(arguments).env("PKG_CONFIG_PATH", here.lib().join("pkgconfig"));
-        if let Some(model) = small_model() {
-            command.env("CAUSERIE_TEST_MODEL", model);
-        }
-        // No network, no proxy, no other toolchain.
-        command.env("GOFLAGS", "-mod=mod").env("GOPROXY", "off").env("GOTOOLCHAIN", "local");
-        command
-    };
+    let go = |folder: &str, arguments: &[&str]| here.go(folder, arguments);
     run(&mut go("bindings/go", &["vet", "./..."]));
     run(&mut go("bindings/go", &["test", "-race", "-count=1", "./..."]));
     run(&mut go("examples/go", &["vet", "./..."]));
@@ -333,6 +343,27 @@ fn exceptions_of_cpp_callbacks_come_out_of_the_call_and_handles_go_on() {
 }
 
 #[test]
+fn answers_come_with_reasons_and_a_recommender_says_what_it_holds() {
+    let here = installed();
+    let program = here.compile("gcc", "tests/c/explain.c", &["-std=gnu11"]);
+    run(here.command(&program).arg(here.scratch("explain")));
+}
+
+#[test]
+fn a_language_model_is_tuned_over_c_and_serves_with_live_items_and_adapters() {
+    let here = installed();
+    let program = here.compile("gcc", "tests/c/student.c", &["-std=gnu11"]);
+    run(here.command(&program).arg(here.scratch("student")));
+}
+
+#[test]
+fn a_cancel_at_any_report_of_any_stage_ends_it_soon_and_leaks_nothing() {
+    let here = installed();
+    let program = here.compile("gcc", "tests/c/cancels.c", &["-std=gnu11", "-fsanitize=address"]);
+    run(here.command(&program).arg(here.scratch("cancels")).env("ASAN_OPTIONS", "detect_leaks=1"));
+}
+
+#[test]
 fn children_of_fork_work() {
     let here = installed();
     let program = here.compile("gcc", "tests/c/forks.c", &["-std=gnu11"]);
@@ -372,83 +403,4 @@ fn the_library_lives_beside_another_llama_cpp() {
     command.arg(here.lib().join("libcauserie.a")).args(["-lstdc++", "-lm", "-lpthread", "-ldl", "-o"]).arg(&archive);
     run(&mut command);
     run(Command::new(&archive).arg(here.scratch("beside-archive")).args(&model));
-}
-
-#[test]
-fn a_call_costs_less_than_a_microsecond() {
-    let here = installed();
-    let out = run(&mut here.command(&here.compile("gcc", "tests/c/overhead.c", &["-std=gnu11"])));
-    assert!(out.contains("ns a call"), "{out}");
-}
-
-/// A C program that calls every function of the header with nothing, and every function that takes a handle with one of
-/// another noun. Each that can fail must fail; none may crash.
-fn hostile(header: &str) -> String {
-    let joined = header.lines().filter(|l| !l.starts_with("//") && !l.starts_with('#')).collect::<Vec<_>>().join(" ");
-    let mut calls = String::new();
-    let mut count = 0;
-    for statement in joined.split(';') {
-        let Some(at) =
-            statement.find("causerie_").filter(|_| statement.contains('(') && !statement.contains("typedef"))
-        else {
-            continue;
-        };
-        let Some(open) = statement.find('(') else { continue };
-        let before = &statement[..open];
-        let name = before.split([' ', '*']).next_back().unwrap_or_default();
-        if !name.starts_with("causerie_") || at > open {
-            continue;
-        }
-        let parameters = statement[open + 1..].trim_end().trim_end_matches(')');
-        let parameters: Vec<&str> =
-            parameters.split(',').map(str::trim).filter(|p| !p.is_empty() && *p != "void").collect();
-        let fallible = before.contains("causerie_error *");
-        // What NULL is allowed for: settings by default, no conversations, a report that nobody wants.
-        count += 1;
-        for wrong in [false, true] {
-            let arguments: Vec<&str> = parameters
-                .iter()
-                .map(|p| match p.contains('*') {
-                    true if wrong && !p.contains("**") && p.contains("causerie_config") => "(void *)run",
-                    true if wrong && !p.contains("**") && p.contains("causerie_") && !p.contains("_fn ") => {
-                        "(void *)config"
-                    }
-                    true => "NULL",
-                    false if p.contains("_fn ") => "NULL",
-                    false => "0",
-                })
-                .collect();
-            let call = format!("{name}({})", arguments.join(", "));
-            // Some take nothing but what may be absent, and so cannot fail for that.
-            let may_succeed = ["causerie_error_", "causerie_embeddings_from_rows"].iter().any(|n| name.starts_with(n));
-            calls += &match fallible && !may_succeed {
-                true => format!("  refused(\"{call}\", {call});\n"),
-                false if fallible => format!("  causerie_error_free({call});\n"),
-                false => format!("  (void){call};\n"),
-            };
-        }
-    }
-    assert!(count > 80, "{count} functions were found in the header");
-    format!(
-        "#include <causerie.h>\n#include <stdio.h>\nstatic int bad;\n\
-         static void refused(const char *call, causerie_error *e) {{\n  if (e == NULL) bad++, fprintf(stderr, \"%s succeeded\\n\", call);\n\
-         \x20 if (causerie_error_code(e) == CAUSERIE_BUG) bad++, fprintf(stderr, \"%s: %s\\n\", call, causerie_error_message(e));\n\
-         \x20 causerie_error_free(e);\n}}\n\
-         int main(void) {{\n  causerie_config *config = NULL;\n  causerie_run *run = NULL;\n\
-         \x20 causerie_error_free(causerie_config_new(&config));\n  causerie_error_free(causerie_run_new(1, &run));\n{calls}\
-         \x20 causerie_config_free(config);\n  causerie_run_free(run);\n  return bad;\n}}\n"
-    )
-}
-
-#[test]
-fn every_function_refuses_null_and_handles_of_another_noun() {
-    let here = installed();
-    let header = std::fs::read_to_string(root().join("include/causerie.h")).unwrap();
-    let source = here.folder.path().join("hostile.c");
-    std::fs::write(&source, hostile(&header)).unwrap();
-    let program = here.folder.path().join("hostile");
-    let mut command = Command::new("gcc");
-    command.args(["-g", "-Wno-unused-result", "-fsanitize=address"]).arg(&source);
-    run(command.args(here.pkg_config(&["--cflags", "--libs"])).arg("-o").arg(&program));
-    run(&mut here.command(&program));
 }

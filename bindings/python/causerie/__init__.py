@@ -638,16 +638,21 @@ class Recommendation(NamedTuple):
     title: str
     year: Optional[int]
     score: float
+    #: Reviews that speak for it, nearest first: {"review": row, "similarity", "text"}.
+    evidence: Sequence[dict] = ()
 
 
 def _request(
-    turns: Union[str, Sequence[dict]], seen: Sequence[dict], exclude: Sequence[str], allow: Optional[Sequence[str]]
+    turns: Union[str, Sequence[dict]], seen: Sequence[dict], exclude: Sequence[str], allow: Optional[Sequence[str]],
+    explain: Optional[int] = None,
 ) -> bytes:
     if isinstance(turns, str):
         turns = [{"role": "user", "text": turns}]
     request: dict[str, Any] = {"turns": list(turns), "seen": list(seen), "exclude": list(exclude)}
     if allow is not None:
         request["allow"] = list(allow)
+    if explain is not None:
+        request["explain"] = explain
     return json.dumps(request).encode()
 
 
@@ -709,10 +714,12 @@ class Recommender(_Handle):
 
     def recommend(
         self, turns: Union[str, Sequence[dict]], top_k: int = 0, *, seen: Sequence[dict] = (),
-        exclude: Sequence[str] = (), allow: Optional[Sequence[str]] = None, run: Optional[Run] = None,
+        exclude: Sequence[str] = (), allow: Optional[Sequence[str]] = None, explain: Optional[int] = None,
+        run: Optional[Run] = None,
     ) -> list[Recommendation]:
-        """The best items for `turns` (a text, or [{"role", "text"}, …]); `allow=[]` allows nothing."""
-        request, raw = _request(turns, seen, exclude, allow), c.c_void_p()
+        """The best items for `turns` (a text, or [{"role", "text"}, …]); `allow=[]` allows nothing. `explain`: reviews
+        for each item (else recommend.explain says)."""
+        request, raw = _request(turns, seen, exclude, allow, explain), c.c_void_p()
         _done(run, lib.recommend(self.raw, request, len(request), top_k, _raw(run), c.byref(raw)))
         try:
             return [Recommendation(**row) for row in json.loads(lib.reply_json(raw))]
@@ -739,6 +746,11 @@ class Recommender(_Handle):
             items = "\n".join(map(json.dumps, items))
         text = _bytes(items)
         _done(run, lib.recommender_add(self.raw, text, len(text), _raw(run)))
+
+    @property
+    def memory_bytes(self) -> int:
+        """About how much memory it holds."""
+        return lib.recommender_bytes(self.raw)
 
     @property
     def generation(self) -> int:

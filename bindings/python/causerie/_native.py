@@ -106,7 +106,7 @@ _PLAIN: dict[str, tuple] = {
     "selection_report": (_S, [_P]),
     "dialogues_count": (_N, [_P]), "dialogues_get": (_S, [_P, _N]), "dialogues_report": (_S, [_P]),
     "model_report": (_S, [_P]), "model_file": (_S, [_P]),
-    "recommender_count": (_N, [_P]), "recommender_id": (_S, [_P, _N]), "recommender_name": (_S, [_P]),
+    "recommender_count": (_N, [_P]), "recommender_bytes": (c.c_uint64, [_P]), "recommender_id": (_S, [_P, _N]), "recommender_name": (_S, [_P]),
     "reply_count": (_N, [_P]), "reply_json": (_S, [_P]), "report_json": (_S, [_P]),
 }
 for _noun in ("error", "config", "run", "dataset", "embeddings", "selection", "dialogues", "model", "recommender",

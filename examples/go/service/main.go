@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"log"
+	"net"
 	"net/http"
 	"os/signal"
 	"syscall"
@@ -43,13 +44,17 @@ func serve(work, listen string) error {
 		return err
 	}
 	defer recommender.Close()
-	log.Printf("%s, %d items, on http://%s/recommend", causerie.Version(), recommender.Len(), listen)
+	listener, err := net.Listen("tcp", listen)
+	if err != nil {
+		return err
+	}
+	log.Printf("%s, %d items, on http://%s/recommend", causerie.Version(), recommender.Len(), listener.Addr())
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("/recommend", func(w http.ResponseWriter, r *http.Request) { recommend(w, r, recommender) })
-	server := &http.Server{Addr: listen, Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
+	server := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	ended := make(chan error, 1)
-	go func() { ended <- server.ListenAndServe() }()
+	go func() { ended <- server.Serve(listener) }()
 	select {
 	case err := <-ended:
 		return err

@@ -605,6 +605,13 @@ impl Recommender for LmRecommender {
     fn items(&self) -> usize {
         self.trie().items()
     }
+    /// The weights (all of the mapped file), the trie, the computed prompts; not the contexts.
+    fn bytes(&self) -> u64 {
+        self.model.header().file_bytes() + self.trie().bytes() as u64 + self.cached_bytes()
+    }
+    fn language_model(self: Arc<Self>) -> Option<Arc<LmRecommender>> {
+        Some(self)
+    }
     /// Scores of the items that the search reached; all others have `-inf`.
     fn score(&self, conversations: &[&Conversation], run: &Run) -> Result<Matrix> {
         let answers = self.each(conversations, run, |_, conversation, run| {

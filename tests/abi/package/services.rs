@@ -1,0 +1,83 @@
+//! The services of `examples/`, run as their users run them.
+
+use super::{Installed, installed, run, there};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A finished work directory of a small simulated domain.
+fn finished(here: &Installed) -> PathBuf {
+    let work = here.scratch("finished");
+    let run = causerie::Run::new(1).unwrap();
+    let mut config = causerie::pipeline::demo_defaults();
+    for (key, value) in [
+        ("simulate.items", "60"),
+        ("simulate.users", "200"),
+        ("simulate.reviews", "600"),
+        ("simulate.conversations", "40"),
+        ("embed.dim", "16"),
+        ("embed.user_dim", "8"),
+        ("pipeline.strategies", "random"),
+        ("pipeline.budget", "20"),
+        ("pipeline.rounds", "1"),
+        ("pipeline.naive", "false"),
+        ("evaluate.bootstrap", "100"),
+        ("tune.method", "head"),
+    ] {
+        config.set(key, value).unwrap();
+    }
+    let config = causerie::pipeline::demo_config(&work, &config, &run).unwrap();
+    causerie::pipeline::pipeline(&config, &work, false, &run).unwrap();
+    work
+}
+
+/// A service as its users run it: it says where it listens, answers, and ends well on SIGTERM.
+fn serves(mut command: Command) {
+    let mut service = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(service.stderr.take().unwrap()).lines();
+    let line = said.next().unwrap().unwrap();
+    let address =
+        line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_else(|| panic!("{line}"));
+    let ask = |path: &str, body: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let turns = "[{\"role\": \"user\", \"text\": \"something funny and moving\"}]";
+    let answer = ask("/recommend", &format!("{{\"turns\": {turns}}}"));
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.to_lowercase().matches("\"title\"").count() == 10, "{answer}");
+    assert!(ask("/recommend", "{\"turns\": 7}").starts_with("HTTP/1.1 400"));
+    assert!(ask("/elsewhere", "{}").starts_with("HTTP/1.1 404"));
+    // A client that connected and says nothing does not keep it from ending.
+    let silent = TcpStream::connect(address).unwrap();
+    run(Command::new("kill").arg("-TERM").arg(service.id().to_string()));
+    drop(silent);
+    let rest: Vec<String> = said.map_while(Result::ok).collect();
+    let status = service.wait().unwrap();
+    assert!(status.success(), "{status}: {rest:?}");
+}
+
+#[test]
+fn services_in_cpp_and_go_answer_and_end_well_on_sigterm() {
+    let here = installed();
+    let work = finished(here);
+    let mut command = here.command(&here.compile("g++", "examples/cpp/service.cpp", &["-std=c++17"]));
+    command.arg(&work).arg("0");
+    serves(command);
+    if !there("go") {
+        return;
+    }
+    let program = here.folder.path().join("go-service");
+    run(here.go("examples/go", &["build", "-o"]).arg(&program).arg("./service"));
+    let mut command = here.command(&program);
+    command.arg("-work").arg(&work).args(["-listen", "127.0.0.1:0"]);
+    serves(command);
+}

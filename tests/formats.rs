@@ -1,0 +1,95 @@
+//! Every artifact of each format so far is read: `tests/formats/1` is a work directory as the version with that format wrote it
+//! (`causerie demo` on a domain of 20 items). It is never made anew: a format that changes gets a directory of its own.
+
+use causerie::dataset::{Dataset, load_conversations};
+use causerie::embed::{Collaborative, Embedder, TextEmbedder, read_embeddings};
+use causerie::recommend::{Datastore, Request, recommend};
+use causerie::select::Selection;
+use causerie::synthesize::{Dialogue, synthesize};
+use causerie::tune::Head;
+use causerie::{Config, Run};
+use std::path::{Path, PathBuf};
+
+fn kept() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/1")
+}
+
+/// A copy that the test may write to.
+fn copied() -> tempfile::TempDir {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+            if from.is_dir() { copy(&from, &to) } else { drop(std::fs::copy(&from, &to).unwrap()) }
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    copy(&kept(), folder.path());
+    folder
+}
+
+#[test]
+fn the_artifacts_of_format_1_are_read_and_agree_with_each_other() {
+    let (dir, run) = (kept(), Run::new(1).unwrap());
+    let dataset = Dataset::load(&dir.join("dataset")).unwrap();
+    assert_eq!((dataset.items.len(), dataset.reviews(), dataset.interactions()), (20, 60, 280));
+    assert_eq!(dataset.fingerprint(), "dcb143c43a9cf81c");
+    let rows = read_embeddings(&dir.join("embeddings.safetensors"), 60, &run).unwrap();
+    let embedder = TextEmbedder::load(&dir.join("embedder.safetensors")).unwrap();
+    let texts: Vec<&str> = (0..60).map(|row| dataset.review_text(row)).collect();
+    let again = embedder.embed(&texts, false, &run).unwrap();
+    assert_eq!((rows.rows(), rows.dim()), (60, 4));
+    assert!(rows.data().iter().zip(again.data()).all(|(a, b)| (a - b).abs() < 1e-5), "the embedder makes other rows");
+    let collaborative = Collaborative::load(&dir.join("collaborative.safetensors")).unwrap();
+    assert_eq!(collaborative.items.rows(), 20);
+    let selection = Selection::load(&dir.join("random/round-1/selection.jsonl")).unwrap();
+    assert!(selection.picks.len() == 10 && selection.picks.iter().all(|pick| pick.row < 60));
+    let head = Head::load(&dir.join("random/round-1/head.safetensors")).unwrap();
+    assert_eq!((head.items(), head.embedder()), (20, embedder.name().as_str()));
+    let report = causerie::evaluate::read_report(&dir).unwrap();
+    assert_eq!(report.evaluations[0].n, 10);
+    assert_eq!(load_conversations(&dir.join("data/conversations.jsonl")).unwrap().len(), 10);
+    let store = Datastore::load(&dir.join("datastore.safetensors"), &dataset.items).unwrap();
+    assert_eq!((store.posts(), store.embedder()), (60, embedder.name().as_str()));
+}
+
+#[test]
+fn a_journal_of_format_1_is_replayed_and_nothing_is_asked_again() {
+    let (folder, run) = (copied(), Run::new(1).unwrap());
+    let dir = folder.path();
+    let dataset = Dataset::load(&dir.join("dataset")).unwrap();
+    let selection = Selection::load(&dir.join("random/round-1/selection.jsonl")).unwrap();
+    let mut config = Config::default();
+    config.read_toml(&std::fs::read_to_string(dir.join("settings.toml")).unwrap()).unwrap();
+    let made = synthesize(&dataset, &selection, &config.synthesize, 1, &run, &dir.join("journal.jsonl")).unwrap();
+    assert_eq!(made.report.answered, 0, "{}", made.report);
+    assert!(made.report.replayed > 0);
+    let then = std::fs::read_to_string(dir.join("random/round-1/dialogues.jsonl")).unwrap();
+    let then: Vec<Dialogue> = then.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(made.rows, then);
+}
+
+#[test]
+fn a_work_directory_of_format_1_serves() {
+    let (folder, run) = (copied(), Run::new(1).unwrap());
+    let conversations = load_conversations(&folder.path().join("data/conversations.jsonl")).unwrap();
+    for system in ["head", "nbcrs", "fusion", "popularity"] {
+        let opened = causerie::pipeline::open(folder.path(), system, "", &run).unwrap();
+        let request = Request { conversation: &conversations[0], exclude: &[], allow: &[], top_k: 5 };
+        let (items, mentions) = (&opened.dataset.items, &opened.mentions);
+        let answer = recommend(&*opened.recommender, &[request], items, mentions, &run).unwrap();
+        assert_eq!(answer[0].len(), 5, "{system}");
+    }
+}
+
+/// How `datastore.safetensors` was made, which no work directory holds: to be run by the version that a format begins with.
+#[test]
+#[ignore = "makes a file that is kept"]
+fn make_the_datastore() {
+    let (dir, run) = (kept(), Run::new(1).unwrap());
+    let dataset = Dataset::load(&dir.join("dataset")).unwrap();
+    let rows = read_embeddings(&dir.join("embeddings.safetensors"), 60, &run).unwrap();
+    let embedder = TextEmbedder::load(&dir.join("embedder.safetensors")).unwrap();
+    let store = Datastore::from_reviews(&dataset, &rows, &embedder.name()).unwrap();
+    store.save(&dir.join("datastore.safetensors"), &dataset.items).unwrap();
+}
