@@ -52,7 +52,8 @@ fn the_artifacts_of_format_1_are_read_and_agree_with_each_other() {
     let head = Head::load(&dir.join("random/round-1/head.safetensors")).unwrap();
     assert_eq!((head.items(), head.embedder()), (20, embedder.name().as_str()));
     let report = causerie::evaluate::read_report(&dir).unwrap();
-    assert_eq!(report.evaluations[0].n, 10);
+    assert_eq!(report.dataset.unwrap().items, 20);
+    assert!(report.evaluations[0].systems.iter().any(|system| system.label == "head (random)"));
     assert_eq!(load_conversations(&dir.join("data/conversations.jsonl")).unwrap().len(), 10);
     let store = Datastore::load(&dir.join("datastore.safetensors"), &dataset.items).unwrap();
     assert_eq!((store.posts(), store.embedder()), (60, embedder.name().as_str()));
