@@ -51,10 +51,10 @@ fn what_a_call_costs_beside_the_rust_call() {
         let made = causerie_recommender_new(loaded, null(), null(), null(), settings, null(), &raw mut recommender);
         assert!(made.is_null());
 
-        let c = nanoseconds(|| drop(black_box(causerie_dataset_count(black_box(loaded), CAUSERIE_ITEMS))));
-        show("a number: dataset_count", c, nanoseconds(|| drop(black_box(black_box(&dataset).items.len()))));
-        let c = nanoseconds(|| drop(black_box(causerie_recommender_id(black_box(recommender), 7))));
-        show("a text: recommender_id", c, nanoseconds(|| drop(black_box(black_box(&dataset).items.id(7)))));
+        let c = nanoseconds(|| _ = black_box(causerie_dataset_count(black_box(loaded), CAUSERIE_ITEMS)));
+        show("a number: dataset_count", c, nanoseconds(|| _ = black_box(black_box(&dataset).items.len())));
+        let c = nanoseconds(|| _ = black_box(causerie_recommender_id(black_box(recommender), 7)));
+        show("a text: recommender_id", c, nanoseconds(|| _ = black_box(black_box(&dataset).items.id(7))));
         let mut scores = vec![0f32; ITEMS];
         let c = nanoseconds(|| {
             let error =

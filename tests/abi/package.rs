@@ -352,8 +352,9 @@ fn answers_come_with_reasons_and_a_recommender_says_what_it_holds() {
 #[test]
 fn a_language_model_is_tuned_over_c_and_serves_with_live_items_and_adapters() {
     let here = installed();
+    let Some(model) = small_model() else { return };
     let program = here.compile("gcc", "tests/c/student.c", &["-std=gnu11"]);
-    run(here.command(&program).arg(here.scratch("student")));
+    run(here.command(&program).arg(here.scratch("student")).arg(&model));
 }
 
 #[test]

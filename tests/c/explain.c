@@ -43,7 +43,9 @@ int main(int argc, char **argv) {
   /* The rows that explain are held, a new item is, and it has no reviews to speak for it. */
   uint64_t bytes = causerie_recommender_bytes(recommender);
   CHECK(bytes >= causerie_recommender_bytes(plain) + 4 * 16 * causerie_dataset_count(dataset, CAUSERIE_REVIEWS));
-  const char *item = "{\"item\": \"new-1\", \"title\": \"Zanzibar Crossing\", \"year\": 2026}";
+  char item[512];
+  snprintf(item, sizeof item, "{\"item\": \"new-1\", \"title\": \"Zanzibar Crossing\", \"description\": \"like %s\"}",
+           causerie_dataset_title(dataset, 0));
   MUST(causerie_recommender_add(recommender, item, strlen(item), NULL));
   CHECK(causerie_recommender_bytes(recommender) > bytes && causerie_recommender_bytes(NULL) == 0);
   const char *only = "{\"turns\": [{\"role\": \"user\", \"text\": \"a crossing\"}], \"allow\": [\"new-1\"]}";

@@ -1,33 +1,33 @@
-/* A language model in the loop, over C: a run makes and tunes one, its directory opens as "lm", which takes items and adapters
- * while it serves; causerie_tune_lm tunes another, is cancelled and goes on. */
+/* A language model in the loop, over C: a run tunes one, its directory opens as "lm", which takes items and adapters while it
+ * serves; causerie_tune_lm tunes another, is cancelled and goes on. argv: a folder, a GGUF. */
 #include "common.h"
 
 static causerie_run *watched;
 
 /* Cancels once the first step of tuning is reported. */
 static int32_t stop_tuning(const causerie_progress *progress, void *stopped) {
-  if (strcmp(progress->stage, "tune") != 0 || progress->done == 0) return 0;
+  if (strcmp(progress->stage, "tune") != 0 || strcmp(progress->unit, "steps") != 0) return 0;
   *(int *)stopped = 1;
   return 1;
 }
 
 int main(int argc, char **argv) {
-  const char *folder = argc > 1 ? argv[1] : ".";
+  CHECK(argc > 2);
+  const char *folder = argv[1], *base = argv[2];
   char toml[8192];
   causerie_config *config = small();
   snprintf(toml, sizeof toml,
-           "[simulate]\nreviews = 600\n[dataset]\nitems = [\"%s/items.jsonl\"]\nreviews = [\"%s/reviews.jsonl\"]\n"
+           "[run]\nthreads = 1\n[simulate]\nreviews = 200\nconversations = 5\n[dataset]\nitems = [\"%s/items.jsonl\"]\nreviews = [\"%s/reviews.jsonl\"]\n"
            "interactions = [\"%s/interactions.csv\"]\n[embed]\nmax_tokens = 32\n[pipeline]\nrounds = 1\nbudget = 20\n"
            "strategies = [\"fisher\"]\nnaive = false\n[tune]\nmethod = \"lora\"\nobjective = \"text\"\nepochs = 1\n"
-           "new_parameters = 400000\npretrain_max_tokens = 64\nlearning_rate = 0.005\n"
+           "model = \"%s\"\nmax_tokens = 256\nlearning_rate = 0.005\n"
            "[evaluate]\nconversations = [\"%s/conversations.jsonl\"]\nbootstrap = 100\nexamples = 0\n"
            "[recommend]\nexplain = 1\ncontext_tokens = 512\n",
-           folder, folder, folder, folder);
+           folder, folder, folder, argv[2], folder);
   MUST(causerie_config_read(config, toml, strlen(toml)));
   MUST(causerie_simulate(config, folder, NULL));
   const char *work = in(folder, "work");
-  char base[4200], pairs[4200], own[4200], adapter[4200];
-  snprintf(base, sizeof base, "%s/base/model.gguf", work);
+  char pairs[4200], own[4200], adapter[4200];
   snprintf(pairs, sizeof pairs, "%s/fisher/round-1/dialogues.jsonl", work);
   snprintf(adapter, sizeof adapter, "%s/fisher/round-1/student/adapter.gguf", work);
   snprintf(own, sizeof own, "%s/own", folder);
