@@ -13,6 +13,8 @@ pub enum Format {
     F16,
     /// Two bytes a value: the upper half of an f32.
     BF16,
+    /// Eight bytes a value, read as the nearest f32: what numpy writes unless told otherwise.
+    F64,
     /// One byte a value and one f32 scale a row: value = scale * integer, integers within ±127.
     I8,
 }
@@ -36,6 +38,7 @@ impl Format {
             Dtype::F32 => Some(Format::F32),
             Dtype::F16 => Some(Format::F16),
             Dtype::BF16 => Some(Format::BF16),
+            Dtype::F64 => Some(Format::F64),
             Dtype::I8 => Some(Format::I8),
             _ => None,
         }
@@ -46,6 +49,7 @@ impl Format {
             Format::F32 => Dtype::F32,
             Format::F16 => Dtype::F16,
             Format::BF16 => Dtype::BF16,
+            Format::F64 => Dtype::F64,
             Format::I8 => Dtype::I8,
         }
     }
@@ -53,6 +57,7 @@ impl Format {
     pub fn bytes(self) -> usize {
         match self {
             Format::F32 => 4,
+            Format::F64 => 8,
             Format::F16 | Format::BF16 => 2,
             Format::I8 => 1,
         }
@@ -63,6 +68,7 @@ impl Format {
             Format::F32 => row.iter().for_each(|v| out.extend_from_slice(&v.to_le_bytes())),
             Format::F16 => row.iter().for_each(|v| out.extend_from_slice(&half::f16::from_f32(*v).to_le_bytes())),
             Format::BF16 => row.iter().for_each(|v| out.extend_from_slice(&half::bf16::from_f32(*v).to_le_bytes())),
+            Format::F64 => row.iter().for_each(|v| out.extend_from_slice(&f64::from(*v).to_le_bytes())),
             Format::I8 => {
                 let greatest = row.iter().fold(0f32, |m, v| m.max(v.abs()));
                 let scale = if greatest > 0.0 { greatest / 127.0 } else { 1.0 };
@@ -106,6 +112,11 @@ impl WithSimd for Decode<'_> {
                     *out = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
                 }
             }
+            Format::F64 => {
+                for (out, b) in self.out.iter_mut().zip(self.bytes.as_chunks::<8>().0) {
+                    *out = f64::from_le_bytes(*b) as f32;
+                }
+            }
             Format::I8 => {
                 for (out, b) in self.out.iter_mut().zip(self.bytes) {
                     *out = f32::from(*b as i8) * self.scale;
@@ -147,8 +158,13 @@ mod tests {
     #[test]
     fn a_row_comes_back_within_half_a_step_of_its_format() {
         let row: Vec<f32> = (0..100).map(|i| (i as f32 * 0.7).sin() * 0.3).collect();
-        for (format, step) in [(Format::F32, 0.0), (Format::F16, 2e-4), (Format::BF16, 2e-3), (Format::I8, 0.3 / 254.0)]
-        {
+        for (format, step) in [
+            (Format::F32, 0.0),
+            (Format::F64, 0.0),
+            (Format::F16, 2e-4),
+            (Format::BF16, 2e-3),
+            (Format::I8, 0.3 / 254.0),
+        ] {
             let (mut bytes, mut back) = (Vec::new(), vec![0f32; 100]);
             let scale = format.encode(&row, &mut bytes);
             assert_eq!(bytes.len(), 100 * format.bytes());

@@ -50,7 +50,7 @@ impl Stored {
     ///
     /// # Errors
     /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Io`]; [`crate::ErrorKind::Format`] for what holds no rows in f32,
-    /// f16, bf16 or i8 with scales, and for shards that do not belong together.
+    /// f16, bf16, f64 or i8 with scales, and for shards that do not belong together.
     pub fn open(path: &Path) -> Result<Stored> {
         let mut stored = Stored { parts: Vec::new(), rows: 0, dim: 0 };
         if Shards::is_list(path)? {
@@ -73,7 +73,10 @@ impl Stored {
         };
         let (rows, dim) = (*rows, *dim);
         let format = Format::of(tensor.dtype).ok_or_else(|| {
-            bad(format!("tensor {name:?} is {:?}; rows in f32, f16, bf16 or i8 with scales are needed", tensor.dtype))
+            bad(format!(
+                "tensor {name:?} is {:?}; rows in f32, f16, bf16, f64 or i8 with scales are needed",
+                tensor.dtype
+            ))
         })?;
         let scales = match format {
             Format::I8 => {
@@ -83,7 +86,7 @@ impl Stored {
                 }
                 scales.bytes
             }
-            Format::F32 | Format::F16 | Format::BF16 => 0..0,
+            Format::F32 | Format::F16 | Format::BF16 | Format::F64 => 0..0,
         };
         if !self.parts.is_empty() && self.dim != dim {
             return Err(bad(format!("rows of {dim} values after shards with {}", self.dim)));

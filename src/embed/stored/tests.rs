@@ -33,7 +33,9 @@ fn same(stored: &Stored, x: &Matrix, error: f32) {
 fn rows_come_back_from_every_format() {
     let folder = tempfile::tempdir().unwrap();
     let (x, run) = (matrix(60, 17), Run::new(1).unwrap());
-    for (format, error) in [(Format::F32, 0.0), (Format::F16, 3e-4), (Format::BF16, 3e-3), (Format::I8, 4e-3)] {
+    for (format, error) in
+        [(Format::F32, 0.0), (Format::F64, 0.0), (Format::F16, 3e-4), (Format::BF16, 3e-3), (Format::I8, 4e-3)]
+    {
         let path = folder.path().join(format!("{format:?}.safetensors"));
         pack(&x, &path, format, &BTreeMap::new(), &run).unwrap();
         let stored = Stored::open(&path).unwrap();

@@ -203,6 +203,8 @@ impl<'a> Fisher<'a> {
         for (met, waiting) in self.waiting.iter_mut().enumerate() {
             let high = waiting.extract_if(.., |row| bounds[*row as usize] >= floor);
             strong.extend(high.map(|row| Lowered { row, met: met as u32, bound: bounds[row as usize] }));
+            // Most rows move on: what they leave behind here is given back, or every list would keep room for all rows.
+            waiting.shrink_to(2 * waiting.len());
         }
         let before: u64 = strong.iter().map(|lowered| u64::from(lowered.met)).sum();
         let result = self.chunks.lower(Kind::Strong, self.x, &self.squares, &mut strong, floor, run);
