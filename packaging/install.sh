@@ -17,7 +17,7 @@ soversion=$major.$minor
 built=${CARGO_TARGET_DIR:-target}/release
 
 # Where a test of cargo's runs this, what cargo tells that test of itself would have crates built anew that look at it (ring).
-for name in $(compgen -e | grep -E '^CARGO_(MANIFEST|PKG|CRATE|BIN|PRIMARY)' || true); do unset "$name"; done
+for name in $(compgen -e | grep -E '^(OUT_DIR$|CARGO_(MANIFEST|PKG|CRATE|BIN|PRIMARY|CFG))' || true); do unset "$name"; done
 cargo build --release -p causerie-capi ${CARGO_FLAGS:-}
 
 install -d "$dest$prefix/include" "$dest$lib/pkgconfig" "$dest$lib/cmake/causerie"

@@ -217,7 +217,7 @@ impl AdamW {
             }
         });
         // What stochastic rounding draws follows from the seed, the step, the tensor and the place.
-        let noise = Noise::new(super::lora::mix(s.seed ^ super::lora::mix(self.steps << 24 ^ id as u64)));
+        let noise = Noise::new(s.seed ^ super::lora::mix(self.steps << 24 ^ id as u64));
         match (values, state) {
             (Storage::F32(w), State::F32(m, v)) => {
                 let chunks = w.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
@@ -272,6 +272,8 @@ struct Noise {
 
 impl Noise {
     fn new(draw: u64) -> Noise {
+        // Keys that differ in a few bits would give the same draws at places that differ in these.
+        let draw = super::lora::mix(draw);
         Noise { keys: [draw as u32, (draw >> 32) as u32] }
     }
     /// 32 bits for place `at`; those of two streams have nothing to do with each other.
