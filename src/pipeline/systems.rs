@@ -144,7 +144,9 @@ impl<'a> Builder<'a> {
             "lm" => {
                 let (student, mode) = self.student(round)?;
                 let (dataset, mentions) = (&self.made.dataset, &self.made.mentions);
-                return Ok(student.open("language model", mode, dataset, mentions, self.config, run)?);
+                let model: Arc<dyn Recommender> =
+                    student.open("language model", mode, dataset, mentions, self.config, run)?;
+                return Ok(model);
             }
             other => {
                 return Err(Error::invalid(format!(
