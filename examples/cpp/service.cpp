@@ -183,7 +183,10 @@ void serve(const std::string &work, std::uint16_t port) {
   std::vector<std::thread> threads;
   for (int i = 0; i < workers; i++) {
     threads.emplace_back([&] {
-      for (auto client = clients.take(); !client.empty(); client = clients.take()) {
+      for (;;) {
+        // Its own to this turn: a connection is closed when it was answered, not when the next one comes.
+        const auto client = clients.take();
+        if (client.empty()) break;
         serve_one(recommender, client[0].get());
       }
     });

@@ -41,6 +41,8 @@ fn serves(mut command: Command) {
         line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_else(|| panic!("{line}"));
     let ask = |path: &str, body: &str| {
         let mut stream = TcpStream::connect(address).unwrap();
+        // A service that keeps an answered connection open fails here; it once did.
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
         let length = body.len();
         write!(
             stream,
