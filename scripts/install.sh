@@ -7,9 +7,10 @@ missing=()
 command -v cmake >/dev/null || missing+=(cmake)
 command -v make >/dev/null || missing+=(make)
 command -v g++ >/dev/null || missing+=(g++)
-# bindgen loads libclang and reads clang's own headers; any version from 14 on does.
+# bindgen loads libclang (libclang-cpp, which other packages bring, is something else) and reads clang's own headers; any
+# version from 14 on does.
 found() { compgen -G "$1" >/dev/null; }
-if ! { found '/usr/lib/llvm-*/lib/libclang*.so*' || found '/usr/lib/*/libclang-[0-9]*.so*' || [ -n "${LIBCLANG_PATH:-}" ]; }; then
+if ! { found '/usr/lib/llvm-*/lib/libclang.so*' || found '/usr/lib/llvm-*/lib/libclang-[0-9]*.so*' || found '/usr/lib/*/libclang-[0-9]*.so*' || [ -n "${LIBCLANG_PATH:-}" ]; }; then
     missing+=(libclang1-14)
 fi
 found '/usr/lib/llvm-*/lib/clang/*/include/stddef.h' || found '/usr/lib/clang/*/include/stddef.h' || missing+=(libclang-common-14-dev)
