@@ -8,7 +8,7 @@
 use super::elementary::{exp_and_sum, largest, tanh};
 use super::linear;
 use super::weights::Tensor;
-use crate::math::packed::vectorised;
+use crate::math::packed::{Arithmetic, vectorised};
 use rayon::prelude::*;
 
 /// A sum of losses over tokens.
@@ -40,9 +40,9 @@ fn rows_per_chunk(vocabulary: usize) -> usize {
 }
 
 /// Logits of the states `h` `[rows, dim]`, capped: `[rows, vocabulary]`. For inspection: the loss never needs them all.
-pub fn logits(h: &[f32], w: &Tensor, cap: Option<f32>) -> Vec<f32> {
+pub fn logits(h: &[f32], w: &Tensor, cap: Option<f32>, arithmetic: Arithmetic) -> Vec<f32> {
     let mut z = vec![0.0; h.len() / w.cols * w.rows];
-    linear::forward(&mut z, h, w);
+    linear::forward(&mut z, h, w, arithmetic);
     if let Some(cap) = cap {
         z.par_iter_mut().for_each(|z| *z = cap * tanh(*z / cap));
     }
@@ -50,11 +50,11 @@ pub fn logits(h: &[f32], w: &Tensor, cap: Option<f32>) -> Vec<f32> {
 }
 
 /// The loss of each of `tokens` given states `h` `[tokens, dim]`.
-pub fn losses(h: &[f32], w: &Tensor, cap: Option<f32>, tokens: &[u32]) -> Vec<f64> {
+pub fn losses(h: &[f32], w: &Tensor, cap: Option<f32>, tokens: &[u32], arithmetic: Arithmetic) -> Vec<f64> {
     let rows = rows_per_chunk(w.rows);
     let mut each = Vec::with_capacity(tokens.len());
     for (h, tokens) in h.chunks(rows * w.cols).zip(tokens.chunks(rows)) {
-        let mut z = logits(h, w, cap);
+        let mut z = logits(h, w, cap, arithmetic);
         let chunks = z.par_chunks_mut(w.rows).zip(tokens);
         each.par_extend(chunks.map(|(z, token)| f64::from(vectorised(|| softmax(z, *token)))));
     }
@@ -69,6 +69,7 @@ pub fn backward(
     tokens: &[u32],
     scale: f32,
     mut dw: Option<&mut [f32]>,
+    arithmetic: Arithmetic,
 ) -> (Loss, Vec<f32>) {
     let rows = rows_per_chunk(w.rows);
     let mut total = Loss::default();
@@ -76,13 +77,13 @@ pub fn backward(
     let chunks = h.chunks(rows * w.cols).zip(dh.chunks_mut(rows * w.cols)).zip(tokens.chunks(rows));
     for ((h, dh), tokens) in chunks {
         let mut z = vec![0.0; tokens.len() * w.rows];
-        linear::forward(&mut z, h, w);
+        linear::forward(&mut z, h, w, arithmetic);
         let losses: Vec<f64> =
             z.par_chunks_mut(w.rows).zip(tokens).map(|(z, token)| f64::from(gradient(z, cap, *token, scale))).collect();
         total.add(Loss { sum: losses.iter().sum(), tokens: losses.len() });
-        linear::backward_input(dh, &z, w);
+        linear::backward_input(dh, &z, w, arithmetic);
         if let Some(dw) = dw.as_deref_mut() {
-            linear::backward_weight(dw, &z, h, w.rows, w.cols, 1.0);
+            linear::backward_weight(dw, &z, h, [w.rows, w.cols], 1.0, arithmetic);
         }
     }
     (total, dh)
@@ -143,11 +144,11 @@ mod tests {
         let (h, w, tokens) = (random(5 * 8, b"h"), random(30 * 8, b"w"), [3, 29, 0, 3, 17]);
         for cap in [None, Some(2.5)] {
             let mut dw = vec![0.0; w.len()];
-            let (total, dh) = backward(&h, &head(&w), cap, &tokens, 0.2, Some(&mut dw));
-            let loss = |h: &[f32], w: &[f32]| losses(h, &head(w), cap, &tokens).iter().sum::<f64>();
+            let (total, dh) = backward(&h, &head(&w), cap, &tokens, 0.2, Some(&mut dw), Arithmetic::F32);
+            let loss = |h: &[f32], w: &[f32]| losses(h, &head(w), cap, &tokens, Arithmetic::F32).iter().sum::<f64>();
             assert!((total.sum - loss(&h, &w)).abs() < 1e-6);
             let mut sum = 0.0;
-            for (row, token) in logits(&h, &head(&w), cap).chunks(30).zip(tokens) {
+            for (row, token) in logits(&h, &head(&w), cap, Arithmetic::F32).chunks(30).zip(tokens) {
                 let mut p: Vec<f64> = row.iter().map(|z| f64::from(*z)).collect();
                 crate::math::softmax(&mut p, 1.0);
                 sum -= p[token as usize].ln();

@@ -87,7 +87,7 @@ impl Layer {
         let dim = pass.config.dim;
         let width = |values: &[f32]| values.len() / pass.positions.len().max(1);
         let h = pass.norm(&x, self.attn_norm);
-        let h = Packed::new(&h, dim);
+        let h = Packed::new(&h, dim, pass.on.arithmetic);
         let (mut q, tq) = self.q.forward(&pass.on, &h);
         let (mut k, tk) = self.k.forward(&pass.on, &h);
         let (v, tv) = self.v.forward(&pass.on, &h);
@@ -100,7 +100,7 @@ impl Layer {
         pass.rope.forward(&mut k, pass.positions);
         let shape = pass.config.attention(index);
         let (attended, log_sums) = attention::forward(&shape, &pass.batch.segments, &q, &k, &v);
-        let (mut o, to) = self.o.forward(&pass.on, &Packed::new(&attended, width(&attended)));
+        let (mut o, to) = self.o.forward(&pass.on, &Packed::new(&attended, width(&attended), pass.on.arithmetic));
         let raw_o = self.post_norms.map(|(norm, _)| {
             let normed = pass.norm(&o, norm);
             std::mem::replace(&mut o, normed)
@@ -109,12 +109,12 @@ impl Layer {
         add(&mut x1, &x);
 
         let h = pass.norm(&x1, self.ffn_norm);
-        let h = Packed::new(&h, dim);
+        let h = Packed::new(&h, dim, pass.on.arithmetic);
         let (gate, tg) = self.gate.forward(&pass.on, &h);
         let (up, tu) = self.up.forward(&pass.on, &h);
         drop(h);
         let m = activation::forward(pass.config.activation(), &gate, &up);
-        let (mut down, td) = self.down.forward(&pass.on, &Packed::new(&m, width(&m)));
+        let (mut down, td) = self.down.forward(&pass.on, &Packed::new(&m, width(&m), pass.on.arithmetic));
         let raw_down = self.post_norms.map(|(_, norm)| {
             let normed = pass.norm(&down, norm);
             std::mem::replace(&mut down, normed)
@@ -138,7 +138,8 @@ impl Layer {
         wanted: bool,
     ) -> Vec<f32> {
         let on = &pass.on;
-        let pack = |values: &[f32]| Left::of_rows(values, values.len() / pass.positions.len().max(1), 1.0);
+        let pack =
+            |values: &[f32]| Left::of_rows(values, values.len() / pass.positions.len().max(1), 1.0, on.arithmetic);
         let [tq, tk, tv, to, tg, tu, td] = &kept.inner;
 
         // The MLP.

@@ -7,7 +7,7 @@
 
 use super::weights::Tensor;
 use crate::math::gemm::Into;
-use crate::math::packed::{Dense, Left, Right, RightTile, Term, product};
+use crate::math::packed::{Arithmetic, Dense, Left, Right, RightTile, Term, product};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -41,20 +41,27 @@ impl Right for Backward<'_> {
 }
 
 /// y `[tokens, out]` = x `[tokens, in]` W'.
-pub fn forward(y: &mut [f32], x: &[f32], w: &Tensor) {
-    let x = Left::of_rows(x, w.cols, 1.0);
+pub fn forward(y: &mut [f32], x: &[f32], w: &Tensor, arithmetic: Arithmetic) {
+    let x = Left::of_rows(x, w.cols, 1.0, arithmetic);
     product(y, w.rows, Into::Replace, &[Term::new(&x, Forward(w))]);
 }
 
 /// dx `[tokens, in]` = dy `[tokens, out]` W.
-pub fn backward_input(dx: &mut [f32], dy: &[f32], w: &Tensor) {
-    let dy = Left::of_rows(dy, w.rows, 1.0);
+pub fn backward_input(dx: &mut [f32], dy: &[f32], w: &Tensor, arithmetic: Arithmetic) {
+    let dy = Left::of_rows(dy, w.rows, 1.0, arithmetic);
     product(dx, w.cols, Into::Replace, &[Term::new(&dy, Backward(w))]);
 }
 
 /// dW `[rows, cols]` += scale dy' x, for dy `[tokens, rows]` and x `[tokens, cols]`.
-pub fn backward_weight(dw: &mut [f32], dy: &[f32], x: &[f32], rows: usize, cols: usize, scale: f32) {
-    let dy = Left::of_columns(dy, rows, scale);
+pub fn backward_weight(
+    dw: &mut [f32],
+    dy: &[f32],
+    x: &[f32],
+    [rows, cols]: [usize; 2],
+    scale: f32,
+    arithmetic: Arithmetic,
+) {
+    let dy = Left::of_columns(dy, rows, scale, arithmetic);
     product(dw, cols, Into::Add, &[Term::new(&dy, Dense { values: x, stride: cols, turned: false })]);
 }
 
@@ -90,7 +97,7 @@ mod tests {
 
     fn apply(x: &[f32], w: &Tensor) -> Vec<f32> {
         let mut y = vec![0.0; x.len() / w.cols * w.rows];
-        forward(&mut y, x, w);
+        forward(&mut y, x, w, Arithmetic::F32);
         y
     }
 
@@ -99,8 +106,8 @@ mod tests {
         let (x, w, dy) = (random(7 * 12, b"x"), random(9 * 12, b"w"), random(7 * 9, b"dy"));
         let t = tensor(9, 12, Storage::F32(w.clone()));
         let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
-        backward_input(&mut dx, &dy, &t);
-        backward_weight(&mut dw, &dy, &x, 9, 12, 1.0);
+        backward_input(&mut dx, &dy, &t, Arithmetic::F32);
+        backward_weight(&mut dw, &dy, &x, [9, 12], 1.0, Arithmetic::F32);
         gradient_agrees("x", &x, &dx, |x| weighted(&apply(x, &t), &dy));
         gradient_agrees("w", &w, &dw, |w| weighted(&apply(&x, &tensor(9, 12, Storage::F32(w.to_vec()))), &dy));
         let (bias, mut dbias) = (random(9, b"b"), vec![0.0; 9]);
@@ -117,7 +124,7 @@ mod tests {
         let (tokens, rows, cols) = (37, 300, 290);
         let (dy, x) = (random(tokens * rows, b"dy"), random(tokens * cols, b"x"));
         let mut dw = vec![1.0; rows * cols];
-        backward_weight(&mut dw, &dy, &x, rows, cols, 0.5);
+        backward_weight(&mut dw, &dy, &x, [rows, cols], 0.5, Arithmetic::F32);
         for (i, j) in [(0, 0), (299, 289), (17, 255), (128, 3)] {
             let slow: f32 = (0..tokens).map(|t| dy[t * rows + i] * x[t * cols + j]).sum();
             assert!((dw[i * cols + j] - 1.0 - 0.5 * slow).abs() < 1e-4);
@@ -134,8 +141,8 @@ mod tests {
         let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 2e-3);
         assert!(close(&apply(&x, &plain), &apply(&x, &tiled)));
         let (mut a, mut b) = (x.clone(), x.clone());
-        backward_input(&mut a, &dy, &plain);
-        backward_input(&mut b, &dy, &tiled);
+        backward_input(&mut a, &dy, &plain, Arithmetic::F32);
+        backward_input(&mut b, &dy, &tiled, Arithmetic::F32);
         assert!(close(&a, &b));
     }
 
@@ -162,8 +169,10 @@ mod tests {
             let rate = |seconds: f64| 2.0 * (tokens * w.rows * w.cols) as f64 / seconds / 1e9;
             for threads in [1, 2] {
                 let run = crate::Run::new(threads).unwrap();
-                let there = rate(best(&run, &mut || forward(&mut y, &x, w)));
-                let back = rate(best(&run, &mut || backward_input(&mut dx, &dy, w)));
+                let [there, halves] = [Arithmetic::F32, Arithmetic::Bf16]
+                    .map(|arithmetic| rate(best(&run, &mut || forward(&mut y, &x, w, arithmetic))));
+                let [back, halves_back] = [Arithmetic::F32, Arithmetic::Bf16]
+                    .map(|arithmetic| rate(best(&run, &mut || backward_input(&mut dx, &dy, w, arithmetic))));
                 let par = if threads == 1 { faer::Par::Seq } else { faer::Par::rayon(threads) };
                 let faer = rate(best(&run, &mut || {
                     let (xv, wv) =
@@ -172,7 +181,7 @@ mod tests {
                     faer::linalg::matmul::matmul(out, faer::Accum::Replace, xv, wv.transpose(), 1.0, par);
                 }));
                 println!(
-                    "{} x {}, {threads} threads: x W' {there:.0}, dy W {back:.0}; faer on f32 {faer:.0}",
+                    "{} x {}, {threads} threads: x W' {there:.0}, dy W {back:.0}; in bf16 {halves:.0}, {halves_back:.0}; faer on f32 {faer:.0}",
                     w.rows, w.cols
                 );
             }

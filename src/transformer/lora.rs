@@ -8,7 +8,7 @@ use super::linear::{self, Backward, Forward};
 use super::weights::{Grads, Part, Tensor, TensorId};
 use crate::error::{Error, Result};
 use crate::math::gemm::Into;
-use crate::math::packed::{Left, Term, product};
+use crate::math::packed::{Arithmetic, Left, Term, product};
 use rayon::prelude::*;
 
 /// What LoRA adds, and where.
@@ -97,6 +97,8 @@ pub(super) struct Adapters<'a> {
     /// s.
     pub scale: f32,
     pub dropout: Option<Dropout>,
+    /// In which numbers the products multiply.
+    pub arithmetic: Arithmetic,
 }
 
 impl Adapters<'_> {
@@ -118,8 +120,8 @@ pub(super) struct Packed<'a> {
 
 impl<'a> Packed<'a> {
     /// `values` `[tokens, width]`.
-    pub fn new(values: &'a [f32], width: usize) -> Packed<'a> {
-        Packed { values, left: Left::of_rows(values, width, 1.0) }
+    pub fn new(values: &'a [f32], width: usize, arithmetic: Arithmetic) -> Packed<'a> {
+        Packed { values, left: Left::of_rows(values, width, 1.0, arithmetic) }
     }
 }
 
@@ -137,14 +139,14 @@ impl Projection {
         let t = self.adapter.map(|adapter| {
             let a = &on.tensors[adapter.a];
             let mut t = vec![0.0; tokens * a.rows];
-            let dropped = on.dropped(x.values, adapter.a).map(|x| Left::of_rows(&x, a.cols, 1.0));
+            let dropped = on.dropped(x.values, adapter.a).map(|x| Left::of_rows(&x, a.cols, 1.0, on.arithmetic));
             let x = dropped.as_ref().unwrap_or(&x.left);
             product(&mut t, a.rows, Into::Replace, &[Term::new(x, Forward(a))]);
             t
         });
         let scaled = self.adapter.zip(t.as_ref()).map(|(adapter, t)| {
             let b = &on.tensors[adapter.b];
-            (b, Left::of_rows(t, b.cols, on.scale))
+            (b, Left::of_rows(t, b.cols, on.scale, on.arithmetic))
         });
         let mut terms = vec![Term::new(&x.left, Forward(w))];
         if let Some((b, t)) = &scaled {
@@ -178,7 +180,7 @@ impl Projection {
     ) {
         let w = &on.tensors[self.weight];
         if let Some(dw) = grads.slot(self.weight) {
-            linear::backward_weight(dw, dy, x, w.rows, w.cols, 1.0);
+            linear::backward_weight(dw, dy, x, [w.rows, w.cols], 1.0, on.arithmetic);
         }
         if let Some(dbias) = self.bias.and_then(|bias| grads.slot(bias)) {
             linear::backward_bias(dbias, dy);
@@ -188,14 +190,15 @@ impl Projection {
             if let Some(db) = grads.slot(adapter.b) {
                 // dB' = s t' dy, whose right side is packed without being turned; then turned itself.
                 let mut turned = vec![0.0; db.len()];
-                linear::backward_weight(&mut turned, t, dy, rank, w.rows, on.scale);
+                linear::backward_weight(&mut turned, t, dy, [rank, w.rows], on.scale, on.arithmetic);
                 for (i, db) in db.chunks_exact_mut(rank).enumerate() {
                     db.iter_mut().enumerate().for_each(|(j, db)| *db += turned[j * w.rows + i]);
                 }
             }
             if let Some(da) = grads.slot(adapter.a) {
                 let dropped = on.dropped(x, adapter.a);
-                linear::backward_weight(da, u, dropped.as_deref().unwrap_or(x), rank, w.cols, 1.0);
+                let x = dropped.as_deref().unwrap_or(x);
+                linear::backward_weight(da, u, x, [rank, w.cols], 1.0, on.arithmetic);
             }
         }
     }
@@ -213,7 +216,7 @@ pub(super) fn backward_inputs<const N: usize>(
         .zip(&inner)
         .filter_map(|((projection, _), u)| {
             let a = &on.tensors[projection.adapter?.a];
-            Some((projection.adapter?.a, a, Left::of_rows(u.as_ref()?, a.rows, 1.0)))
+            Some((projection.adapter?.a, a, Left::of_rows(u.as_ref()?, a.rows, 1.0, on.arithmetic)))
         })
         .collect();
     let cols = on.tensors[projections[0].0.weight].cols;
@@ -261,20 +264,22 @@ mod tests {
         let (x, dy) = (random(7 * 12, b"x"), random(7 * 9, b"dy"));
         for dropout in [None, Some(Dropout { share: 0.3, seed: 5 })] {
             let tensors = tensors();
-            let on = Adapters { tensors: &tensors, scale: 0.7, dropout };
-            let (_, t) = projection.forward(&on, &Packed::new(&x, 12));
+            let on = Adapters { tensors: &tensors, scale: 0.7, dropout, arithmetic: Arithmetic::F32 };
+            let (_, t) = projection.forward(&on, &Packed::new(&x, 12, on.arithmetic));
             let mut dx = vec![0.0; x.len()];
-            let [u] = backward_inputs(&on, &mut dx, [(&projection, &Left::of_rows(&dy, 9, 1.0))]);
+            let [u] = backward_inputs(&on, &mut dx, [(&projection, &Left::of_rows(&dy, 9, 1.0, on.arithmetic))]);
             let mut grads = Grads::new(&tensors);
             projection.backward_weights(&on, &mut grads, &x, &dy, t.as_ref(), u.as_ref());
             assert!(grads.get(0).is_none(), "the base is frozen");
-            gradient_agrees("x", &x, &dx, |x| weighted(&projection.forward(&on, &Packed::new(x, 12)).0, &dy));
+            gradient_agrees("x", &x, &dx, |x| {
+                weighted(&projection.forward(&on, &Packed::new(x, 12, on.arithmetic)).0, &dy)
+            });
             for id in [1, 2] {
                 gradient_agrees("adapter", tensors[id].vector(), grads.get(id).unwrap(), |values| {
                     let mut moved = tensors.clone();
                     moved[id].storage = Storage::F32(values.to_vec());
-                    let on = Adapters { tensors: &moved, scale: 0.7, dropout };
-                    weighted(&projection.forward(&on, &Packed::new(&x, 12)).0, &dy)
+                    let on = Adapters { tensors: &moved, scale: 0.7, dropout, arithmetic: Arithmetic::F32 };
+                    weighted(&projection.forward(&on, &Packed::new(&x, 12, on.arithmetic)).0, &dy)
                 });
             }
         }

@@ -10,6 +10,7 @@ use super::rope::Rope;
 use super::weights::{Grads, LoraHalf, Part, Place, Storage, Tensor, TensorId};
 use crate::error::{Error, Result};
 use crate::math::Random;
+use crate::math::packed::Arithmetic;
 use std::collections::HashMap;
 
 /// A decoder with its weights, and its adapters where it has any.
@@ -19,6 +20,8 @@ pub struct Model {
     pub config: ModelConfig,
     /// All tensors; adapters come last.
     pub tensors: Vec<Tensor>,
+    /// In which numbers products with weights multiply; attention and everything else is f32.
+    pub arithmetic: Arithmetic,
     embedding: TensorId,
     final_norm: TensorId,
     head: TensorId,
@@ -165,7 +168,16 @@ impl Model {
         }
         let embedding = id(None, Part::Embedding)?;
         let head = if config.tied { embedding } else { id(None, Part::Head)? };
-        Ok(Model { embedding, final_norm: id(None, Part::FinalNorm)?, head, layers, lora: None, tensors, config })
+        Ok(Model {
+            embedding,
+            final_norm: id(None, Part::FinalNorm)?,
+            head,
+            layers,
+            lora: None,
+            tensors,
+            config,
+            arithmetic: Arithmetic::F32,
+        })
     }
 
     /// A model of random weights: normal with standard deviation 0.02, that of the projections back into the residual
@@ -256,7 +268,13 @@ impl Model {
         dropout: Option<Dropout>,
     ) -> Pass<'a> {
         let scale = self.lora.as_ref().map_or(0.0, |l| (l.alpha / l.rank as f64) as f32);
-        Pass { config: &self.config, on: Adapters { tensors: &self.tensors, scale, dropout }, batch, rope, positions }
+        Pass {
+            config: &self.config,
+            on: Adapters { tensors: &self.tensors, scale, dropout, arithmetic: self.arithmetic },
+            batch,
+            rope,
+            positions,
+        }
     }
 
     /// The lowest layer with something trained in it or below it (0 when the embedding is trained).
@@ -330,7 +348,7 @@ impl Model {
 
     /// Logits of normed states `[rows, dim]`: `[rows, vocabulary]`.
     pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
-        head::logits(hidden, &self.tensors[self.head], self.config.logit_cap)
+        head::logits(hidden, &self.tensors[self.head], self.config.logit_cap, self.arithmetic)
     }
 
     /// The states that predict the batch's targets, gathered, and the targets' tokens.
@@ -343,7 +361,13 @@ impl Model {
     /// The loss of each of the batch's targets, in nats.
     pub fn losses(&self, forward: &Forward, batch: &Batch) -> Vec<f64> {
         let (states, tokens) = self.gather(forward, batch);
-        head::losses(&self.final_norm(&states), &self.tensors[self.head], self.config.logit_cap, &tokens)
+        head::losses(
+            &self.final_norm(&states),
+            &self.tensors[self.head],
+            self.config.logit_cap,
+            &tokens,
+            self.arithmetic,
+        )
     }
 
     /// The losses' sum over the batch's targets.
@@ -382,7 +406,7 @@ impl Model {
         if !tokens.is_empty() {
             let hidden = self.final_norm(&states);
             let (w, cap) = (&self.tensors[self.head], self.config.logit_cap);
-            (loss, dhidden) = head::backward(&hidden, w, cap, &tokens, scale, grads.slot(self.head));
+            (loss, dhidden) = head::backward(&hidden, w, cap, &tokens, scale, grads.slot(self.head), self.arithmetic);
         }
         let mut rows: Vec<usize> = batch.targets.iter().map(|t| t.row).collect();
         if let Some(further) = further {

@@ -7,8 +7,14 @@
 //! 16 columns by up to 512 of the inner dimension, stays in the first-level cache while all rows of a stream past it.
 //! Every value of the result is one chain of additions along the inner dimension, so its bytes depend neither on how the
 //! work is cut nor on the number of threads. Without AVX2 and FMA the same chain runs in plain code (other last digits).
+//!
+//! In [`Arithmetic::Bf16`] both sides are rounded to bf16 when they are packed, two values of the inner dimension to a word,
+//! and summed in f32 ([`bf16`]): twice as fast where the processor multiplies bf16, and the same bytes where it does not.
+
+mod bf16;
 
 use super::gemm::{Into, ViewMut, view_mut};
+pub use bf16::is_native as bf16_is_native;
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -25,80 +31,137 @@ const STRIPE: usize = 64;
 /// Rows of a task, at most: its results stay in cache.
 const TALL: usize = 1020;
 
+/// In which numbers a product multiplies; sums are f32 in either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Arithmetic {
+    /// f32.
+    #[default]
+    F32,
+    /// Both sides rounded to bf16, to the nearest (ties to even).
+    Bf16,
+}
+
+impl Arithmetic {
+    /// Values of the inner dimension in a word.
+    fn pack(self) -> usize {
+        match self {
+            Arithmetic::F32 => 1,
+            Arithmetic::Bf16 => 2,
+        }
+    }
+}
+
 /// A row of a tile, one line of cache.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 struct Line([f32; COLS]);
 
+/// A row of a panel of b: words that are f32, or pairs of bf16, the earlier of the inner dimension in the lower half.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Words([u32; COLS]);
+
 /// A tile of results.
 type Tile = [Line; ROWS];
 
 const ZERO: Tile = [Line([0.0; COLS]); ROWS];
+const NO_WORDS: Words = Words([0; COLS]);
 
 /// Buffers of earlier left sides: fresh memory costs the kernel a pass over it.
-static SPARE: Mutex<Vec<Vec<[f32; ROWS]>>> = Mutex::new(Vec::new());
+static SPARE: Mutex<Vec<Vec<[u32; ROWS]>>> = Mutex::new(Vec::new());
 /// Buffers kept, at most.
 const SPARES: usize = 8;
 /// Values of a kept buffer, at most: larger ones go back to the system.
 const SPARE_LENGTH: usize = (64 << 20) / (4 * ROWS);
 
-/// The left side of a product, in panels of six rows: `[m / 6, k, 6]`.
+/// The left side of a product, in panels of six rows: `[m / 6, steps, 6]` words, a step being one value of the inner
+/// dimension in f32 and two in bf16.
 #[derive(Debug)]
 pub struct Left {
-    panels: Vec<[f32; ROWS]>,
+    panels: Vec<[u32; ROWS]>,
     rows: usize,
     inner: usize,
+    arithmetic: Arithmetic,
 }
 
 impl Left {
-    fn empty(rows: usize, inner: usize) -> Left {
-        let length = rows.div_ceil(ROWS) * inner;
+    fn empty(rows: usize, inner: usize, arithmetic: Arithmetic) -> Left {
+        let length = rows.div_ceil(ROWS) * inner.div_ceil(arithmetic.pack());
         let spare = SPARE.lock().ok().and_then(|mut spare| {
             let fits = spare.iter().position(|s| s.capacity() >= length && s.capacity() < 4 * length.max(1));
             fits.map(|i| spare.swap_remove(i))
         });
         let mut panels = spare.unwrap_or_default();
-        panels.resize(length, [0.0; ROWS]);
-        Left { panels, rows, inner }
+        panels.resize(length, [0; ROWS]);
+        Left { panels, rows, inner, arithmetic }
+    }
+
+    /// Words along the inner dimension.
+    fn steps(&self) -> usize {
+        self.inner.div_ceil(self.arithmetic.pack())
     }
 
     /// `scale` times `a` `[rows, inner]`.
-    pub fn of_rows(a: &[f32], inner: usize, scale: f32) -> Left {
+    pub fn of_rows(a: &[f32], inner: usize, scale: f32, arithmetic: Arithmetic) -> Left {
         let rows = a.len() / inner.max(1);
-        let mut left = Left::empty(rows, inner);
-        left.panels.par_chunks_mut(inner.max(1)).zip(a.par_chunks(ROWS * inner.max(1))).for_each(|(panel, a)| {
-            if a.len() < ROWS * inner {
-                panel.fill([0.0; ROWS]);
-                for (i, row) in a.chunks_exact(inner).enumerate() {
-                    panel.iter_mut().zip(row).for_each(|(p, v)| p[i] = v * scale);
-                }
-                return;
-            }
-            let row = |i: usize| &a[i * inner..(i + 1) * inner];
-            let [r0, r1, r2, r3, r4, r5] = [row(0), row(1), row(2), row(3), row(4), row(5)];
-            for (t, p) in panel.iter_mut().enumerate() {
-                *p = [r0[t] * scale, r1[t] * scale, r2[t] * scale, r3[t] * scale, r4[t] * scale, r5[t] * scale];
-            }
+        let mut left = Left::empty(rows, inner, arithmetic);
+        let steps = left.steps().max(1);
+        left.panels.par_chunks_mut(steps).zip(a.par_chunks(ROWS * inner.max(1))).for_each(|(panel, a)| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                vectorised(|| {
+                    // A word each row at a time, then six rows side by side.
+                    let words = &mut scratch.turned;
+                    words.clear();
+                    words.resize(ROWS * steps, 0);
+                    for (words, row) in words.chunks_exact_mut(steps).zip(a.chunks_exact(inner)) {
+                        match arithmetic {
+                            Arithmetic::F32 => {
+                                words.iter_mut().zip(row).for_each(|(word, v)| *word = (v * scale).to_bits());
+                            }
+                            Arithmetic::Bf16 => bf16::pairs_along(words, row, scale),
+                        }
+                    }
+                    let row = |i: usize| &words[i * steps..(i + 1) * steps];
+                    let [r0, r1, r2, r3, r4, r5] = [row(0), row(1), row(2), row(3), row(4), row(5)];
+                    for (t, p) in panel.iter_mut().enumerate() {
+                        *p = [r0[t], r1[t], r2[t], r3[t], r4[t], r5[t]];
+                    }
+                });
+            });
         });
         left
     }
 
     /// `scale` times the transpose of `a` `[inner, rows]`.
-    pub fn of_columns(a: &[f32], rows: usize, scale: f32) -> Left {
+    pub fn of_columns(a: &[f32], rows: usize, scale: f32, arithmetic: Arithmetic) -> Left {
         /// Panels of a task.
         const GROUP: usize = 8;
         let inner = a.len() / rows.max(1);
-        let mut left = Left::empty(rows, inner);
-        left.panels.par_chunks_mut(GROUP * inner.max(1)).enumerate().for_each(|(group, panels)| {
+        let mut left = Left::empty(rows, inner, arithmetic);
+        let steps = left.steps().max(1);
+        left.panels.par_chunks_mut(GROUP * steps).enumerate().for_each(|(group, panels)| {
             let start = group * GROUP * ROWS;
             let end = (start + GROUP * ROWS).min(rows);
-            for (t, row) in a.chunks_exact(rows).enumerate() {
-                for (p, values) in row[start..end].chunks(ROWS).enumerate() {
-                    let mut six = [0.0; ROWS];
-                    six.iter_mut().zip(values).for_each(|(six, v)| *six = v * scale);
-                    panels[p * inner + t] = six;
+            vectorised(|| {
+                let mut words = [0u32; GROUP * ROWS];
+                for (t, pair) in a.chunks(arithmetic.pack() * rows).enumerate() {
+                    let words = &mut words[..end - start];
+                    match arithmetic {
+                        Arithmetic::F32 => {
+                            words.iter_mut().zip(&pair[start..end]).for_each(|(word, v)| *word = (v * scale).to_bits());
+                        }
+                        Arithmetic::Bf16 => {
+                            let second = if pair.len() > rows { &pair[rows + start..rows + end] } else { &[] };
+                            bf16::pairs_across(words, &pair[start..end], second, scale);
+                        }
+                    }
+                    for (p, words) in words.chunks(ROWS).enumerate() {
+                        let mut six = [0; ROWS];
+                        six[..words.len()].copy_from_slice(words);
+                        panels[p * steps + t] = six;
+                    }
                 }
-            }
+            });
         });
         left
     }
@@ -183,8 +246,8 @@ impl<'a> Term<'a> {
 #[derive(Default)]
 struct Scratch {
     tile: Vec<f32>,
-    turned: Vec<f32>,
-    panel: Vec<Line>,
+    turned: Vec<u32>,
+    panel: Vec<Words>,
     results: Vec<Tile>,
 }
 
@@ -192,7 +255,8 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// `out` `[m, cols]` = (or +=) the sum of `terms`, on the current pool's threads. Terms must have m rows and `cols` columns.
+/// `out` `[m, cols]` = (or +=) the sum of `terms`, on the current pool's threads. Terms must have m rows and `cols` columns,
+/// and all the same arithmetic.
 pub fn product(out: &mut [f32], cols: usize, into: Into, terms: &[Term<'_>]) {
     let rows = out.len() / cols.max(1);
     if rows == 0 {
@@ -200,10 +264,13 @@ pub fn product(out: &mut [f32], cols: usize, into: Into, terms: &[Term<'_>]) {
     }
     for term in terms {
         assert!(
-            term.left.rows == rows && term.left.inner == term.right.inner(),
-            "product of {} x {} by {} for {rows} rows",
+            term.left.rows == rows
+                && term.left.inner == term.right.inner()
+                && term.left.arithmetic == terms[0].left.arithmetic,
+            "product of {} x {} in {:?} by {} for {rows} rows",
             term.left.rows,
             term.left.inner,
+            term.left.arithmetic,
             term.right.inner()
         );
     }
@@ -223,23 +290,41 @@ pub fn product(out: &mut [f32], cols: usize, into: Into, terms: &[Term<'_>]) {
 
 /// The part of the result at columns `cols`, from panel `first` of the left sides on.
 fn task(mut out: ViewMut<'_>, into: Into, terms: &[Term<'_>], first: usize, cols: Range<usize>, scratch: &mut Scratch) {
-    let (tall, panels) = (out.nrows().div_ceil(ROWS), cols.len().div_ceil(COLS));
+    let Some(arithmetic) = terms.first().map(|t| t.left.arithmetic) else { return };
+    // A panel of b is as wide as a row of the tile: one line of f32, two of pairs of bf16.
+    let lines = arithmetic.pack();
+    let (tall, panels) = (out.nrows().div_ceil(ROWS), cols.len().div_ceil(lines * COLS));
     let Scratch { tile, turned, panel, results } = scratch;
-    results.resize((panels * tall).max(results.len()), ZERO);
-    let results = &mut results[..panels * tall];
+    let needed = panels * lines * tall;
+    results.resize(needed.max(results.len()), ZERO);
+    let results = &mut results[..needed];
     let mut fresh = true;
-    panel.resize(INNER, Line([0.0; COLS]));
+    panel.resize(INNER, NO_WORDS);
     for term in terms {
         let left = term.left;
         for start in (0..left.inner).step_by(INNER) {
             let inner = start..(start + INNER).min(left.inner);
+            let steps = start / lines..inner.end.div_ceil(lines);
             let tile = term.right.tile(inner.clone(), cols.clone(), tile);
-            for (p, results) in results.chunks_exact_mut(tall).enumerate() {
-                let panel = &mut panel[..inner.len()];
-                vectorised(|| pack(panel, tile, p * COLS, COLS.min(cols.len() - p * COLS), turned));
-                let left =
-                    LeftPart { panels: &left.panels[first * left.inner..], length: left.inner, inner: inner.clone() };
-                sweep(results, left, panel, fresh);
+            for (p, results) in results.chunks_exact_mut(lines * tall).enumerate() {
+                let panel = &mut panel[..lines * steps.len()];
+                let col = p * lines * COLS;
+                let part = Part { tile, inner: inner.len(), col, width: (lines * COLS).min(cols.len() - col) };
+                let left = LeftPart {
+                    panels: &left.panels[first * left.steps()..],
+                    length: left.steps(),
+                    steps: steps.clone(),
+                };
+                match arithmetic {
+                    Arithmetic::F32 => {
+                        vectorised(|| pack(panel, part, turned));
+                        sweep(results, left, panel, fresh);
+                    }
+                    Arithmetic::Bf16 => {
+                        vectorised(|| bf16::pack(panel, part, turned));
+                        bf16::sweep(results, left, panel, fresh);
+                    }
+                }
             }
             fresh = false;
         }
@@ -259,55 +344,101 @@ fn task(mut out: ViewMut<'_>, into: Into, terms: &[Term<'_>], first: usize, cols
     }
 }
 
-/// Columns `col..col + width` of `tile` as a panel; columns beyond `width` are zero.
+/// Columns `col..col + width` of a tile of b, and `inner` of its inner dimension.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    tile: RightTile<'a>,
+    inner: usize,
+    col: usize,
+    width: usize,
+}
+
+impl Part<'_> {
+    /// Row `t`: `[width]`. Of a tile that is not turned.
+    #[inline(always)]
+    fn row(&self, t: usize) -> &[f32] {
+        &self.tile.values[t * self.tile.stride + self.col..][..self.width]
+    }
+    /// Column `j`: `[inner]`. Of a tile that is turned.
+    #[inline(always)]
+    fn column(&self, j: usize) -> &[f32] {
+        &self.tile.values[(self.col + j) * self.tile.stride..][..self.inner]
+    }
+}
+
+/// A part as a panel of f32; columns beyond its width are zero.
 #[inline(always)]
-fn pack(panel: &mut [Line], tile: RightTile<'_>, col: usize, width: usize, turned: &mut Vec<f32>) {
-    let RightTile { values, stride, turned: turn } = tile;
-    if !turn {
-        for (t, line) in panel.iter_mut().enumerate() {
-            let from = &values[t * stride + col..][..width];
-            match <&[f32; COLS]>::try_from(from) {
-                Ok(whole) => line.0 = *whole,
-                Err(_) => {
-                    line.0 = [0.0; COLS];
-                    line.0[..width].copy_from_slice(from);
+fn pack(panel: &mut [Words], part: Part<'_>, turned: &mut Vec<u32>) {
+    if part.tile.turned {
+        return pack_turned(panel, 1, part.width, turned, |to, j| {
+            to.iter_mut().zip(part.column(j)).for_each(|(to, v)| *to = v.to_bits());
+        });
+    }
+    for (t, words) in panel.iter_mut().enumerate() {
+        let from = part.row(t);
+        match <&[f32; COLS]>::try_from(from) {
+            Ok(whole) => words.0 = whole.map(f32::to_bits),
+            Err(_) => {
+                words.0 = [0; COLS];
+                words.0.iter_mut().zip(from).for_each(|(to, v)| *to = v.to_bits());
+            }
+        }
+    }
+}
+
+/// A panel whose columns `write` gives, the first `width` of `lines` times 16: `[steps, lines, 16]`.
+#[inline(always)]
+fn pack_turned(
+    panel: &mut [Words],
+    lines: usize,
+    width: usize,
+    turned: &mut Vec<u32>,
+    write: impl Fn(&mut [u32], usize),
+) {
+    // Columns are written whole first: their distance is often a power of two, and then they share few sets of the cache.
+    const DISTANCE: usize = INNER + 16;
+    let steps = panel.len() / lines;
+    turned.resize(turned.len().max(lines * COLS * DISTANCE), 0);
+    for (j, to) in turned.chunks_exact_mut(DISTANCE).take(lines * COLS).enumerate() {
+        let to = &mut to[..steps.next_multiple_of(8)];
+        if j < width {
+            to[steps..].fill(0);
+            write(&mut to[..steps], j);
+        } else {
+            to.fill(0);
+        }
+    }
+    for (block, panel) in panel.chunks_mut(8 * lines).enumerate() {
+        for line in 0..lines {
+            let mut rows = [[0u32; 8]; COLS];
+            for (row, from) in rows.iter_mut().zip(turned.chunks_exact(DISTANCE).skip(line * COLS)) {
+                row.copy_from_slice(&from[block * 8..block * 8 + 8]);
+            }
+            for (t, words) in panel.iter_mut().skip(line).step_by(lines).enumerate() {
+                for (to, row) in words.0.iter_mut().zip(&rows) {
+                    *to = row[t];
                 }
             }
         }
-        return;
-    }
-    // Rows are copied whole first: their distance is often a power of two, and then they share few sets of the cache.
-    const DISTANCE: usize = INNER + 16;
-    turned.resize(COLS * DISTANCE, 0.0);
-    for (j, to) in turned.chunks_exact_mut(DISTANCE).enumerate() {
-        let to = &mut to[..panel.len().next_multiple_of(8)];
-        to.fill(0.0);
-        if j < width {
-            to[..panel.len()].copy_from_slice(&values[(col + j) * stride..][..panel.len()]);
-        }
-    }
-    for (block, lines) in panel.chunks_mut(8).enumerate() {
-        let mut rows = [[0f32; 8]; COLS];
-        for (row, from) in rows.iter_mut().zip(turned.chunks_exact(DISTANCE)) {
-            row.copy_from_slice(&from[block * 8..block * 8 + 8]);
-        }
-        for (t, line) in lines.iter_mut().enumerate() {
-            for (to, row) in line.0.iter_mut().zip(&rows) {
-                *to = row[t];
-            }
-        }
     }
 }
 
-/// Panels of a left side, each of `length` values of the inner dimension, of which `inner` are meant.
+/// Panels of a left side, each of `length` words along the inner dimension, of which `steps` are meant.
 struct LeftPart<'a> {
-    panels: &'a [[f32; ROWS]],
+    panels: &'a [[u32; ROWS]],
     length: usize,
-    inner: Range<usize>,
+    steps: Range<usize>,
+}
+
+impl LeftPart<'_> {
+    /// The words of each panel that are meant.
+    fn panels(&self) -> impl Iterator<Item = &[[u32; ROWS]]> {
+        self.panels.chunks_exact(self.length).map(|panel| &panel[self.steps.clone()])
+    }
 }
 
 /// Adds the products of all panels of `left` with `panel` to `results`, or replaces them when they are `fresh`.
-fn sweep(results: &mut [Tile], left: LeftPart<'_>, panel: &[Line], fresh: bool) {
+fn sweep(results: &mut [Tile], left: LeftPart<'_>, panel: &[Words], fresh: bool) {
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = pulp::x86::V3::try_new() {
         return simd.vectorize(Sweep { simd, results, left, panel, fresh });
@@ -315,14 +446,14 @@ fn sweep(results: &mut [Tile], left: LeftPart<'_>, panel: &[Line], fresh: bool) 
     sweep_plain(results, left, panel, fresh);
 }
 
-fn sweep_plain(results: &mut [Tile], left: LeftPart<'_>, panel: &[Line], fresh: bool) {
-    for (tile, a) in results.iter_mut().zip(left.panels.chunks_exact(left.length)) {
+fn sweep_plain(results: &mut [Tile], left: LeftPart<'_>, panel: &[Words], fresh: bool) {
+    for (tile, a) in results.iter_mut().zip(left.panels()) {
         if fresh {
             *tile = ZERO;
         }
-        for (a, b) in a[left.inner.clone()].iter().zip(panel) {
+        for (a, b) in a.iter().zip(panel) {
             for (line, a) in tile.iter_mut().zip(a) {
-                line.0.iter_mut().zip(b.0).for_each(|(sum, b)| *sum += a * b);
+                line.0.iter_mut().zip(b.0).for_each(|(sum, b)| *sum += f32::from_bits(*a) * f32::from_bits(b));
             }
         }
     }
@@ -333,7 +464,7 @@ struct Sweep<'a> {
     simd: pulp::x86::V3,
     results: &'a mut [Tile],
     left: LeftPart<'a>,
-    panel: &'a [Line],
+    panel: &'a [Words],
     fresh: bool,
 }
 
@@ -345,13 +476,13 @@ impl pulp::NullaryFnOnce for Sweep<'_> {
     fn call(self) {
         use pulp::{cast, f32x8};
         let Sweep { simd, results, left, panel, fresh } = self;
-        for (tile, a) in results.iter_mut().zip(left.panels.chunks_exact(left.length)) {
+        for (tile, a) in results.iter_mut().zip(left.panels()) {
             let mut sums: [[f32x8; 2]; ROWS] =
                 if fresh { [[simd.splat_f32x8(0.0); 2]; ROWS] } else { tile.map(|line| cast(line.0)) };
-            for (a, b) in a[left.inner.clone()].iter().zip(panel) {
+            for (a, b) in a.iter().zip(panel) {
                 let [low, high]: [f32x8; 2] = cast(b.0);
                 for i in 0..ROWS {
-                    let a = simd.splat_f32x8(a[i]);
+                    let a = simd.splat_f32x8(f32::from_bits(a[i]));
                     sums[i][0] = simd.mul_add_f32x8(a, low, sums[i][0]);
                     sums[i][1] = simd.mul_add_f32x8(a, high, sums[i][1]);
                 }
@@ -390,13 +521,23 @@ mod tests {
         {
             let (a, b, start) = (random(m * k, b"a"), random(k * n, b"b"), random(m * n, b"c"));
             let (c, d) = (random(m * 4, b"d"), random(4 * n, b"e"));
-            for (a_turned, b_turned) in [(false, false), (false, true), (true, false), (true, true)] {
+            let layouts = [(false, false), (false, true), (true, false), (true, true)];
+            let both = layouts.into_iter().flat_map(|layout| [(layout, Arithmetic::F32), (layout, Arithmetic::Bf16)]);
+            for ((a_turned, b_turned), arithmetic) in both {
+                let rounded = |v: f32| match arithmetic {
+                    Arithmetic::F32 => f64::from(v),
+                    Arithmetic::Bf16 => half::bf16::from_f32(v).to_f64(),
+                };
                 let compute = |threads| {
                     let mut out = start.clone();
                     Run::new(threads).unwrap().install(|| {
-                        let left = if a_turned { Left::of_columns(&a, m, 0.5) } else { Left::of_rows(&a, k, 0.5) };
+                        let left = if a_turned {
+                            Left::of_columns(&a, m, 0.5, arithmetic)
+                        } else {
+                            Left::of_rows(&a, k, 0.5, arithmetic)
+                        };
                         let right = Dense { values: &b, stride: if b_turned { k } else { n }, turned: b_turned };
-                        let second = Left::of_rows(&c, 4, 1.0);
+                        let second = Left::of_rows(&c, 4, 1.0, arithmetic);
                         let terms = [
                             Term::new(&left, right),
                             Term::new(&second, Dense { values: &d, stride: n, turned: false }),
@@ -417,11 +558,10 @@ mod tests {
                     for j in 0..n {
                         let at = |l: usize| {
                             let a = a[if a_turned { l * m + i } else { i * k + l }];
-                            f64::from(a) * f64::from(b[if b_turned { j * k + l } else { l * n + j }])
+                            rounded(0.5 * a) * rounded(b[if b_turned { j * k + l } else { l * n + j }])
                         };
-                        let slow = 0.5 * (0..k).map(at).sum::<f64>();
-                        let slow =
-                            slow + (0..4).map(|l| f64::from(c[i * 4 + l]) * f64::from(d[l * n + j])).sum::<f64>();
+                        let second = (0..4).map(|l| rounded(c[i * 4 + l]) * rounded(d[l * n + j]));
+                        let slow = (0..k).map(at).sum::<f64>() + second.sum::<f64>();
                         assert!((f64::from(out[i * n + j]) - slow).abs() < 1e-4, "{m}x{n}x{k} at {i},{j}");
                     }
                 }
@@ -432,10 +572,12 @@ mod tests {
     #[test]
     fn the_plain_sweep_agrees_with_the_vector_one() {
         let (left, panel) = (random(2 * 40 * ROWS, b"l"), random(40 * COLS, b"p"));
-        let left: Vec<[f32; ROWS]> = left.chunks_exact(ROWS).map(|v| v.try_into().unwrap()).collect();
-        let panel: Vec<Line> = panel.chunks_exact(COLS).map(|v| Line(v.try_into().unwrap())).collect();
+        let bits: Vec<u32> = left.iter().map(|v| v.to_bits()).collect();
+        let left: Vec<[u32; ROWS]> = bits.as_chunks().0.to_vec();
+        let bits: Vec<u32> = panel.iter().map(|v| v.to_bits()).collect();
+        let panel: Vec<Words> = bits.as_chunks().0.iter().map(|v| Words(*v)).collect();
         let (mut fast, mut plain) = (vec![[Line([7.0; COLS]); ROWS]; 2], vec![ZERO; 2]);
-        let part = |inner| LeftPart { panels: &left, length: 40, inner };
+        let part = |steps| LeftPart { panels: &left, length: 40, steps };
         sweep(&mut fast, part(0..17), &panel[..17], true);
         sweep(&mut fast, part(17..40), &panel[17..], false);
         sweep_plain(&mut plain, part(0..40), &panel, true);
@@ -463,14 +605,12 @@ mod tests {
                     }
                     2.0 * (m * n * k) as f64 / best / 1e9
                 };
-                let ours = measure(&mut || {
-                    let left = Left::of_rows(&a, k, 1.0);
-                    product(
-                        &mut out,
-                        n,
-                        Into::Replace,
-                        &[Term::new(&left, Dense { values: &b, stride: k, turned: true })],
-                    );
+                let [ours, halves] = [Arithmetic::F32, Arithmetic::Bf16].map(|arithmetic| {
+                    measure(&mut || {
+                        let left = Left::of_rows(&a, k, 1.0, arithmetic);
+                        let right = Dense { values: &b, stride: k, turned: true };
+                        product(&mut out, n, Into::Replace, &[Term::new(&left, right)]);
+                    })
                 });
                 let (av, bv) = (super::super::gemm::view(&a, m, k), super::super::gemm::view(&b, n, k).transpose());
                 let par = if threads == 1 { faer::Par::Seq } else { faer::Par::rayon(threads) };
@@ -478,7 +618,7 @@ mod tests {
                     let out = view_mut(&mut out, m, n);
                     faer::linalg::matmul::matmul(out, faer::Accum::Replace, av, bv, 1.0, par);
                 });
-                println!("{m} x {k} x {n}, {threads} threads: ours {ours:.0}, faer {faer:.0}");
+                println!("{m} x {k} x {n}, {threads} threads: ours {ours:.0}, in bf16 {halves:.0}, faer {faer:.0}");
             }
         }
     }
