@@ -6,11 +6,13 @@
 //!
 //! The words: GGUF, method (`lora`: rank 16 on all seven projections; `full`: f32 AdamW; `tiny`: bf16 weights, 8-bit
 //! moments, fused updates), tokens a sequence, sequences a step, steps; then any of `checkpointing`, `threads=1`, and
+//! `bf16`: products in bf16;
 //! `prompt=P,shared=S`: only what follows P tokens is trained, and of them S are an instruction shared by all sequences.
 //! Prints one JSON line: tokens/s of the best step after the first, its processor time, trained tokens/s, the peak RSS in GiB.
 
 use causerie::Run;
 use causerie::math::Random;
+use causerie::math::packed::Arithmetic;
 use causerie::transformer::{AdamW, AdamWSettings, Batch, Grads, Keep, LoraSettings, Model, Moments, Segment, Target};
 use std::time::Instant;
 
@@ -44,6 +46,9 @@ fn training_step() {
     let run = Run::new(option("threads").unwrap_or(2)).unwrap();
 
     let mut model = run.install(|| Model::from_gguf(path.as_ref())).unwrap();
+    if words.contains(&"bf16") {
+        model.arithmetic = Arithmetic::Bf16;
+    }
     match method {
         "lora" => model
             .add_lora(LoraSettings {
@@ -128,9 +133,10 @@ fn training_step() {
     let tokens = sequences * length;
     println!(
         "{{\"file\": {path:?}, \"method\": {method:?}, \"tokens\": {length}, \"batch\": {sequences}, \"threads\": {}, \
-         \"checkpointing\": {}, \"seconds\": {best:.3}, \"cpu_seconds\": {least_cpu:.2}, \"tokens_per_s\": {:.2}, \"completion_tokens_per_s\": {:.2}, \
+         \"arithmetic\": \"{:?}\", \"checkpointing\": {}, \"seconds\": {best:.3}, \"cpu_seconds\": {least_cpu:.2}, \"tokens_per_s\": {:.2}, \"completion_tokens_per_s\": {:.2}, \
          \"peak_rss_gib\": {:.2}}}",
         run.threads(),
+        model.arithmetic,
         keep == Keep::Inputs,
         tokens as f64 / best,
         batch.targets.len() as f64 / best,

@@ -4,6 +4,8 @@ use super::lessons::{Catalogue, Lesson};
 use crate::artifact;
 use crate::config::TuneConfig;
 use crate::error::{Error, Result};
+use crate::math::packed::{Arithmetic, bf16_is_native};
+use crate::run::{Level, log};
 use crate::transformer::{LoraSettings, Model};
 use std::path::Path;
 
@@ -23,6 +25,7 @@ pub(super) fn gguf_base(base: &Path) -> Result<&Path> {
 /// The base model with its adapters. For a full tuning it still stands in its file: [`own`] comes after the estimate.
 pub(super) fn open(base: &Path, config: &TuneConfig) -> Result<Model> {
     let mut model = Model::from_gguf(base)?;
+    model.arithmetic = arithmetic(config)?;
     match config.method.as_str() {
         "lora" => {
             let targets = config.targets.iter().map(|t| LoraSettings::target(t)).collect::<Result<_>>()?;
@@ -41,6 +44,26 @@ pub(super) fn open(base: &Path, config: &TuneConfig) -> Result<Model> {
         other => return Err(Error::invalid(format!("tune.method = {other:?} does not tune a language model"))),
     }
     Ok(model)
+}
+
+/// In which numbers the products multiply; says so where the other choice would be faster.
+fn arithmetic(config: &TuneConfig) -> Result<Arithmetic> {
+    match (config.arithmetic.as_str(), bf16_is_native()) {
+        ("f32", true) => log(
+            Level::Info,
+            "tune: this processor multiplies bf16 itself: tune.arithmetic = \"bf16\" would be up to twice as fast",
+        ),
+        ("bf16", false) => log(
+            Level::Warn,
+            "tune: this processor does not multiply bf16 itself: tune.arithmetic = \"f32\" would be faster",
+        ),
+        _ => {}
+    }
+    match config.arithmetic.as_str() {
+        "f32" => Ok(Arithmetic::F32),
+        "bf16" => Ok(Arithmetic::Bf16),
+        other => Err(Error::invalid(format!("tune.arithmetic = {other:?}"))),
+    }
 }
 
 /// Takes the weights of a full tuning into memory.

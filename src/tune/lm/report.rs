@@ -31,6 +31,8 @@ pub struct LmPoint {
 pub struct LmReport {
     /// `lora` or `full`.
     pub method: String,
+    /// In which numbers products multiplied: `f32` or `bf16`.
+    pub arithmetic: String,
     /// `text`, `items` or `both`.
     pub objective: String,
     /// k of the curve's Recall@k.

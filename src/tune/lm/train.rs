@@ -18,6 +18,7 @@ use crate::artifact;
 use crate::config::TuneConfig;
 use crate::error::{Error, Result};
 use crate::math::Random;
+use crate::math::packed::Arithmetic;
 use crate::run::{Level, Run, log};
 use crate::synthesize::Dialogue;
 use crate::transformer::{AdamW, AdamWSettings, Grads, Model, Moments, Schedule};
@@ -398,12 +399,15 @@ impl<'a> Training<'a> {
         store::load(&best, self.model, self.items.as_mut(), None)?;
         let mut probe: Vec<&Lesson> = if self.held_out.is_empty() { self.train.clone() } else { self.held_out.clone() };
         probe.truncate(PROBE);
+        // What is proven is the weights, in f32, however they were come by.
+        self.model.arithmetic = Arithmetic::F32;
         let seen = self.judge().look(&probe, Trained::Answers, None)?;
         let exported =
             export(self.model, self.items.as_ref(), self.base, self.folder, self.config, &probe, seen, self.run)?;
         self.draw()?;
         let report = LmReport {
             method: self.config.method.clone(),
+            arithmetic: self.config.arithmetic.clone(),
             objective: self.config.objective.clone(),
             recall_k: self.config.recall_k,
             recall_candidates: self.candidates.as_ref().map_or(0, |_| self.config.recall_candidates),
