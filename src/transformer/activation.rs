@@ -39,13 +39,16 @@ fn gelu(g: f32) -> (f32, f32) {
 pub fn forward(activation: Activation, gate: &[f32], up: &[f32]) -> Vec<f32> {
     let mut out = vec![0.0; gate.len()];
     out.par_chunks_mut(CHUNK).zip(gate.par_chunks(CHUNK)).zip(up.par_chunks(CHUNK)).for_each(|((out, gate), up)| {
-        vectorised(|| {
-            let values = out.iter_mut().zip(gate).zip(up);
-            match activation {
-                Activation::SwiGlu => values.for_each(|((o, g), u)| *o = swish(*g).0 * u),
-                Activation::GeGluTanh => values.for_each(|((o, g), u)| *o = gelu(*g).0 * u),
-            }
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                let values = out.iter_mut().zip(gate).zip(up);
+                match activation {
+                    Activation::SwiGlu => values.for_each(|((o, g), u)| *o = swish(*g).0 * u),
+                    Activation::GeGluTanh => values.for_each(|((o, g), u)| *o = gelu(*g).0 * u),
+                }
+            },
+        );
     });
     out
 }
@@ -54,16 +57,19 @@ pub fn forward(activation: Activation, gate: &[f32], up: &[f32]) -> Vec<f32> {
 pub fn backward(activation: Activation, gate: &mut [f32], up: &mut [f32], dm: &mut [f32]) {
     let chunks = gate.par_chunks_mut(CHUNK).zip(up.par_chunks_mut(CHUNK)).zip(dm.par_chunks_mut(CHUNK));
     chunks.for_each(|((gate, up), dm)| {
-        vectorised(|| {
-            let values = gate.iter_mut().zip(up).zip(dm);
-            let one = |g: &mut f32, u: &mut f32, d: &mut f32, (act, slope): (f32, f32)| {
-                (*g, *u, *d) = (*d * *u * slope, *d * act, act * *u);
-            };
-            match activation {
-                Activation::SwiGlu => values.for_each(|((g, u), d)| one(g, u, d, swish(*g))),
-                Activation::GeGluTanh => values.for_each(|((g, u), d)| one(g, u, d, gelu(*g))),
-            }
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                let values = gate.iter_mut().zip(up).zip(dm);
+                let one = |g: &mut f32, u: &mut f32, d: &mut f32, (act, slope): (f32, f32)| {
+                    (*g, *u, *d) = (*d * *u * slope, *d * act, act * *u);
+                };
+                match activation {
+                    Activation::SwiGlu => values.for_each(|((g, u), d)| one(g, u, d, swish(*g))),
+                    Activation::GeGluTanh => values.for_each(|((g, u), d)| one(g, u, d, gelu(*g))),
+                }
+            },
+        );
     });
 }
 

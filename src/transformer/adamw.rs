@@ -222,40 +222,64 @@ impl AdamW {
             (Storage::F32(w), State::F32(m, v)) => {
                 let chunks = w.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
                 chunks.zip(gradient.par_chunks(CHUNK)).for_each(|(((w, m), v), g)| {
-                    vectorised(|| {
-                        for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
-                            rule.apply(w, *g, m, v);
-                        }
-                    });
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
+                                rule.apply(w, *g, m, v);
+                            }
+                        },
+                    );
                 });
             }
             (Storage::F32(w), State::Bits8 { m, v, largest }) => {
                 let chunks = w.par_chunks_mut(CHUNK).zip(moment_chunks(m, v, largest));
                 chunks.zip(gradient.par_chunks(CHUNK)).enumerate().for_each(|(chunk, ((w, moments), g))| {
-                    vectorised(|| {
-                        for_each_block(moments, noise, chunk * CHUNK, |at, m, v| {
-                            for (((w, g), m), v) in w[at..].iter_mut().zip(&g[at..]).zip(m).zip(v) {
-                                rule.apply(w, *g, m, v);
-                            }
-                        });
-                    });
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            for_each_block(
+                                moments,
+                                noise,
+                                chunk * CHUNK,
+                                #[inline(always)]
+                                |at, m, v| {
+                                    for (((w, g), m), v) in w[at..].iter_mut().zip(&g[at..]).zip(m).zip(v) {
+                                        rule.apply(w, *g, m, v);
+                                    }
+                                },
+                            );
+                        },
+                    );
                 });
             }
             (Storage::Bf16(w), State::F32(m, v)) => {
                 let chunks = w.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
                 chunks.zip(gradient.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (((w, m), v), g))| {
-                    vectorised(|| move_bf16(rule, noise, chunk * CHUNK, w, g, m, v));
+                    vectorised(
+                        #[inline(always)]
+                        || move_bf16(rule, noise, chunk * CHUNK, w, g, m, v),
+                    );
                 });
             }
             (Storage::Bf16(w), State::Bits8 { m, v, largest }) => {
                 let chunks = w.par_chunks_mut(CHUNK).zip(moment_chunks(m, v, largest));
                 chunks.zip(gradient.par_chunks(CHUNK)).enumerate().for_each(|(chunk, ((w, moments), g))| {
-                    vectorised(|| {
-                        for_each_block(moments, noise, chunk * CHUNK, |at, m, v| {
-                            let end = at + m.len();
-                            move_bf16(rule, noise, chunk * CHUNK + at, &mut w[at..end], &g[at..end], m, v);
-                        });
-                    });
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            for_each_block(
+                                moments,
+                                noise,
+                                chunk * CHUNK,
+                                #[inline(always)]
+                                |at, m, v| {
+                                    let end = at + m.len();
+                                    move_bf16(rule, noise, chunk * CHUNK + at, &mut w[at..end], &g[at..end], m, v);
+                                },
+                            );
+                        },
+                    );
                 });
             }
             // A mapped tensor is frozen: it never has a gradient.

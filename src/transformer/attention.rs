@@ -125,7 +125,10 @@ pub fn forward(shape: &AttentionShape, segments: &[Segment], q: &[f32], k: &[f32
                 z.resize(block.rows.len() * keys, 0.0);
                 scores(shape, block, q, k, kv * group + in_group, &mut z);
                 for (i, z) in z.chunks_exact_mut(keys).enumerate() {
-                    log_sums[block.rows.start + i] = vectorised(|| softmax(z, block.seen(i, shape.window)));
+                    log_sums[block.rows.start + i] = vectorised(
+                        #[inline(always)]
+                        || softmax(z, block.seen(i, shape.window)),
+                    );
                 }
                 let p = view(&z, block.rows.len(), keys);
                 let mut into = Into::Replace;
@@ -207,7 +210,10 @@ pub fn backward(
                     let along = dot(&dout[at.clone()], &kept.out[at]);
                     let log_sum = kept.log_sums[head * tokens + row];
                     let seen = block.seen(i, shape.window);
-                    vectorised(|| score_gradient(shape.cap, seen, log_sum, along, p, dz));
+                    vectorised(
+                        #[inline(always)]
+                        || score_gradient(shape.cap, seen, log_sum, along, p, dz),
+                    );
                 }
                 let (p, dz) = (view(&p, length, keys), view(&dz, length, keys));
                 let queries = head_rows(q, &block.rows, head, n);

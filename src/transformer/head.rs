@@ -56,7 +56,12 @@ pub fn losses(h: &[f32], w: &Tensor, cap: Option<f32>, tokens: &[u32], arithmeti
     for (h, tokens) in h.chunks(rows * w.cols).zip(tokens.chunks(rows)) {
         let mut z = logits(h, w, cap, arithmetic);
         let chunks = z.par_chunks_mut(w.rows).zip(tokens);
-        each.par_extend(chunks.map(|(z, token)| f64::from(vectorised(|| softmax(z, *token)))));
+        each.par_extend(chunks.map(|(z, token)| {
+            f64::from(vectorised(
+                #[inline(always)]
+                || softmax(z, *token),
+            ))
+        }));
     }
     each
 }
@@ -91,7 +96,10 @@ pub fn backward(
 
 /// One row: logits become dz; returns the loss.
 fn gradient(z: &mut [f32], cap: Option<f32>, token: u32, scale: f32) -> f32 {
-    vectorised(|| gradient_here(z, cap, token, scale))
+    vectorised(
+        #[inline(always)]
+        || gradient_here(z, cap, token, scale),
+    )
 }
 
 #[inline(always)]

@@ -35,14 +35,17 @@ pub fn forward(x: &[f32], weight: &[f32], offset: f32, eps: f32) -> Vec<f32> {
     let n = weight.len();
     let mut out = vec![0.0; x.len()];
     out.par_chunks_mut(ROWS * n).zip(x.par_chunks(ROWS * n)).for_each(|(out, x)| {
-        vectorised(|| {
-            for (out, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
-                let r = inverse_rms(x, eps);
-                for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
-                    *out = x * r * (w + offset);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (out, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
+                    let r = inverse_rms(x, eps);
+                    for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
+                        *out = x * r * (w + offset);
+                    }
                 }
-            }
-        });
+            },
+        );
     });
     out
 }
@@ -57,21 +60,24 @@ pub fn backward(x: &[f32], weight: &[f32], offset: f32, eps: f32, dy: &[f32], dw
         .map(|((dx, x), dy)| {
             let mut dw = vec![0f32; if wanted { n } else { 0 }];
             let mut wdy = vec![0f32; n];
-            vectorised(|| {
-                for ((dx, x), dy) in dx.chunks_exact_mut(n).zip(x.chunks_exact(n)).zip(dy.chunks_exact(n)) {
-                    let r = inverse_rms(x, eps);
-                    for ((v, d), w) in wdy.iter_mut().zip(dy).zip(weight) {
-                        *v = d * (w + offset);
+            vectorised(
+                #[inline(always)]
+                || {
+                    for ((dx, x), dy) in dx.chunks_exact_mut(n).zip(x.chunks_exact(n)).zip(dy.chunks_exact(n)) {
+                        let r = inverse_rms(x, eps);
+                        for ((v, d), w) in wdy.iter_mut().zip(dy).zip(weight) {
+                            *v = d * (w + offset);
+                        }
+                        let along = (sum_of(x, &wdy) / n as f64) as f32 * r * r * r;
+                        for ((dx, x), v) in dx.iter_mut().zip(x).zip(&wdy) {
+                            *dx = r * v - x * along;
+                        }
+                        for ((dw, x), d) in dw.iter_mut().zip(x).zip(dy) {
+                            *dw += d * x * r;
+                        }
                     }
-                    let along = (sum_of(x, &wdy) / n as f64) as f32 * r * r * r;
-                    for ((dx, x), v) in dx.iter_mut().zip(x).zip(&wdy) {
-                        *dx = r * v - x * along;
-                    }
-                    for ((dw, x), d) in dw.iter_mut().zip(x).zip(dy) {
-                        *dw += d * x * r;
-                    }
-                }
-            });
+                },
+            );
             dw
         })
         .collect();

@@ -61,7 +61,14 @@ pub(super) fn pairs_across(words: &mut [u32], first: &[f32], second: &[f32], sca
 #[inline(always)]
 pub(super) fn pack(panel: &mut [Words], part: Part<'_>, turned: &mut Vec<u32>) {
     if part.tile.turned {
-        return pack_turned(panel, 2, part.width, turned, |to, j| pairs_along(to, part.column(j), 1.0));
+        return pack_turned(
+            panel,
+            2,
+            part.width,
+            turned,
+            #[inline(always)]
+            |to, j| pairs_along(to, part.column(j), 1.0),
+        );
     }
     for (step, lines) in panel.as_chunks_mut::<2>().0.iter_mut().enumerate() {
         let first = part.row(2 * step);
@@ -91,11 +98,14 @@ pub(super) fn sweep(results: &mut [Tile], left: LeftPart<'_>, panel: &[Words], f
         }
         return;
     }
-    super::vectorised(|| {
-        for ((first, second), a) in first.iter_mut().zip(second).zip(left.panels()) {
-            plain([first, second], a, panel, fresh);
-        }
-    });
+    super::vectorised(
+        #[inline(always)]
+        || {
+            for ((first, second), a) in first.iter_mut().zip(second).zip(left.panels()) {
+                plain([first, second], a, panel, fresh);
+            }
+        },
+    );
 }
 
 /// The two tiles of one panel of the left side.

@@ -108,25 +108,28 @@ impl Left {
         let steps = left.steps().max(1);
         left.panels.par_chunks_mut(steps).zip(a.par_chunks(ROWS * inner.max(1))).for_each(|(panel, a)| {
             SCRATCH.with_borrow_mut(|scratch| {
-                vectorised(|| {
-                    // A word each row at a time, then six rows side by side.
-                    let words = &mut scratch.turned;
-                    words.clear();
-                    words.resize(ROWS * steps, 0);
-                    for (words, row) in words.chunks_exact_mut(steps).zip(a.chunks_exact(inner)) {
-                        match arithmetic {
-                            Arithmetic::F32 => {
-                                words.iter_mut().zip(row).for_each(|(word, v)| *word = (v * scale).to_bits());
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        // A word each row at a time, then six rows side by side.
+                        let words = &mut scratch.turned;
+                        words.clear();
+                        words.resize(ROWS * steps, 0);
+                        for (words, row) in words.chunks_exact_mut(steps).zip(a.chunks_exact(inner)) {
+                            match arithmetic {
+                                Arithmetic::F32 => {
+                                    words.iter_mut().zip(row).for_each(|(word, v)| *word = (v * scale).to_bits());
+                                }
+                                Arithmetic::Bf16 => bf16::pairs_along(words, row, scale),
                             }
-                            Arithmetic::Bf16 => bf16::pairs_along(words, row, scale),
                         }
-                    }
-                    let row = |i: usize| &words[i * steps..(i + 1) * steps];
-                    let [r0, r1, r2, r3, r4, r5] = [row(0), row(1), row(2), row(3), row(4), row(5)];
-                    for (t, p) in panel.iter_mut().enumerate() {
-                        *p = [r0[t], r1[t], r2[t], r3[t], r4[t], r5[t]];
-                    }
-                });
+                        let row = |i: usize| &words[i * steps..(i + 1) * steps];
+                        let [r0, r1, r2, r3, r4, r5] = [row(0), row(1), row(2), row(3), row(4), row(5)];
+                        for (t, p) in panel.iter_mut().enumerate() {
+                            *p = [r0[t], r1[t], r2[t], r3[t], r4[t], r5[t]];
+                        }
+                    },
+                );
             });
         });
         left
@@ -142,26 +145,32 @@ impl Left {
         left.panels.par_chunks_mut(GROUP * steps).enumerate().for_each(|(group, panels)| {
             let start = group * GROUP * ROWS;
             let end = (start + GROUP * ROWS).min(rows);
-            vectorised(|| {
-                let mut words = [0u32; GROUP * ROWS];
-                for (t, pair) in a.chunks(arithmetic.pack() * rows).enumerate() {
-                    let words = &mut words[..end - start];
-                    match arithmetic {
-                        Arithmetic::F32 => {
-                            words.iter_mut().zip(&pair[start..end]).for_each(|(word, v)| *word = (v * scale).to_bits());
+            vectorised(
+                #[inline(always)]
+                || {
+                    let mut words = [0u32; GROUP * ROWS];
+                    for (t, pair) in a.chunks(arithmetic.pack() * rows).enumerate() {
+                        let words = &mut words[..end - start];
+                        match arithmetic {
+                            Arithmetic::F32 => {
+                                words
+                                    .iter_mut()
+                                    .zip(&pair[start..end])
+                                    .for_each(|(word, v)| *word = (v * scale).to_bits());
+                            }
+                            Arithmetic::Bf16 => {
+                                let second = if pair.len() > rows { &pair[rows + start..rows + end] } else { &[] };
+                                bf16::pairs_across(words, &pair[start..end], second, scale);
+                            }
                         }
-                        Arithmetic::Bf16 => {
-                            let second = if pair.len() > rows { &pair[rows + start..rows + end] } else { &[] };
-                            bf16::pairs_across(words, &pair[start..end], second, scale);
+                        for (p, words) in words.chunks(ROWS).enumerate() {
+                            let mut six = [0; ROWS];
+                            six[..words.len()].copy_from_slice(words);
+                            panels[p * steps + t] = six;
                         }
                     }
-                    for (p, words) in words.chunks(ROWS).enumerate() {
-                        let mut six = [0; ROWS];
-                        six[..words.len()].copy_from_slice(words);
-                        panels[p * steps + t] = six;
-                    }
-                }
-            });
+                },
+            );
         });
         left
     }
@@ -317,11 +326,17 @@ fn task(mut out: ViewMut<'_>, into: Into, terms: &[Term<'_>], first: usize, cols
                 };
                 match arithmetic {
                     Arithmetic::F32 => {
-                        vectorised(|| pack(panel, part, turned));
+                        vectorised(
+                            #[inline(always)]
+                            || pack(panel, part, turned),
+                        );
                         sweep(results, left, panel, fresh);
                     }
                     Arithmetic::Bf16 => {
-                        vectorised(|| bf16::pack(panel, part, turned));
+                        vectorised(
+                            #[inline(always)]
+                            || bf16::pack(panel, part, turned),
+                        );
                         bf16::sweep(results, left, panel, fresh);
                     }
                 }
@@ -370,9 +385,16 @@ impl Part<'_> {
 #[inline(always)]
 fn pack(panel: &mut [Words], part: Part<'_>, turned: &mut Vec<u32>) {
     if part.tile.turned {
-        return pack_turned(panel, 1, part.width, turned, |to, j| {
-            to.iter_mut().zip(part.column(j)).for_each(|(to, v)| *to = v.to_bits());
-        });
+        return pack_turned(
+            panel,
+            1,
+            part.width,
+            turned,
+            #[inline(always)]
+            |to, j| {
+                to.iter_mut().zip(part.column(j)).for_each(|(to, v)| *to = v.to_bits());
+            },
+        );
     }
     for (t, words) in panel.iter_mut().enumerate() {
         let from = part.row(t);
@@ -493,7 +515,8 @@ impl pulp::NullaryFnOnce for Sweep<'_> {
 }
 
 /// Runs `work`, compiled for AVX2 and FMA where the processor has them: for loops over floats that the compiler
-/// vectorises. What `work` calls must be inlined into it. The results are those of the plain code: no sum is reordered.
+/// vectorises. `work` and what it calls must be inlined, or it stays what it is without: write `#[inline(always)] ||`
+/// (`tests/architecture.rs` looks). The results are those of the plain code: no sum is reordered.
 #[inline(always)]
 pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
