@@ -3,6 +3,7 @@
 use super::config::Family;
 use crate::error::{Error, Result};
 use crate::map::Map;
+use crate::math::packed::vectorised;
 use half::bf16;
 use half::slice::HalfFloatSliceExt;
 use std::ops::Range;
@@ -202,6 +203,16 @@ impl Encoding {
     }
 }
 
+/// bf16 to f32, which it is the upper half of.
+fn widen(values: &[bf16], out: &mut [f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            out.iter_mut().zip(values).for_each(|(o, v)| *o = f32::from_bits(u32::from(v.to_bits()) << 16));
+        },
+    );
+}
+
 /// Index of a tensor in its model.
 pub type TensorId = usize;
 
@@ -273,7 +284,7 @@ impl Tensor {
     pub fn decode(&self, start: usize, out: &mut [f32]) {
         match &self.storage {
             Storage::F32(values) => out.copy_from_slice(&values[start..start + out.len()]),
-            Storage::Bf16(values) => values[start..start + out.len()].convert_to_f32_slice(out),
+            Storage::Bf16(values) => widen(&values[start..start + out.len()], out),
             Storage::Mapped(m) => {
                 let bytes = |values: usize| values / m.encoding.block_values() * m.encoding.block_bytes();
                 let first = m.start + bytes(start);
@@ -301,6 +312,8 @@ impl Tensor {
 #[derive(Debug, Default)]
 pub struct Grads {
     slots: Vec<Slot>,
+    /// Memory of freed gradients, for the next of the same length: fresh memory costs the kernel a pass over it.
+    spare: Vec<Vec<f32>>,
 }
 
 #[derive(Debug)]
@@ -315,14 +328,18 @@ impl Grads {
     /// Room for the gradients of `tensors`.
     pub fn new(tensors: &[Tensor]) -> Grads {
         let slot = |t: &Tensor| Slot { len: t.trained.then(|| t.len()), values: Vec::new() };
-        Grads { slots: tensors.iter().map(slot).collect() }
+        Grads { slots: tensors.iter().map(slot).collect(), spare: Vec::new() }
     }
     /// The gradient to add to; none when the tensor is not trained.
     pub fn slot(&mut self, id: TensorId) -> Option<&mut [f32]> {
         let slot = &mut self.slots[id];
         let len = slot.len?;
         if slot.values.is_empty() {
-            slot.values = vec![0.0; len];
+            let spare = self.spare.iter().position(|s| s.capacity() == len);
+            // Zeros are written: of memory that is only promised to be zero, what is read first and written then costs the
+            // kernel two faults a page, the second with a message to every other core.
+            slot.values = spare.map_or_else(|| Vec::with_capacity(len), |i| self.spare.swap_remove(i));
+            slot.values.resize(len, 0.0);
         }
         Some(&mut slot.values)
     }
@@ -330,9 +347,13 @@ impl Grads {
     pub fn get(&self, id: TensorId) -> Option<&[f32]> {
         self.slots.get(id).map(|s| s.values.as_slice()).filter(|v| !v.is_empty())
     }
-    /// Frees one gradient.
+    /// Frees one gradient, for others of its length.
     pub fn free(&mut self, id: TensorId) {
-        self.slots[id].values = Vec::new();
+        let mut values = std::mem::take(&mut self.slots[id].values);
+        if values.capacity() > 0 {
+            values.clear();
+            self.spare.push(values);
+        }
     }
     /// Sets all gradients to zero, keeping their memory.
     pub fn zero(&mut self) {
@@ -363,4 +384,30 @@ pub(super) fn check_shape(path: &std::path::Path, name: &str, found: &[usize], e
     }
     let message = format!("tensor {name:?} has shape {found:?}; the model's configuration asks for {expected:?}");
     Err(Error::format(path, 0, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_a_freed_gradient_serves_the_next_of_its_length_and_begins_at_zero() {
+        let tensor = |part, rows, cols| Tensor {
+            place: Place { layer: Some(0), part, lora: None },
+            rows,
+            cols,
+            storage: Storage::F32(vec![0.0; rows * cols]),
+            trained: true,
+        };
+        let mut grads = Grads::new(&[tensor(Part::Q, 3, 4), tensor(Part::K, 4, 3), tensor(Part::O, 5, 5)]);
+        grads.slot(0).unwrap().fill(7.0);
+        let memory = grads.get(0).unwrap().as_ptr();
+        grads.free(0);
+        assert!(grads.get(0).is_none());
+        grads.free(0);
+        assert_eq!(grads.slot(2).unwrap(), [0.0; 25]);
+        assert_eq!(grads.slot(1).unwrap(), [0.0; 12]);
+        assert_eq!(grads.get(1).unwrap().as_ptr(), memory);
+        assert!(grads.spare.is_empty());
+    }
 }
