@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The words: GGUF, method (`lora`: rank 16 on all seven projections; `full`: f32 AdamW; `tiny`: bf16 weights, 8-bit
-//! moments, fused updates), tokens a sequence, sequences a step, steps; then any of `checkpointing`, `threads=1`, and
+//! moments, fused updates; `mixed`: the same with f32 weights), tokens a sequence, sequences a step, steps; then any of `checkpointing`, `threads=1`, and
 //! `bf16`: products in bf16;
 //! `prompt=P,shared=S`: only what follows P tokens is trained, and of them S are an instruction shared by all sequences.
 //! Prints one JSON line: tokens/s of the best step after the first, its processor time, trained tokens/s, the peak RSS in GiB.
@@ -60,11 +60,12 @@ fn training_step() {
                 seed: 0,
             })
             .unwrap(),
-        "full" => run.install(|| model.train_all(false)),
+        "full" | "mixed" => run.install(|| model.train_all(false)),
         "tiny" => run.install(|| model.train_all(true)),
         other => panic!("method {other}"),
     }
-    let moments = if method == "tiny" { Moments::Bits8 } else { Moments::F32 };
+    let fused = ["tiny", "mixed"].contains(&method);
+    let moments = if fused { Moments::Bits8 } else { Moments::F32 };
     let mut adam = AdamW::new(AdamWSettings { moments, ..AdamWSettings::default() }, model.tensors.len());
     let mut grads = Grads::new(&model.tensors);
     let mut random = Random::new(0, b"bench");
@@ -91,12 +92,12 @@ fn training_step() {
             let forward_seconds = started.elapsed().as_secs_f64();
             let (loss, mut pass) = model.backward(forward, &batch, scale, &mut grads).unwrap();
             let head_seconds = started.elapsed().as_secs_f64() - forward_seconds;
-            if method == "tiny" {
+            if fused {
                 adam.begin_step();
             }
             loop {
                 let layer = model.backward_step(&mut pass, &batch, &mut grads);
-                if method == "tiny" {
+                if fused {
                     for (id, tensor) in model.tensors.iter_mut().enumerate().filter(|(_, t)| t.place.layer == layer) {
                         if let Some(gradient) = grads.get(id) {
                             adam.update(id, tensor, gradient, 1e-5, 1.0);
@@ -109,7 +110,7 @@ fn training_step() {
                 }
             }
             let all = started.elapsed().as_secs_f64();
-            if method != "tiny" {
+            if !fused {
                 let factor = AdamW::clip_factor(grads.norm(), 1.0);
                 adam.step(&mut model.tensors, &grads, 1e-5, factor);
                 grads.zero();
