@@ -172,7 +172,9 @@ mod tests {
     #[test]
     fn rounding_is_that_of_half_and_takes_the_smallest_for_zero() {
         let mut random = Random::new(3, b"bits");
-        let special = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, 1.00390625, 1.01171875, -1.00390625];
+        // Halfway between two bf16, with an even and with an odd one below.
+        let (tie, odd_tie) = (1.0 + 2f32.powi(-8), 1.0 + 3.0 * 2f32.powi(-8));
+        let special = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, tie, odd_tie, -tie];
         let any = (0..200_000).map(|_| f32::from_bits(random.below(1 << 32) as u32));
         for value in special.into_iter().chain(any) {
             let ours = round(value);
