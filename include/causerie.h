@@ -162,6 +162,12 @@ struct ArrowArrayStream {
 // Too many requests: wait, then send fewer at once.
 #define CAUSERIE_FAIL_THROTTLED 3
 
+// Who speaks: the person who seeks.
+#define CAUSERIE_USER 0
+
+// Who speaks: the recommender.
+#define CAUSERIE_ASSISTANT 1
+
 // Where a teacher puts its answer.
 typedef struct causerie_answer causerie_answer;
 
@@ -182,6 +188,9 @@ typedef struct causerie_error causerie_error;
 
 // Stage 5, tune: a ranking head, or the files of a tuned language model.
 typedef struct causerie_model causerie_model;
+
+// A request: what was said, what was seen, what may come back. It belongs to no recommender; any may be asked with it.
+typedef struct causerie_query causerie_query;
 
 // Stage 6, recommend: ranks the catalogue for a conversation. `const` functions may run on many threads at once.
 typedef struct causerie_recommender causerie_recommender;
@@ -629,6 +638,69 @@ CAUSERIE_MUST_CHECK causerie_error *causerie_model_load(const char *file, causer
 // Ends a model; NULL is fine. Files of a language model stay.
 void causerie_model_free(causerie_model *model);
 
+// ---- 6 recommend: queries ---------------------------------------------------------------------------------------
+// An empty query. The functions below fill it, without JSON; causerie_recommend_query asks it. Kept between the turns of a
+// conversation, it grows by a turn at a time.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_query_new(causerie_query **out);
+
+// A query of `len` bytes of JSON, as causerie_recommend takes them. CAUSERIE_INVALID where it does not parse.
+CAUSERIE_MUST_CHECK causerie_error *causerie_query_parse(const char *request, size_t len, causerie_query **out);
+
+// Adds the next turn: `role` is CAUSERIE_USER or CAUSERIE_ASSISTANT, `words` what was said, `len` bytes. What a turn names
+// does not come back.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_query_turn(causerie_query *query,
+                                    int32_t role,
+                                    const char *words,
+                                    size_t len);
+
+// Adds an item that the user has seen, by its id, `len` bytes: it tells of taste, and does not come back. One that is not in
+// the catalogue is passed over.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_query_seen(causerie_query *query,
+                                    const char *id,
+                                    size_t len);
+
+// The same by title, `len` bytes, and year of release (0: unknown), as people and other catalogues name it.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_query_seen_title(causerie_query *query,
+                                          const char *title,
+                                          size_t len,
+                                          uint32_t year);
+
+// Adds an id that must not come back, `len` bytes. One that is not in the catalogue is passed over (the log tells).
+CAUSERIE_MUST_CHECK causerie_error *causerie_query_exclude(causerie_query *query, const char *id, size_t len);
+
+// Adds `count` items that must not come back, by their rows (the order of causerie_recommender_id; items that are added
+// while it serves come behind). A row past the end is CAUSERIE_INVALID when the query is asked.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_query_exclude_rows(causerie_query *query,
+                                            const uint64_t *rows,
+                                            size_t count);
+
+// Adds an id that may come back, `len` bytes: from the first one on, nothing else may. When it is asked, one that is not in
+// the catalogue is passed over; CAUSERIE_NOT_FOUND where that is all of them.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_query_allow(causerie_query *query,
+                                     const char *id,
+                                     size_t len);
+
+// Adds `count` items that may come back, by their rows, as causerie_query_exclude_rows; (NULL, 0) alone allows nothing.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_query_allow_rows(causerie_query *query,
+                                          const uint64_t *rows,
+                                          size_t count);
+
+// Has every item come with the `reviews` of it that lie nearest to what was said (else recommend.explain says).
+CAUSERIE_MUST_CHECK causerie_error *causerie_query_explain(causerie_query *query, uint32_t reviews);
+
+// Empties a query, for the next conversation.
+CAUSERIE_MUST_CHECK causerie_error *causerie_query_clear(causerie_query *query);
+
+// Ends a query; NULL is fine.
+void causerie_query_free(causerie_query *query);
+
 // ---- 6 recommend ------------------------------------------------------------------------------------------------
 // Opens a work directory that causerie_pipeline (or `causerie run`) finished, with the recommender recommend.system of
 // `strategy` (NULL or "": the first one of the run). Everything but run.threads and recommend.system, .top_k and .explain
@@ -692,6 +764,14 @@ size_t causerie_recommender_count(const causerie_recommender *recommender);
 // The id of item row `i`; NULL past the end. Borrowed from the recommender.
 const char *causerie_recommender_id(const causerie_recommender *recommender, size_t i);
 
+// Writes the row of the item of this id (`len` bytes) to `row`: what causerie_recommender_id takes, and what queries and
+// replies know it by. CAUSERIE_NOT_FOUND for an id that is not in the catalogue.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_find(const causerie_recommender *recommender,
+                                          const char *id,
+                                          size_t len,
+                                          uint64_t *row);
+
 // Its name in reports: "head", "nbcrs", … Borrowed from the recommender.
 const char *causerie_recommender_name(const causerie_recommender *recommender);
 
@@ -700,13 +780,49 @@ const char *causerie_recommender_name(const causerie_recommender *recommender);
 // is counted in each. 0 for NULL.
 uint64_t causerie_recommender_bytes(const causerie_recommender *recommender);
 
-// Answers a conversation with the `top_k` best items of the catalogue (0: recommend.top_k). `request` is `len` bytes of
-// JSON: the turns, oldest first, [{"role": "user" | "assistant", "text": "…"}, …]; or an object {"turns": […], "seen":
-// [{"item": id} | {"title", "year"}, …], "exclude": [id, …], "allow": [id, …]}. What is named in the turns, seen, excluded
-// or (where "allow" is given) not allowed never comes back; an empty "allow" allows nothing. "explain": n has every item come
-// with the n reviews of it that lie nearest to what was said (else recommend.explain says). CAUSERIE_INVALID for JSON that
-// does not parse; CAUSERIE_NOT_FOUND when no allowed id is in the catalogue; CAUSERIE_UNSUPPORTED for reasons where
-// recommend.explain was 0 when the recommender was opened.
+// Answers a query with the `top_k` best items of the catalogue (0: recommend.top_k). What its turns name, what it has seen,
+// what it excludes and, where it allows some, all others never come back. The reply makes its texts when they are first read.
+// CAUSERIE_INVALID for a row past the end; CAUSERIE_NOT_FOUND when no allowed id is in the catalogue;
+// CAUSERIE_UNSUPPORTED for reasons where recommend.explain was 0 when the recommender was opened.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommend_query(const causerie_recommender *recommender,
+                                         const causerie_query *query,
+                                         uint32_t top_k,
+                                         const causerie_run *run,
+                                         causerie_reply **out);
+
+// The same for `count` queries in one call, which costs less than as many calls. Writes `count` replies to `replies`, all of
+// them yours, or, where anything fails, none.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommend_many(const causerie_recommender *recommender,
+                                        const causerie_query *const *queries,
+                                        size_t count,
+                                        uint32_t top_k,
+                                        const causerie_run *run,
+                                        causerie_reply **replies);
+
+// Scores of the whole catalogue in the order of causerie_recommender_id, higher is better, written to `scores`, [count]:
+// count must be causerie_recommender_count. Items that the query masks get -infinity. Errors as of
+// causerie_recommend_query.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_score_query(const causerie_recommender *recommender,
+                                     const causerie_query *query,
+                                     const causerie_run *run,
+                                     float *scores,
+                                     size_t count);
+
+// The same for several queries in one call: `scores` is [queries, items], row-major, `count` = queries x items values.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_score_many(const causerie_recommender *recommender,
+                                    const causerie_query *const *queries,
+                                    size_t rows,
+                                    const causerie_run *run,
+                                    float *scores,
+                                    size_t count);
+
+// causerie_recommend_query for a request in JSON, `len` bytes: the turns, oldest first, [{"role": "user" | "assistant",
+// "text": "…"}, …]; or an object {"turns": […], "seen": [{"item": id} | {"title", "year"}, …], "exclude": [id, …], "allow":
+// [id, …], "explain": n}; an empty "allow" allows nothing. CAUSERIE_INVALID for JSON that does not parse.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_recommend(const causerie_recommender *recommender,
                                    const char *request,
@@ -715,9 +831,7 @@ causerie_error *causerie_recommend(const causerie_recommender *recommender,
                                    const causerie_run *run,
                                    causerie_reply **out);
 
-// Scores of the whole catalogue in the order of causerie_recommender_id, higher is better, written to `scores`, [count]:
-// count must be causerie_recommender_count. Items that the request masks get -infinity. Request and errors as of
-// causerie_recommend.
+// causerie_score_query for a request in JSON, as of causerie_recommend.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_score(const causerie_recommender *recommender,
                                const char *request,
@@ -741,6 +855,14 @@ void causerie_recommender_free(causerie_recommender *recommender);
 // How many items an answer has; 0 for NULL.
 size_t causerie_reply_count(const causerie_reply *reply);
 
+// The rows of an answer's items in the catalogue (the order of causerie_recommender_id), best first, [count]; NULL where
+// there are none. Borrowed from the reply.
+const uint64_t *causerie_reply_rows(const causerie_reply *reply,
+                                    size_t *count);
+
+// Their scores, as causerie_reply_rows: falling, of the recommender's own scale. Borrowed from the reply.
+const double *causerie_reply_scores(const causerie_reply *reply, size_t *count);
+
 // The id of item `i` of an answer, best first, and its score (`score` may be NULL); NULL past the end. Borrowed.
 const char *causerie_reply_item(const causerie_reply *reply, size_t i, double *score);
 
@@ -754,6 +876,9 @@ const char *causerie_reply_evidence(const causerie_reply *reply,
                                     size_t i,
                                     size_t n,
                                     double *similarity);
+
+// The row of that review in the dataset; UINT64_MAX where causerie_reply_evidence is NULL.
+uint64_t causerie_reply_evidence_row(const causerie_reply *reply, size_t i, size_t n);
 
 // The answer as text to show: "1. Title (1999)" a line. Borrowed from the reply.
 const char *causerie_reply_text(const causerie_reply *reply);
