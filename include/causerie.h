@@ -27,7 +27,9 @@
 //   causerie_synthesize(dataset, selection, config, 1, NULL, run, &dialogues);              // 4 synthesize
 //   causerie_tune(dialogues, dataset, embeddings, config, run, &model);                     // 5 tune
 //   causerie_recommender_new(dataset, embeddings, model, NULL, config, run, &recommender);  // 6 recommend
-//   causerie_recommend(recommender, request, strlen(request), 10, run, &reply);
+//   causerie_query_new(&query);
+//   causerie_query_turn(query, CAUSERIE_USER, words, strlen(words));
+//   causerie_recommend_query(recommender, query, 10, run, &reply);                          // or JSON in and out: causerie_recommend
 //   causerie_evaluate(&recommender, 1, NULL, 0, config, run, &report);                      // 7 evaluate
 // Or all of it into a folder, resumable: causerie_pipeline(config, "work", 0, run, NULL), and in the service
 // causerie_recommender_open("work", NULL, config, run, &recommender).
@@ -458,7 +460,8 @@ void causerie_dataset_free(causerie_dataset *dataset);
 // ---- 2 embed ----------------------------------------------------------------------------------------------------
 // Embeds every review: [reviews, dim], unit length (paper §3.2). The settings of `embed.*` say how: "text" is built in,
 // "lm" takes the GGUF embed.model. `folder` keeps the rows and the fitted embedder, so that an embedding that was stopped
-// goes on, and one that is finished is read; NULL or "" keeps nothing.
+// goes on, and one that is finished is read; NULL or "" keeps nothing. Rows are as embed.store keeps them ("f16" and "i8" are
+// rounded so in memory as well).
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_embed(const causerie_dataset *dataset,
                                const causerie_config *config,
@@ -486,19 +489,38 @@ CAUSERIE_MUST_CHECK
 causerie_error *causerie_embeddings_from_arrow_stream(struct ArrowArrayStream *stream,
                                                       causerie_embeddings **out);
 
-// The values, [rows, dim], row-major; `rows` and `dim` may be NULL. Borrowed from the embeddings. NULL for NULL.
-const float *causerie_embeddings_data(const causerie_embeddings *embeddings, size_t *rows, size_t *dim);
+// Opens rows too many for memory: a safetensors file in f32, f16, bf16, f64 or i8 with scales, or the list of the shards of
+// one embedding (`causerie embed --shard`, `--join`). The file is mapped and read as rows are needed; it must not be changed
+// while the handle lives. For causerie_select and its kin alone; what is selected is exact for the values as they are stored.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_embeddings_open(const char *file,
+                                         causerie_embeddings **out);
+
+// The values, [rows, dim], row-major; `rows` and `dim` may be NULL. Borrowed from the embeddings. NULL for NULL, and for rows
+// of causerie_embeddings_open, whose numbers alone are told.
+const float *causerie_embeddings_data(const causerie_embeddings *embeddings,
+                                      size_t *rows,
+                                      size_t *dim);
 
 // Writes the rows to a safetensors file: one f32 tensor "embeddings" [rows, dim].
 CAUSERIE_MUST_CHECK causerie_error *causerie_embeddings_save(const causerie_embeddings *embeddings, const char *file);
+
+// The same with values of another kind, as embed.store says: "f32", "f16" (half the bytes, three digits) or "i8" (a quarter,
+// one scale a row). What it writes causerie_embeddings_open maps. It takes mapped rows as well, and passes over them once.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_embeddings_pack(const causerie_embeddings *embeddings,
+                                         const char *store,
+                                         const char *file,
+                                         const causerie_run *run);
 
 // Ends embeddings; NULL is fine. What was made of them goes on working.
 void causerie_embeddings_free(causerie_embeddings *embeddings);
 
 // ---- 3 select ---------------------------------------------------------------------------------------------------
-// Selects select.budget rows by select.strategy (paper §3.2). `dataset` may be NULL for "random", "js" and "fisher".
-// `earlier`: a selection to continue to the larger budget, or NULL; its picks come first. The same arguments give the same
-// picks whatever the threads; ties go to the lowest row.
+// Selects select.budget rows by select.strategy (paper §3.2). `dataset` may be NULL for "random", "js" and "fisher" without
+// caps per item and per user. `earlier`: a selection to continue to the larger budget, or NULL; its picks come first. The
+// same arguments give the same picks whatever the threads; ties go to the lowest row. CAUSERIE_MEMORY, before anything is
+// begun, where more memory would be needed than select.max_memory_bytes allows.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_select(const causerie_dataset *dataset,
                                 const causerie_embeddings *embeddings,
@@ -506,6 +528,44 @@ causerie_error *causerie_select(const causerie_dataset *dataset,
                                 const causerie_config *config,
                                 const causerie_run *run,
                                 causerie_selection **out);
+
+// causerie_select with its picks so far kept in the file `checkpoint` (NULL or "": none), every select.checkpoint_s seconds
+// and when it is cancelled: the same call goes on from there and ends with the same picks; then the file is removed.
+// CAUSERIE_INVALID for a checkpoint of another selection.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_select_keeping(const causerie_dataset *dataset,
+                                        const causerie_embeddings *embeddings,
+                                        const causerie_selection *earlier,
+                                        const char *checkpoint,
+                                        const causerie_config *config,
+                                        const causerie_run *run,
+                                        causerie_selection **out);
+
+// A selection that several machines share, the first of three calls: part `part` (from 0) of `parts` selects select.budget
+// of its own rows, and writes its picks to `file`. Every machine has the same embeddings (mapped ones cost no memory) and
+// settings. "metadata_js" and "user_js" cannot be shared so.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_select_part(const causerie_dataset *dataset,
+                                     const causerie_embeddings *embeddings,
+                                     uint64_t part,
+                                     uint64_t parts,
+                                     const causerie_config *config,
+                                     const causerie_run *run,
+                                     const char *file);
+
+// The second call: lays the picks of all parts, `count` files of causerie_select_part, together in the file `merged`.
+// CAUSERIE_INVALID for parts of different selections, and where one is missing or there twice.
+CAUSERIE_MUST_CHECK causerie_error *causerie_select_merge(const char *const *files, size_t count, const char *merged);
+
+// The third call: selects from what causerie_select_merge wrote to `merged`; "fisher" certifies it over all rows. Dataset,
+// embeddings and settings as of causerie_select_part, else CAUSERIE_INVALID.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_select_finalise(const causerie_dataset *dataset,
+                                         const causerie_embeddings *embeddings,
+                                         const char *merged,
+                                         const causerie_config *config,
+                                         const causerie_run *run,
+                                         causerie_selection **out);
 
 // The selected rows, most informative first: [count]. Borrowed from the selection. NULL for NULL.
 const uint64_t *causerie_selection_rows(const causerie_selection *selection, size_t *count);
@@ -792,7 +852,8 @@ causerie_error *causerie_recommend_query(const causerie_recommender *recommender
                                          causerie_reply **out);
 
 // The same for `count` queries in one call, which costs less than as many calls. Writes `count` replies to `replies`, all of
-// them yours, or, where anything fails, none.
+// them yours, or, where anything fails, none. A score may differ in its last digits from that of the query alone: sums are
+// taken in another order.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_recommend_many(const causerie_recommender *recommender,
                                         const causerie_query *const *queries,
@@ -855,8 +916,8 @@ void causerie_recommender_free(causerie_recommender *recommender);
 // How many items an answer has; 0 for NULL.
 size_t causerie_reply_count(const causerie_reply *reply);
 
-// The rows of an answer's items in the catalogue (the order of causerie_recommender_id), best first, [count]; NULL where
-// there are none. Borrowed from the reply.
+// The rows of an answer's items in the catalogue (the order of causerie_recommender_id), best first, [count] (`count` may be
+// NULL); NULL where there are none. Borrowed from the reply.
 const uint64_t *causerie_reply_rows(const causerie_reply *reply,
                                     size_t *count);
 

@@ -41,7 +41,7 @@ pub(super) fn item_vectors(dataset: &Dataset, rows: &Rows, config: &Config, run:
     let embedder = rows.embedder("tune")?;
     let items = ItemVectors::from_items(&dataset.items, &**embedder, run)?.count(dataset)?.blend_reviews(
         dataset,
-        &rows.matrix,
+        rows.matrix("tune")?,
         config.tune.review_weight,
     )?;
     if dataset.users() == 0 || config.tune.user_weight <= 0.0 {

@@ -267,7 +267,8 @@ unsafe fn answer(
 }
 
 /// The same for `count` queries in one call, which costs less than as many calls. Writes `count` replies to `replies`, all of
-/// them yours, or, where anything fails, none.
+/// them yours, or, where anything fails, none. A score may differ in its last digits from that of the query alone: sums are
+/// taken in another order.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_recommend_many(
@@ -459,8 +460,8 @@ pub unsafe extern "C" fn causerie_reply_count(reply: *const causerie_reply) -> u
     })
 }
 
-/// The rows of an answer's items in the catalogue (the order of causerie_recommender_id), best first, [count]; NULL where
-/// there are none. Borrowed from the reply.
+/// The rows of an answer's items in the catalogue (the order of causerie_recommender_id), best first, [count] (`count` may be
+/// NULL); NULL where there are none. Borrowed from the reply.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_reply_rows(reply: *const causerie_reply, count: *mut usize) -> *const u64 {
     guard_or(std::ptr::null(), || {

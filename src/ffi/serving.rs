@@ -19,7 +19,7 @@ use crate::recommend::{
 };
 use crate::run::Run;
 use crate::tune::{Head, NewItem};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -30,8 +30,9 @@ pub(super) struct Serving {
     live: Live,
     why: Option<Why>,
     pub config: Config,
-    pub ids: Arc<Vec<CString>>,
-    pub name: CString,
+    /// Texts that were lent stay where they are when items join.
+    pub ids: Arc<Vec<Arc<CStr>>>,
+    pub name: Arc<CStr>,
 }
 
 /// What says why an item: the reviews, and what embeds a conversation beside them.
@@ -88,7 +89,7 @@ impl Live {
 /// One answer. Its texts are made when they are first read: a host that keeps its own catalogue reads rows and scores.
 pub(super) struct Answered {
     dataset: Arc<Dataset>,
-    ids: Arc<Vec<CString>>,
+    ids: Arc<Vec<Arc<CStr>>>,
     /// Best first, below `ids.len()`.
     pub rows: Vec<u64>,
     pub scores: Vec<f64>,
@@ -107,8 +108,8 @@ impl Serving {
         live: Live,
         config: Config,
     ) -> Serving {
-        let ids = Arc::new((0..dataset.items.len()).map(|i| c_text(dataset.items.id(i))).collect());
-        let name = c_text(recommender.name());
+        let ids = Arc::new((0..dataset.items.len()).map(|i| c_text(dataset.items.id(i)).into()).collect());
+        let name = c_text(recommender.name()).into();
         Serving { dataset, mentions, recommender, live, why: None, config, ids, name }
     }
 
@@ -186,7 +187,7 @@ impl Serving {
             let rows = rows.ok_or_else(|| {
                 Error::invalid("recommender: recommend.explain needs the embeddings: their reviews speak for the items")
             })?;
-            Ok((rows.matrix.clone(), rows.embedder("recommend.explain")?.clone()))
+            Ok((rows.matrix("recommend.explain")?.clone(), rows.embedder("recommend.explain")?.clone()))
         };
         let recommender: Arc<dyn Recommender> = match system.as_str() {
             "head" => return Serving::of_head(dataset, &counts, head()?, embedder()?, config)?.explained(why),
@@ -310,7 +311,7 @@ impl Serving {
     /// About how many bytes it holds: the dataset, the rows and weights of who ranks, what explains.
     pub fn bytes(&self) -> u64 {
         let why = self.why.as_ref().map_or(0, |why| size_of_val(why.rows.data()) as u64 + why.embedder.bytes());
-        let ids: usize = self.ids.iter().map(|id| id.as_bytes().len() + size_of::<CString>()).sum();
+        let ids: usize = self.ids.iter().map(|id| id.to_bytes().len() + size_of::<Arc<CStr>>()).sum();
         self.dataset.bytes() + self.mentions.bytes() + self.recommender.bytes() + why + ids as u64
     }
 
@@ -367,6 +368,9 @@ impl Serving {
             }
             Live::No => return Err(Error::bug("recommender: it takes no items, and was asked to")),
         };
+        let joined = serving.ids.iter().skip(first);
+        serving.ids = Arc::new(self.ids.iter().chain(joined).cloned().collect());
+        serving.name = self.name.clone();
         if let Some(why) = &self.why {
             // New items have no reviews yet.
             serving.why = Some(Why::new(&serving.dataset, why.rows.clone(), why.embedder.clone(), &self.config)?);
@@ -462,8 +466,8 @@ impl Answered {
     }
 
     /// The id of item `i`.
-    pub fn id(&self, i: usize) -> Option<&CString> {
-        self.ids.get(*self.rows.get(i)? as usize)
+    pub fn id(&self, i: usize) -> Option<&CStr> {
+        self.ids.get(*self.rows.get(i)? as usize).map(|id| &**id)
     }
 
     fn titles(&self) -> &[CString] {
