@@ -33,6 +33,7 @@ pub(super) enum Kind {
     /// The ranking head.
     Head(Box<Head>),
     /// `adapter.gguf` or `model.gguf`.
+    #[cfg_attr(not(feature = "llama"), expect(dead_code))]
     Files(CString),
 }
 

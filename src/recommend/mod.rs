@@ -25,6 +25,7 @@ pub use nbcrs::{CANDIDATES, Datastore, Nbcrs, Posts};
 pub use neighbours::Neighbour;
 pub use popularity::Popularity;
 pub use request::{Request, recommend};
+#[cfg(feature = "capi")]
 pub(crate) use request::{allowed_rows, excluded_rows, mask};
 
 use crate::dataset::Conversation;
