@@ -5,7 +5,8 @@
 // 1 errors     A call that can fail returns causerie_error*: NULL is success. Outputs are written only on success.
 // 2 ownership  `T **out` is yours: end it with its _free (NULL is fine). A returned const pointer is borrowed from the
 //              handle and lives until that handle is freed. Inputs are copied before the call returns, and no handle
-//              keeps another one: free them in any order.
+//              keeps another one: free them in any order. A number that is written beside a result (count, score, row, …)
+//              may be NULL where it is not needed.
 // 3 threads    `const T *` may be shared between threads, `T *` needs one caller at a time; no handle is tied to a thread.
 //              After fork() handles made before it still serve in the child; its threads are made anew. (Fork while no
 //              call is under way.)
