@@ -5,7 +5,8 @@
 // 1 errors     A call that can fail returns causerie_error*: NULL is success. Outputs are written only on success.
 // 2 ownership  `T **out` is yours: end it with its _free (NULL is fine). A returned const pointer is borrowed from the
 //              handle and lives until that handle is freed. Inputs are copied before the call returns, and no handle
-//              keeps another one: free them in any order.
+//              keeps another one: free them in any order. A number that is written beside a result (count, score, row, …)
+//              may be NULL where it is not needed.
 // 3 threads    `const T *` may be shared between threads, `T *` needs one caller at a time; no handle is tied to a thread.
 //              After fork() handles made before it still serve in the child; its threads are made anew. (Fork while no
 //              call is under way.)
@@ -27,7 +28,9 @@
 //   causerie_synthesize(dataset, selection, config, 1, NULL, run, &dialogues);              // 4 synthesize
 //   causerie_tune(dialogues, dataset, embeddings, config, run, &model);                     // 5 tune
 //   causerie_recommender_new(dataset, embeddings, model, NULL, config, run, &recommender);  // 6 recommend
-//   causerie_recommend(recommender, request, strlen(request), 10, run, &reply);
+//   causerie_query_new(&query);
+//   causerie_query_turn(query, CAUSERIE_USER, words, strlen(words));
+//   causerie_recommend_query(recommender, query, 10, run, &reply);                          // or JSON in and out: causerie_recommend
 //   causerie_evaluate(&recommender, 1, NULL, 0, config, run, &report);                      // 7 evaluate
 // Or all of it into a folder, resumable: causerie_pipeline(config, "work", 0, run, NULL), and in the service
 // causerie_recommender_open("work", NULL, config, run, &recommender).
@@ -162,6 +165,12 @@ struct ArrowArrayStream {
 // Too many requests: wait, then send fewer at once.
 #define CAUSERIE_FAIL_THROTTLED 3
 
+// Who speaks: the person who seeks.
+#define CAUSERIE_USER 0
+
+// Who speaks: the recommender.
+#define CAUSERIE_ASSISTANT 1
+
 // Where a teacher puts its answer.
 typedef struct causerie_answer causerie_answer;
 
@@ -182,6 +191,9 @@ typedef struct causerie_error causerie_error;
 
 // Stage 5, tune: a ranking head, or the files of a tuned language model.
 typedef struct causerie_model causerie_model;
+
+// A request: what was said, what was seen, what may come back. It belongs to no recommender; any may be asked with it.
+typedef struct causerie_query causerie_query;
 
 // Stage 6, recommend: ranks the catalogue for a conversation. `const` functions may run on many threads at once.
 typedef struct causerie_recommender causerie_recommender;
@@ -449,7 +461,8 @@ void causerie_dataset_free(causerie_dataset *dataset);
 // ---- 2 embed ----------------------------------------------------------------------------------------------------
 // Embeds every review: [reviews, dim], unit length (paper §3.2). The settings of `embed.*` say how: "text" is built in,
 // "lm" takes the GGUF embed.model. `folder` keeps the rows and the fitted embedder, so that an embedding that was stopped
-// goes on, and one that is finished is read; NULL or "" keeps nothing.
+// goes on, and one that is finished is read; NULL or "" keeps nothing. Rows are as embed.store keeps them ("f16" and "i8" are
+// rounded so in memory as well).
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_embed(const causerie_dataset *dataset,
                                const causerie_config *config,
@@ -477,19 +490,38 @@ CAUSERIE_MUST_CHECK
 causerie_error *causerie_embeddings_from_arrow_stream(struct ArrowArrayStream *stream,
                                                       causerie_embeddings **out);
 
-// The values, [rows, dim], row-major; `rows` and `dim` may be NULL. Borrowed from the embeddings. NULL for NULL.
-const float *causerie_embeddings_data(const causerie_embeddings *embeddings, size_t *rows, size_t *dim);
+// Opens rows too many for memory: a safetensors file in f32, f16, bf16, f64 or i8 with scales, or the list of the shards of
+// one embedding (`causerie embed --shard`, `--join`). The file is mapped and read as rows are needed; it must not be changed
+// while the handle lives. For causerie_select and its kin alone; what is selected is exact for the values as they are stored.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_embeddings_open(const char *file,
+                                         causerie_embeddings **out);
+
+// The values, [rows, dim], row-major; `rows` and `dim` may be NULL. Borrowed from the embeddings. NULL for NULL, and for rows
+// of causerie_embeddings_open, whose numbers alone are told.
+const float *causerie_embeddings_data(const causerie_embeddings *embeddings,
+                                      size_t *rows,
+                                      size_t *dim);
 
 // Writes the rows to a safetensors file: one f32 tensor "embeddings" [rows, dim].
 CAUSERIE_MUST_CHECK causerie_error *causerie_embeddings_save(const causerie_embeddings *embeddings, const char *file);
+
+// The same with values of another kind, as embed.store says: "f32", "f16" (half the bytes, three digits) or "i8" (a quarter,
+// one scale a row). What it writes causerie_embeddings_open maps. It takes mapped rows as well, and passes over them once.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_embeddings_pack(const causerie_embeddings *embeddings,
+                                         const char *store,
+                                         const char *file,
+                                         const causerie_run *run);
 
 // Ends embeddings; NULL is fine. What was made of them goes on working.
 void causerie_embeddings_free(causerie_embeddings *embeddings);
 
 // ---- 3 select ---------------------------------------------------------------------------------------------------
-// Selects select.budget rows by select.strategy (paper §3.2). `dataset` may be NULL for "random", "js" and "fisher".
-// `earlier`: a selection to continue to the larger budget, or NULL; its picks come first. The same arguments give the same
-// picks whatever the threads; ties go to the lowest row.
+// Selects select.budget rows by select.strategy (paper §3.2). `dataset` may be NULL for "random", "js" and "fisher" without
+// caps per item and per user. `earlier`: a selection to continue to the larger budget, or NULL; its picks come first. The
+// same arguments give the same picks whatever the threads; ties go to the lowest row. CAUSERIE_MEMORY, before anything is
+// begun, where more memory would be needed than select.max_memory_bytes allows.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_select(const causerie_dataset *dataset,
                                 const causerie_embeddings *embeddings,
@@ -497,6 +529,44 @@ causerie_error *causerie_select(const causerie_dataset *dataset,
                                 const causerie_config *config,
                                 const causerie_run *run,
                                 causerie_selection **out);
+
+// causerie_select with its picks so far kept in the file `checkpoint` (NULL or "": none), every select.checkpoint_s seconds
+// and when it is cancelled: the same call goes on from there and ends with the same picks; then the file is removed.
+// CAUSERIE_INVALID for a checkpoint of another selection.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_select_keeping(const causerie_dataset *dataset,
+                                        const causerie_embeddings *embeddings,
+                                        const causerie_selection *earlier,
+                                        const char *checkpoint,
+                                        const causerie_config *config,
+                                        const causerie_run *run,
+                                        causerie_selection **out);
+
+// A selection that several machines share, the first of three calls: part `part` (from 0) of `parts` selects select.budget
+// of its own rows, and writes its picks to `file`. Every machine has the same embeddings (mapped ones cost no memory) and
+// settings. "metadata_js" and "user_js" cannot be shared so.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_select_part(const causerie_dataset *dataset,
+                                     const causerie_embeddings *embeddings,
+                                     uint64_t part,
+                                     uint64_t parts,
+                                     const causerie_config *config,
+                                     const causerie_run *run,
+                                     const char *file);
+
+// The second call: lays the picks of all parts, `count` files of causerie_select_part, together in the file `merged`.
+// CAUSERIE_INVALID for parts of different selections, and where one is missing or there twice.
+CAUSERIE_MUST_CHECK causerie_error *causerie_select_merge(const char *const *files, size_t count, const char *merged);
+
+// The third call: selects from what causerie_select_merge wrote to `merged`; "fisher" certifies it over all rows. Dataset,
+// embeddings and settings as of causerie_select_part, else CAUSERIE_INVALID.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_select_finalise(const causerie_dataset *dataset,
+                                         const causerie_embeddings *embeddings,
+                                         const char *merged,
+                                         const causerie_config *config,
+                                         const causerie_run *run,
+                                         causerie_selection **out);
 
 // The selected rows, most informative first: [count]. Borrowed from the selection. NULL for NULL.
 const uint64_t *causerie_selection_rows(const causerie_selection *selection, size_t *count);
@@ -629,6 +699,69 @@ CAUSERIE_MUST_CHECK causerie_error *causerie_model_load(const char *file, causer
 // Ends a model; NULL is fine. Files of a language model stay.
 void causerie_model_free(causerie_model *model);
 
+// ---- 6 recommend: queries ---------------------------------------------------------------------------------------
+// An empty query. The functions below fill it, without JSON; causerie_recommend_query asks it. Kept between the turns of a
+// conversation, it grows by a turn at a time.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_query_new(causerie_query **out);
+
+// A query of `len` bytes of JSON, as causerie_recommend takes them. CAUSERIE_INVALID where it does not parse.
+CAUSERIE_MUST_CHECK causerie_error *causerie_query_parse(const char *request, size_t len, causerie_query **out);
+
+// Adds the next turn: `role` is CAUSERIE_USER or CAUSERIE_ASSISTANT, `words` what was said, `len` bytes. What a turn names
+// does not come back.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_query_turn(causerie_query *query,
+                                    int32_t role,
+                                    const char *words,
+                                    size_t len);
+
+// Adds an item that the user has seen, by its id, `len` bytes: it tells of taste, and does not come back. One that is not in
+// the catalogue is passed over.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_query_seen(causerie_query *query,
+                                    const char *id,
+                                    size_t len);
+
+// The same by title, `len` bytes, and year of release (0: unknown), as people and other catalogues name it.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_query_seen_title(causerie_query *query,
+                                          const char *title,
+                                          size_t len,
+                                          uint32_t year);
+
+// Adds an id that must not come back, `len` bytes. One that is not in the catalogue is passed over (the log tells).
+CAUSERIE_MUST_CHECK causerie_error *causerie_query_exclude(causerie_query *query, const char *id, size_t len);
+
+// Adds `count` items that must not come back, by their rows (the order of causerie_recommender_id; items that are added
+// while it serves come behind). A row past the end is CAUSERIE_INVALID when the query is asked.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_query_exclude_rows(causerie_query *query,
+                                            const uint64_t *rows,
+                                            size_t count);
+
+// Adds an id that may come back, `len` bytes: from the first one on, nothing else may. When it is asked, one that is not in
+// the catalogue is passed over; CAUSERIE_NOT_FOUND where that is all of them.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_query_allow(causerie_query *query,
+                                     const char *id,
+                                     size_t len);
+
+// Adds `count` items that may come back, by their rows, as causerie_query_exclude_rows; (NULL, 0) alone allows nothing.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_query_allow_rows(causerie_query *query,
+                                          const uint64_t *rows,
+                                          size_t count);
+
+// Has every item come with the `reviews` of it that lie nearest to what was said (else recommend.explain says).
+CAUSERIE_MUST_CHECK causerie_error *causerie_query_explain(causerie_query *query, uint32_t reviews);
+
+// Empties a query, for the next conversation.
+CAUSERIE_MUST_CHECK causerie_error *causerie_query_clear(causerie_query *query);
+
+// Ends a query; NULL is fine.
+void causerie_query_free(causerie_query *query);
+
 // ---- 6 recommend ------------------------------------------------------------------------------------------------
 // Opens a work directory that causerie_pipeline (or `causerie run`) finished, with the recommender recommend.system of
 // `strategy` (NULL or "": the first one of the run). Everything but run.threads and recommend.system, .top_k and .explain
@@ -692,6 +825,14 @@ size_t causerie_recommender_count(const causerie_recommender *recommender);
 // The id of item row `i`; NULL past the end. Borrowed from the recommender.
 const char *causerie_recommender_id(const causerie_recommender *recommender, size_t i);
 
+// Writes the row of the item of this id (`len` bytes) to `row`: what causerie_recommender_id takes, and what queries and
+// replies know it by. CAUSERIE_NOT_FOUND for an id that is not in the catalogue.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_find(const causerie_recommender *recommender,
+                                          const char *id,
+                                          size_t len,
+                                          uint64_t *row);
+
 // Its name in reports: "head", "nbcrs", … Borrowed from the recommender.
 const char *causerie_recommender_name(const causerie_recommender *recommender);
 
@@ -700,13 +841,50 @@ const char *causerie_recommender_name(const causerie_recommender *recommender);
 // is counted in each. 0 for NULL.
 uint64_t causerie_recommender_bytes(const causerie_recommender *recommender);
 
-// Answers a conversation with the `top_k` best items of the catalogue (0: recommend.top_k). `request` is `len` bytes of
-// JSON: the turns, oldest first, [{"role": "user" | "assistant", "text": "…"}, …]; or an object {"turns": […], "seen":
-// [{"item": id} | {"title", "year"}, …], "exclude": [id, …], "allow": [id, …]}. What is named in the turns, seen, excluded
-// or (where "allow" is given) not allowed never comes back; an empty "allow" allows nothing. "explain": n has every item come
-// with the n reviews of it that lie nearest to what was said (else recommend.explain says). CAUSERIE_INVALID for JSON that
-// does not parse; CAUSERIE_NOT_FOUND when no allowed id is in the catalogue; CAUSERIE_UNSUPPORTED for reasons where
-// recommend.explain was 0 when the recommender was opened.
+// Answers a query with the `top_k` best items of the catalogue (0: recommend.top_k). What its turns name, what it has seen,
+// what it excludes and, where it allows some, all others never come back. The reply makes its texts when they are first read.
+// CAUSERIE_INVALID for a row past the end; CAUSERIE_NOT_FOUND when no allowed id is in the catalogue;
+// CAUSERIE_UNSUPPORTED for reasons where recommend.explain was 0 when the recommender was opened.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommend_query(const causerie_recommender *recommender,
+                                         const causerie_query *query,
+                                         uint32_t top_k,
+                                         const causerie_run *run,
+                                         causerie_reply **out);
+
+// The same for `count` queries in one call, which costs less than as many calls. Writes `count` replies to `replies`, all of
+// them yours, or, where anything fails, none. A score may differ in its last digits from that of the query alone: sums are
+// taken in another order.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommend_many(const causerie_recommender *recommender,
+                                        const causerie_query *const *queries,
+                                        size_t count,
+                                        uint32_t top_k,
+                                        const causerie_run *run,
+                                        causerie_reply **replies);
+
+// Scores of the whole catalogue in the order of causerie_recommender_id, higher is better, written to `scores`, [count]:
+// count must be causerie_recommender_count. Items that the query masks get -infinity. Errors as of
+// causerie_recommend_query.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_score_query(const causerie_recommender *recommender,
+                                     const causerie_query *query,
+                                     const causerie_run *run,
+                                     float *scores,
+                                     size_t count);
+
+// The same for several queries in one call: `scores` is [queries, items], row-major, `count` = queries x items values.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_score_many(const causerie_recommender *recommender,
+                                    const causerie_query *const *queries,
+                                    size_t rows,
+                                    const causerie_run *run,
+                                    float *scores,
+                                    size_t count);
+
+// causerie_recommend_query for a request in JSON, `len` bytes: the turns, oldest first, [{"role": "user" | "assistant",
+// "text": "…"}, …]; or an object {"turns": […], "seen": [{"item": id} | {"title", "year"}, …], "exclude": [id, …], "allow":
+// [id, …], "explain": n}; an empty "allow" allows nothing. CAUSERIE_INVALID for JSON that does not parse.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_recommend(const causerie_recommender *recommender,
                                    const char *request,
@@ -715,9 +893,7 @@ causerie_error *causerie_recommend(const causerie_recommender *recommender,
                                    const causerie_run *run,
                                    causerie_reply **out);
 
-// Scores of the whole catalogue in the order of causerie_recommender_id, higher is better, written to `scores`, [count]:
-// count must be causerie_recommender_count. Items that the request masks get -infinity. Request and errors as of
-// causerie_recommend.
+// causerie_score_query for a request in JSON, as of causerie_recommend.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_score(const causerie_recommender *recommender,
                                const char *request,
@@ -741,6 +917,14 @@ void causerie_recommender_free(causerie_recommender *recommender);
 // How many items an answer has; 0 for NULL.
 size_t causerie_reply_count(const causerie_reply *reply);
 
+// The rows of an answer's items in the catalogue (the order of causerie_recommender_id), best first, [count] (`count` may be
+// NULL); NULL where there are none. Borrowed from the reply.
+const uint64_t *causerie_reply_rows(const causerie_reply *reply,
+                                    size_t *count);
+
+// Their scores, as causerie_reply_rows: falling, of the recommender's own scale. Borrowed from the reply.
+const double *causerie_reply_scores(const causerie_reply *reply, size_t *count);
+
 // The id of item `i` of an answer, best first, and its score (`score` may be NULL); NULL past the end. Borrowed.
 const char *causerie_reply_item(const causerie_reply *reply, size_t i, double *score);
 
@@ -754,6 +938,9 @@ const char *causerie_reply_evidence(const causerie_reply *reply,
                                     size_t i,
                                     size_t n,
                                     double *similarity);
+
+// The row of that review in the dataset; UINT64_MAX where causerie_reply_evidence is NULL.
+uint64_t causerie_reply_evidence_row(const causerie_reply *reply, size_t i, size_t n);
 
 // The answer as text to show: "1. Title (1999)" a line. Borrowed from the reply.
 const char *causerie_reply_text(const causerie_reply *reply);

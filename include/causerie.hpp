@@ -266,14 +266,25 @@ class embeddings : public detail::handle<causerie_embeddings, causerie_embedding
     detail::check(causerie_embeddings_from_rows(data, rows, dim, &out));
     return embeddings(out);
   }
+  // Rows too many for memory, mapped from a safetensors file or a list of shards: for selecting.
+  static embeddings open(const std::string &file) {
+    causerie_embeddings *out = nullptr;
+    detail::check(causerie_embeddings_open(file.c_str(), &out));
+    return embeddings(out);
+  }
   std::size_t rows() const noexcept { return shape().first; }
   std::size_t dim() const noexcept { return shape().second; }
-  // [rows, dim], row-major.
+  // [rows, dim], row-major; empty for mapped rows.
   span<float> data() const noexcept {
     const auto s = shape();
-    return {causerie_embeddings_data(get(), nullptr, nullptr), s.first * s.second};
+    const float *values = causerie_embeddings_data(get(), nullptr, nullptr);
+    return {values, values == nullptr ? 0 : s.first * s.second};
   }
   void save(const std::string &file) const { detail::check(causerie_embeddings_save(get(), file.c_str())); }
+  // `store`: "f32", "f16" or "i8".
+  void pack(const std::string &store, const std::string &file, const run *r = nullptr) const {
+    detail::check(r, causerie_embeddings_pack(get(), store.c_str(), file.c_str(), detail::raw(r)));
+  }
 
  private:
   explicit embeddings(causerie_embeddings *raw) : handle(raw) {}
@@ -292,9 +303,27 @@ class embeddings : public detail::handle<causerie_embeddings, causerie_embedding
 // 3 select
 class selection : public detail::handle<causerie_selection, causerie_selection_free> {
  public:
-  // `d` may be null for "random", "js" and "fisher"; `earlier`: a selection to continue.
-  selection(const dataset *d, const embeddings &e, const config &c, const run *r = nullptr, const selection *earlier = nullptr)
-      : handle(make(d, e, c, r, earlier)) {}
+  // `d` may be null for "random", "js" and "fisher" without caps; `earlier`: a selection to continue; `checkpoint`: a file
+  // that keeps the picks so far, "": none.
+  selection(const dataset *d, const embeddings &e, const config &c, const run *r = nullptr, const selection *earlier = nullptr,
+            const std::string &checkpoint = {})
+      : handle(make(d, e, c, r, earlier, checkpoint)) {}
+  // A selection that several machines share: each part writes its picks to a file, `merge` lays the files together, and
+  // `finalise` selects from them.
+  static void part(const dataset *d, const embeddings &e, std::uint64_t number, std::uint64_t of, const config &c,
+                   const std::string &file, const run *r = nullptr) {
+    detail::check(r, causerie_select_part(d == nullptr ? nullptr : d->get(), e.get(), number, of, c.get(), detail::raw(r), file.c_str()));
+  }
+  static void merge(const std::vector<std::string> &files, const std::string &merged) {
+    std::vector<const char *> names;
+    for (const auto &file : files) names.push_back(file.c_str());
+    detail::check(causerie_select_merge(names.data(), names.size(), merged.c_str()));
+  }
+  static selection finalise(const dataset *d, const embeddings &e, const std::string &merged, const config &c, const run *r = nullptr) {
+    causerie_selection *out = nullptr;
+    detail::check(r, causerie_select_finalise(d == nullptr ? nullptr : d->get(), e.get(), merged.c_str(), c.get(), detail::raw(r), &out));
+    return selection(out);
+  }
   static selection load(const std::string &file) {
     causerie_selection *out = nullptr;
     detail::check(causerie_selection_load(file.c_str(), &out));
@@ -315,10 +344,11 @@ class selection : public detail::handle<causerie_selection, causerie_selection_f
 
  private:
   explicit selection(causerie_selection *raw) : handle(raw) {}
-  static causerie_selection *make(const dataset *d, const embeddings &e, const config &c, const run *r, const selection *earlier) {
+  static causerie_selection *make(const dataset *d, const embeddings &e, const config &c, const run *r, const selection *earlier,
+                                  const std::string &checkpoint) {
     causerie_selection *out = nullptr;
-    detail::check(r, causerie_select(d == nullptr ? nullptr : d->get(), e.get(), earlier == nullptr ? nullptr : earlier->get(),
-                                     c.get(), detail::raw(r), &out));
+    detail::check(r, causerie_select_keeping(d == nullptr ? nullptr : d->get(), e.get(), earlier == nullptr ? nullptr : earlier->get(),
+                                             detail::null_if_empty(checkpoint), c.get(), detail::raw(r), &out));
     return out;
   }
 };
@@ -449,6 +479,7 @@ class model : public detail::handle<causerie_model, causerie_model_free> {
 struct reason {
   std::string text;
   double similarity;
+  std::uint64_t review;  // its row in the dataset
 };
 
 // One recommended item; reasons where recommend.explain or the request asks for them.
@@ -456,6 +487,115 @@ struct recommendation {
   std::string item, title;
   double score;
   std::vector<reason> reasons;
+};
+
+// A request, built once and asked often; of no recommender. Kept between the turns of a conversation it grows by a turn at a
+// time. Many threads may ask one that is not changed meanwhile.
+class query : public detail::handle<causerie_query, causerie_query_free> {
+ public:
+  query() : handle(make()) {}
+  // With one turn of the user.
+  explicit query(std::string_view words) : query() { turn(CAUSERIE_USER, words); }
+  // Of JSON, as of causerie_recommend.
+  static query parse(std::string_view json) {
+    causerie_query *out = nullptr;
+    detail::check(causerie_query_parse(json.data(), json.size(), &out));
+    return query(out);
+  }
+  // `role`: CAUSERIE_USER or CAUSERIE_ASSISTANT.
+  query &turn(std::int32_t role, std::string_view words) {
+    detail::check(causerie_query_turn(get(), role, words.data(), words.size()));
+    return *this;
+  }
+  query &seen(std::string_view id) {
+    detail::check(causerie_query_seen(get(), id.data(), id.size()));
+    return *this;
+  }
+  // By title; `year` 0: unknown.
+  query &seen_title(std::string_view title, std::uint32_t year = 0) {
+    detail::check(causerie_query_seen_title(get(), title.data(), title.size(), year));
+    return *this;
+  }
+  query &exclude(std::string_view id) {
+    detail::check(causerie_query_exclude(get(), id.data(), id.size()));
+    return *this;
+  }
+  query &exclude_rows(span<std::uint64_t> rows) {
+    detail::check(causerie_query_exclude_rows(get(), rows.data(), rows.size()));
+    return *this;
+  }
+  query &allow(std::string_view id) {
+    detail::check(causerie_query_allow(get(), id.data(), id.size()));
+    return *this;
+  }
+  // {nullptr, 0} alone allows nothing.
+  query &allow_rows(span<std::uint64_t> rows) {
+    detail::check(causerie_query_allow_rows(get(), rows.data(), rows.size()));
+    return *this;
+  }
+  query &explain(std::uint32_t reviews) {
+    detail::check(causerie_query_explain(get(), reviews));
+    return *this;
+  }
+  query &clear() {
+    detail::check(causerie_query_clear(get()));
+    return *this;
+  }
+
+ private:
+  explicit query(causerie_query *raw) : handle(raw) {}
+  static causerie_query *make() {
+    causerie_query *out = nullptr;
+    detail::check(causerie_query_new(&out));
+    return out;
+  }
+};
+
+// One answer, best first, read where the library keeps it: nothing is copied, and texts are made when they are first read.
+// What it gives lives as long as the reply, and the reply longer than its recommender where need be.
+class reply : public detail::handle<causerie_reply, causerie_reply_free> {
+ public:
+  explicit reply(causerie_reply *raw) : handle(raw) {}
+  std::size_t size() const noexcept { return causerie_reply_count(get()); }
+  bool empty() const noexcept { return size() == 0; }
+  // Rows in the catalogue: what recommender::id takes.
+  span<std::uint64_t> rows() const noexcept {
+    std::size_t count = 0;
+    const std::uint64_t *data = causerie_reply_rows(get(), &count);
+    return {data, count};
+  }
+  span<double> scores() const noexcept {
+    std::size_t count = 0;
+    const double *data = causerie_reply_scores(get(), &count);
+    return {data, count};
+  }
+  std::string_view id(std::size_t i) const noexcept { return view(causerie_reply_item(get(), i, nullptr)); }
+  std::string_view title(std::size_t i) const noexcept { return view(causerie_reply_title(get(), i)); }
+  std::string_view text() const noexcept { return view(causerie_reply_text(get())); }
+  std::string_view json() const noexcept { return view(causerie_reply_json(get())); }
+  // Reviews that speak for item `i`, nearest to what was said first.
+  std::vector<reason> reasons(std::size_t i) const {
+    std::vector<reason> out;
+    double similarity = 0;
+    for (std::size_t n = 0; const char *text = causerie_reply_evidence(get(), i, n, &similarity); ++n) {
+      out.push_back({text, similarity, causerie_reply_evidence_row(get(), i, n)});
+    }
+    return out;
+  }
+  // All of it, copied.
+  std::vector<recommendation> items() const {
+    std::vector<recommendation> out;
+    const auto scores = this->scores();
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      out.push_back({std::string(id(i)), std::string(title(i)), scores[i], reasons(i)});
+    }
+    return out;
+  }
+
+ private:
+  static std::string_view view(const char *borrowed) noexcept {
+    return borrowed == nullptr ? std::string_view() : std::string_view(borrowed);
+  }
 };
 
 // 6 recommend. `const` members may run on many threads at once.
@@ -482,30 +622,50 @@ class recommender : public detail::handle<causerie_recommender, causerie_recomme
   std::string name() const { return detail::text(causerie_recommender_name(get())); }
   // Memory that it holds, about.
   std::uint64_t bytes() const noexcept { return causerie_recommender_bytes(get()); }
-  // `request`: JSON, as of causerie_recommend.
+  // The row of an item by its id; throws CAUSERIE_NOT_FOUND.
+  std::uint64_t find(std::string_view id) const {
+    std::uint64_t out = 0;
+    detail::check(causerie_recommender_find(get(), id.data(), id.size(), &out));
+    return out;
+  }
+  // The `top_k` best items (0: recommend.top_k).
+  reply recommend(const query &q, std::uint32_t top_k = 0, const run *r = nullptr) const {
+    causerie_reply *raw = nullptr;
+    detail::check(r, causerie_recommend_query(get(), q.get(), top_k, detail::raw(r), &raw));
+    return reply(raw);
+  }
+  // The same for several queries in one call, which costs less than as many calls.
+  std::vector<reply> recommend(const std::vector<const query *> &queries, std::uint32_t top_k = 0, const run *r = nullptr) const {
+    const auto handles = raws(queries);
+    std::vector<reply> replies;
+    replies.reserve(queries.size());
+    std::vector<causerie_reply *> raw(queries.size());
+    detail::check(r, causerie_recommend_many(get(), handles.data(), handles.size(), top_k, detail::raw(r), raw.data()));
+    for (causerie_reply *one : raw) replies.emplace_back(one);
+    return replies;
+  }
+  // Of a request in JSON, as of causerie_recommend, copied.
   std::vector<recommendation> recommend(std::string_view request, std::uint32_t top_k = 0, const run *r = nullptr) const {
-    causerie_reply *raw = nullptr;
-    detail::check(r, causerie_recommend(get(), request.data(), request.size(), top_k, detail::raw(r), &raw));
-    const std::unique_ptr<causerie_reply, detail::deleter<causerie_reply, causerie_reply_free>> reply(raw);
-    std::vector<recommendation> items;
-    double score = 0;
-    for (std::size_t i = 0; const char *id = causerie_reply_item(reply.get(), i, &score); ++i) {
-      items.push_back({id, detail::text(causerie_reply_title(reply.get(), i)), score, {}});
-      double similarity = 0;
-      for (std::size_t n = 0; const char *text = causerie_reply_evidence(reply.get(), i, n, &similarity); ++n) {
-        items.back().reasons.push_back({text, similarity});
-      }
-    }
-    return items;
+    return ask(request, top_k, r).items();
   }
-  // The same as JSON, as of causerie_reply_json.
+  // JSON in, JSON out, as of causerie_reply_json.
   std::string recommend_json(std::string_view request, std::uint32_t top_k = 0, const run *r = nullptr) const {
-    causerie_reply *raw = nullptr;
-    detail::check(r, causerie_recommend(get(), request.data(), request.size(), top_k, detail::raw(r), &raw));
-    const std::unique_ptr<causerie_reply, detail::deleter<causerie_reply, causerie_reply_free>> reply(raw);
-    return detail::text(causerie_reply_json(reply.get()));
+    return std::string(ask(request, top_k, r).json());
   }
-  // Scores of the whole catalogue, [size()]; -infinity for what the request masks.
+  // Scores of the whole catalogue, [size()]; -infinity for what the query masks.
+  std::vector<float> score(const query &q, const run *r = nullptr) const {
+    std::vector<float> scores(size());
+    detail::check(r, causerie_score_query(get(), q.get(), detail::raw(r), scores.data(), scores.size()));
+    return scores;
+  }
+  // Of several queries: [queries, size()], row-major.
+  std::vector<float> score(const std::vector<const query *> &queries, const run *r = nullptr) const {
+    const auto handles = raws(queries);
+    std::vector<float> scores(queries.size() * size());
+    detail::check(r, causerie_score_many(get(), handles.data(), handles.size(), detail::raw(r), scores.data(), scores.size()));
+    return scores;
+  }
+  // Of a request in JSON.
   std::vector<float> score(std::string_view request, const run *r = nullptr) const {
     std::vector<float> scores(size());
     detail::check(r, causerie_score(get(), request.data(), request.size(), detail::raw(r), scores.data(), scores.size()));
@@ -533,6 +693,16 @@ class recommender : public detail::handle<causerie_recommender, causerie_recomme
 
  private:
   explicit recommender(causerie_recommender *raw) : handle(raw) {}
+  reply ask(std::string_view request, std::uint32_t top_k, const run *r) const {
+    causerie_reply *raw = nullptr;
+    detail::check(r, causerie_recommend(get(), request.data(), request.size(), top_k, detail::raw(r), &raw));
+    return reply(raw);
+  }
+  static std::vector<const causerie_query *> raws(const std::vector<const query *> &queries) {
+    std::vector<const causerie_query *> out;
+    for (const auto *q : queries) out.push_back(q == nullptr ? nullptr : q->get());
+    return out;
+  }
   static causerie_recommender *make(const dataset &d, const embeddings *e, const model *m, const dialogues *t, const config &c,
                                     const run *r) {
     causerie_recommender *out = nullptr;

@@ -18,6 +18,7 @@ if [ "${1:-}" = tests ]; then
     command -v pkg-config >/dev/null || missing+=(pkg-config)
     command -v go >/dev/null || missing+=(golang-go)
     command -v valgrind >/dev/null || missing+=(valgrind)
+    command -v qemu-x86_64 >/dev/null || missing+=(qemu-user)
 fi
 
 if ! command -v cargo >/dev/null; then

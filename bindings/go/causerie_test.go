@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -82,6 +83,39 @@ func TestManyGoroutinesAskTwoRecommendersAtOnce(t *testing.T) {
 	if err != nil || len(items) != 0 {
 		t.Fatalf("an empty allow-list gave %v, %v", items, err)
 	}
+	alone := recommenders[0]
+	// Rows say what ids say; several queries in one call are answered as each alone.
+	ids := []string{alone.ID(7), alone.ID(3)}
+	rows, first := []uint64{7, 3}, []uint64{0}
+	byID, err := alone.Recommend(context.Background(), Query{Turns: query.Turns, Allow: &ids, Exclude: []string{alone.ID(0)}}, 5)
+	if err != nil || len(byID) != 2 {
+		t.Fatalf("%v %v", byID, err)
+	}
+	byRow := Query{Turns: query.Turns, AllowRows: &rows, ExcludeRows: first}
+	answers, err := alone.RecommendMany(context.Background(), []Query{byRow, query}, 5)
+	if err != nil || len(answers) != 2 || !reflect.DeepEqual(answers[0], byID) || len(answers[1]) != 5 {
+		t.Fatalf("%v %v", answers, err)
+	}
+	ranked, scores, err := alone.Rank(context.Background(), byRow, 5)
+	if err != nil || len(ranked) != 2 || ranked[0] != byID[0].Row || scores[1] != byID[1].Score {
+		t.Fatalf("%v %v %v", ranked, scores, err)
+	}
+	if row, err := alone.Find(ids[0]); err != nil || row != 7 {
+		t.Fatalf("%v %v", row, err)
+	}
+	if _, err := alone.Find("gone"); !errors.Is(err, &Error{Code: NotFound}) {
+		t.Fatalf("%v", err)
+	}
+	// What was seen is named by id, by title, or by both: the title counts where the id is not in the catalogue.
+	for _, seen := range []ItemName{{Item: ids[0]}, {Item: ids[0], Title: "elsewhere"}, {Item: "gone", Title: byID[0].Title}, {Title: byID[0].Title}} {
+		items, err := alone.Recommend(context.Background(), Query{Turns: query.Turns, AllowRows: &rows, Seen: []ItemName{seen}}, 5)
+		if err != nil || len(items) != 1 {
+			t.Fatalf("%v: %v %v", seen, items, err)
+		}
+	}
+	if _, err := alone.Recommend(context.Background(), Query{Turns: []Turn{{"system", "x"}}}, 5); !errors.Is(err, &Error{Code: Invalid}) {
+		t.Fatalf("%v", err)
+	}
 	recommenders[0].Close()
 	if _, err := recommenders[0].Recommend(context.Background(), query, 5); !errors.Is(err, ErrClosed) {
 		t.Fatalf("a closed recommender gave %v", err)
@@ -94,6 +128,48 @@ func TestAContextThatEndsEndsTheCall(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ctx = WithProgress(ctx, func(Progress) { cancel() })
 	if _, err := Embed(ctx, d, c, ""); !errors.Is(err, context.Canceled) {
+		t.Fatalf("%v", err)
+	}
+}
+
+func TestMappedRowsSelectInPartsAndWithACheckpoint(t *testing.T) {
+	c, d, e := loaded(t)
+	ctx, folder := context.Background(), t.TempDir()
+	if err := c.Set("select.max_per_item", "1"); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(folder, "rows.safetensors")
+	if err := e.Pack(ctx, "f32", file); err != nil {
+		t.Fatal(err)
+	}
+	mapped, err := OpenEmbeddings(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := Select(ctx, d, e, nil, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := SelectKeeping(ctx, d, mapped, nil, filepath.Join(folder, "picks"), c)
+	if err != nil || !reflect.DeepEqual(kept.Rows(), whole.Rows()) {
+		t.Fatalf("%v", err)
+	}
+	var parts []string
+	for i := 0; i < 2; i++ {
+		parts = append(parts, filepath.Join(folder, "part"+string(rune('0'+i))))
+		if err := SelectPart(ctx, d, mapped, i, 2, c, parts[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	merged := filepath.Join(folder, "merged")
+	if err := MergeParts(parts[:1], merged); !errors.Is(err, &Error{Code: Invalid}) {
+		t.Fatalf("a missing part gave %v", err)
+	}
+	if err := MergeParts(parts, merged); err != nil {
+		t.Fatal(err)
+	}
+	all, err := FinaliseParts(ctx, d, mapped, merged, c)
+	if err != nil || len(all.Rows()) != len(whole.Rows()) {
 		t.Fatalf("%v", err)
 	}
 }

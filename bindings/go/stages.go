@@ -8,7 +8,7 @@ import "C"
 
 import (
 	"context"
-	"encoding/json"
+	"fmt"
 	"runtime"
 	"unsafe"
 )
@@ -168,8 +168,94 @@ func (e *Embeddings) Close() {
 // Selection holds seed rows, most informative first.
 type Selection struct{ p *C.causerie_selection }
 
+// OpenEmbeddings maps rows too many for memory, of a safetensors file or a list of shards: for selecting.
+func OpenEmbeddings(file string) (*Embeddings, error) {
+	f, free := path(file)
+	defer free()
+	e := &Embeddings{}
+	if err := check(C.causerie_embeddings_open(f, &e.p)); err != nil {
+		return nil, err
+	}
+	runtime.SetFinalizer(e, (*Embeddings).Close)
+	return e, nil
+}
+
+// Pack writes the rows to a file that OpenEmbeddings maps; store is "f32", "f16" or "i8".
+func (e *Embeddings) Pack(ctx context.Context, store, file string) error {
+	s, freeStore := path(store)
+	defer freeStore()
+	f, free := path(file)
+	defer free()
+	defer runtime.KeepAlive(e)
+	return under(ctx, func(run *C.causerie_run) *C.causerie_error { return C.causerie_embeddings_pack(e.p, s, f, run) })
+}
+
+// SelectPart is the first step of a selection that several machines share: part number of parts, from 0, writes its picks to
+// file. MergeParts lays the files of all parts together, FinaliseParts selects from them.
+func SelectPart(ctx context.Context, d *Dataset, e *Embeddings, number, parts int, c *Config, file string) error {
+	f, free := path(file)
+	defer free()
+	defer runtime.KeepAlive(d)
+	defer runtime.KeepAlive(e)
+	defer runtime.KeepAlive(c)
+	var dataset *C.causerie_dataset
+	if d != nil {
+		dataset = d.p
+	}
+	return under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_select_part(dataset, e.p, C.uint64_t(number), C.uint64_t(parts), c.raw(), run, f)
+	})
+}
+
+// MergeParts is the second step: the files of all parts, into merged.
+func MergeParts(files []string, merged string) error {
+	m, free := path(merged)
+	defer free()
+	names := (**C.char)(C.calloc(C.size_t(len(files)+1), C.size_t(unsafe.Sizeof(uintptr(0)))))
+	defer C.free(unsafe.Pointer(names))
+	for i, file := range files {
+		f, free := path(file)
+		defer free()
+		unsafe.Slice(names, len(files))[i] = f
+	}
+	return check(C.causerie_select_merge(names, C.size_t(len(files)), m))
+}
+
+// FinaliseParts is the third step: the selection of what MergeParts wrote.
+func FinaliseParts(ctx context.Context, d *Dataset, e *Embeddings, merged string, c *Config) (*Selection, error) {
+	m, free := path(merged)
+	defer free()
+	defer runtime.KeepAlive(d)
+	defer runtime.KeepAlive(e)
+	defer runtime.KeepAlive(c)
+	var dataset *C.causerie_dataset
+	if d != nil {
+		dataset = d.p
+	}
+	s := &Selection{}
+	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_select_finalise(dataset, e.p, m, c.raw(), run, &s.p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	runtime.SetFinalizer(s, (*Selection).Close)
+	return s, nil
+}
+
+// SelectKeeping is Select with its picks so far in the file checkpoint: stopped, the same call goes on from there.
+func SelectKeeping(ctx context.Context, d *Dataset, e *Embeddings, earlier *Selection, checkpoint string, c *Config) (*Selection, error) {
+	k, free := path(checkpoint)
+	defer free()
+	return selecting(ctx, d, e, earlier, k, c)
+}
+
 // Select selects select.budget rows; d may be nil for random, js and fisher, earlier may be nil.
 func Select(ctx context.Context, d *Dataset, e *Embeddings, earlier *Selection, c *Config) (*Selection, error) {
+	return selecting(ctx, d, e, earlier, nil, c)
+}
+
+func selecting(ctx context.Context, d *Dataset, e *Embeddings, earlier *Selection, checkpoint *C.char, c *Config) (*Selection, error) {
 	defer runtime.KeepAlive(d)
 	defer runtime.KeepAlive(e)
 	defer runtime.KeepAlive(c)
@@ -184,7 +270,7 @@ func Select(ctx context.Context, d *Dataset, e *Embeddings, earlier *Selection, 
 	}
 	s := &Selection{}
 	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
-		return C.causerie_select(dataset, e.p, before, c.raw(), run, &s.p)
+		return C.causerie_select_keeping(dataset, e.p, before, checkpoint, c.raw(), run, &s.p)
 	})
 	if err != nil {
 		return nil, err
@@ -395,12 +481,123 @@ type Query struct {
 	Allow   *[]string  `json:"allow,omitempty"`
 	// Reviews for each item, nearest to what was said; nil: as recommend.explain says.
 	Explain *int `json:"explain,omitempty"`
+	// The same as Exclude and Allow by rows (what ID takes), for lists that are long: no text is copied or looked up.
+	ExcludeRows []uint64  `json:"-"`
+	AllowRows   *[]uint64 `json:"-"`
+}
+
+// rowsOf lends rows to C for one call.
+func rowsOf(rows []uint64) (*C.uint64_t, C.size_t) {
+	if len(rows) == 0 {
+		return nil, 0
+	}
+	return (*C.uint64_t)(unsafe.Pointer(&rows[0])), C.size_t(len(rows))
+}
+
+// queryOf is the query for C; causerie_query_free ends it.
+func (r *Recommender) queryOf(q *Query) (p *C.causerie_query, err error) {
+	if err := check(C.causerie_query_new(&p)); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			C.causerie_query_free(p)
+			p = nil
+		}
+	}()
+	for _, turn := range q.Turns {
+		role := C.int32_t(C.CAUSERIE_USER)
+		switch turn.Role {
+		case "user":
+		case "assistant":
+			role = C.CAUSERIE_ASSISTANT
+		default:
+			return p, &Error{Invalid, fmt.Sprintf("query: a turn's role is %q; \"user\" or \"assistant\"", turn.Role)}
+		}
+		text, n := bytesOf([]byte(turn.Text))
+		if err := check(C.causerie_query_turn(p, role, text, n)); err != nil {
+			return p, err
+		}
+	}
+	for _, seen := range q.Seen {
+		byID := seen.Item != ""
+		if byID && seen.Title != "" {
+			// By its id where the catalogue has it, else by its title.
+			_, missing := r.Find(seen.Item)
+			byID = missing == nil
+		}
+		if byID {
+			id, n := bytesOf([]byte(seen.Item))
+			err = check(C.causerie_query_seen(p, id, n))
+		} else {
+			title, n := bytesOf([]byte(seen.Title))
+			err = check(C.causerie_query_seen_title(p, title, n, C.uint32_t(seen.Year)))
+		}
+		if err != nil {
+			return p, err
+		}
+	}
+	for _, id := range q.Exclude {
+		text, n := bytesOf([]byte(id))
+		if err := check(C.causerie_query_exclude(p, text, n)); err != nil {
+			return p, err
+		}
+	}
+	rows, n := rowsOf(q.ExcludeRows)
+	if err := check(C.causerie_query_exclude_rows(p, rows, n)); err != nil {
+		return p, err
+	}
+	if q.Allow != nil || q.AllowRows != nil {
+		var allowed []uint64
+		if q.AllowRows != nil {
+			allowed = *q.AllowRows
+		}
+		rows, n := rowsOf(allowed)
+		if err := check(C.causerie_query_allow_rows(p, rows, n)); err != nil {
+			return p, err
+		}
+	}
+	if q.Allow != nil {
+		for _, id := range *q.Allow {
+			text, n := bytesOf([]byte(id))
+			if err := check(C.causerie_query_allow(p, text, n)); err != nil {
+				return p, err
+			}
+		}
+	}
+	if q.Explain != nil {
+		return p, check(C.causerie_query_explain(p, C.uint32_t(*q.Explain)))
+	}
+	return p, nil
+}
+
+// queriesOf is several queries for C, in memory of C, and what frees them.
+func (r *Recommender) queriesOf(queries []Query) (**C.causerie_query, func(), error) {
+	handles := (**C.causerie_query)(C.calloc(C.size_t(len(queries)+1), C.size_t(unsafe.Sizeof(uintptr(0)))))
+	all := unsafe.Slice(handles, len(queries))
+	free := func() {
+		for _, p := range all {
+			C.causerie_query_free(p)
+		}
+		C.free(unsafe.Pointer(handles))
+	}
+	for i := range queries {
+		p, err := r.queryOf(&queries[i])
+		if err != nil {
+			free()
+			return nil, nil, err
+		}
+		all[i] = p
+	}
+	return handles, free, nil
 }
 
 // Recommendation is one item of an answer.
 type Recommendation struct {
 	Item, Title string
 	Score       float64
+	// Row is the item's row in the catalogue: what ID takes, and AllowRows and ExcludeRows.
+	Row uint64 `json:"-"`
 	// Reasons are reviews that speak for the item, where recommend.explain or the query asks for them.
 	Reasons []Reason
 }
@@ -409,6 +606,8 @@ type Recommendation struct {
 type Reason struct {
 	Text       string
 	Similarity float64
+	// Review is its row in the dataset.
+	Review uint64 `json:"-"`
 }
 
 // Recommender ranks the catalogue for a conversation. Recommend and Score may run in any number of goroutines at once.
@@ -496,43 +695,95 @@ func (r *Recommender) ID(i int) string {
 	return C.GoString(C.causerie_recommender_id(r.p, C.size_t(i)))
 }
 
+// Find is the row of the item of an id; an Error with code NotFound where there is none.
+func (r *Recommender) Find(id string) (uint64, error) {
+	defer runtime.KeepAlive(r)
+	text, n := bytesOf([]byte(id))
+	var row C.uint64_t
+	err := check(C.causerie_recommender_find(r.p, text, n, &row))
+	return uint64(row), err
+}
+
 // Recommend answers a query with its topK best items; 0 takes recommend.top_k.
 func (r *Recommender) Recommend(ctx context.Context, q Query, topK int) ([]Recommendation, error) {
+	all, err := r.RecommendMany(ctx, []Query{q}, topK)
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// RecommendMany answers several queries in one call, which costs less than as many calls. A score may differ in its last digits
+// from that of the query alone: sums are taken in another order.
+func (r *Recommender) RecommendMany(ctx context.Context, queries []Query, topK int) ([][]Recommendation, error) {
+	answers := make([][]Recommendation, len(queries))
+	err := r.replies(ctx, queries, topK, func(i int, reply *C.causerie_reply) { answers[i] = itemsOf(reply) })
+	if err != nil {
+		return nil, err
+	}
+	return answers, nil
+}
+
+// Rank answers a query by rows and scores alone, for who keeps a catalogue of their own: no text is made or copied.
+func (r *Recommender) Rank(ctx context.Context, q Query, topK int) (rows []uint64, scores []float64, err error) {
+	err = r.replies(ctx, []Query{q}, topK, func(_ int, reply *C.causerie_reply) {
+		var n C.size_t
+		at, score := C.causerie_reply_rows(reply, &n), C.causerie_reply_scores(reply, &n)
+		if n > 0 {
+			rows = append(rows, unsafe.Slice((*uint64)(unsafe.Pointer(at)), int(n))...)
+			scores = append(scores, unsafe.Slice((*float64)(unsafe.Pointer(score)), int(n))...)
+		}
+	})
+	return rows, scores, err
+}
+
+// replies hands each reply to read, and ends it.
+func (r *Recommender) replies(ctx context.Context, queries []Query, topK int, read func(int, *C.causerie_reply)) error {
 	defer runtime.KeepAlive(r)
 	if r.p == nil {
-		return nil, ErrClosed
+		return ErrClosed
 	}
-	request, err := json.Marshal(q)
+	handles, free, err := r.queriesOf(queries)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p, n := bytesOf(request)
-	var reply *C.causerie_reply
+	defer free()
+	raw := (**C.causerie_reply)(C.calloc(C.size_t(len(queries)+1), C.size_t(unsafe.Sizeof(uintptr(0)))))
+	defer C.free(unsafe.Pointer(raw))
 	err = under(ctx, func(run *C.causerie_run) *C.causerie_error {
-		return C.causerie_recommend(r.p, p, n, C.uint32_t(topK), run, &reply)
+		return C.causerie_recommend_many(r.p, handles, C.size_t(len(queries)), C.uint32_t(topK), run, raw)
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer C.causerie_reply_free(reply)
-	items := make([]Recommendation, 0, int(C.causerie_reply_count(reply)))
-	for i := C.size_t(0); ; i++ {
+	for i, reply := range unsafe.Slice(raw, len(queries)) {
+		read(i, reply)
+		C.causerie_reply_free(reply)
+	}
+	return nil
+}
+
+func itemsOf(reply *C.causerie_reply) []Recommendation {
+	var n C.size_t
+	rows := C.causerie_reply_rows(reply, &n)
+	items := make([]Recommendation, 0, int(n))
+	for i := C.size_t(0); i < n; i++ {
 		var score C.double
 		id := C.causerie_reply_item(reply, i, &score)
-		if id == nil {
-			return items, nil
-		}
 		item := Recommendation{Item: C.GoString(id), Title: C.GoString(C.causerie_reply_title(reply, i)), Score: float64(score)}
+		item.Row = uint64(unsafe.Slice(rows, int(n))[i])
 		for k := C.size_t(0); ; k++ {
 			var similarity C.double
 			text := C.causerie_reply_evidence(reply, i, k, &similarity)
 			if text == nil {
 				break
 			}
-			item.Reasons = append(item.Reasons, Reason{C.GoString(text), float64(similarity)})
+			review := uint64(C.causerie_reply_evidence_row(reply, i, k))
+			item.Reasons = append(item.Reasons, Reason{C.GoString(text), float64(similarity), review})
 		}
 		items = append(items, item)
 	}
+	return items
 }
 
 // Score scores the whole catalogue in the order of ID; -Inf for what the query masks.
@@ -541,17 +792,17 @@ func (r *Recommender) Score(ctx context.Context, q Query) ([]float32, error) {
 	if r.p == nil {
 		return nil, ErrClosed
 	}
-	request, err := json.Marshal(q)
+	query, err := r.queryOf(&q)
 	if err != nil {
 		return nil, err
 	}
-	p, n := bytesOf(request)
+	defer C.causerie_query_free(query)
 	scores := make([]float32, r.Len())
 	if len(scores) == 0 {
 		return nil, nil
 	}
 	err = under(ctx, func(run *C.causerie_run) *C.causerie_error {
-		return C.causerie_score(r.p, p, n, run, (*C.float)(unsafe.Pointer(&scores[0])), C.size_t(len(scores)))
+		return C.causerie_score_query(r.p, query, run, (*C.float)(unsafe.Pointer(&scores[0])), C.size_t(len(scores)))
 	})
 	return scores, err
 }

@@ -128,16 +128,25 @@ int main(int argc, char **argv) {
   causerie_embeddings_free(embeddings);
   causerie_dataset_free(dataset);
 
-  char request[512];
-  snprintf(request, sizeof request,
-           "{\"turns\": [{\"role\": \"user\", \"text\": \"I would like something moving and funny\"}], \"exclude\": [\"%s\"]}",
-           causerie_recommender_id(tuned, 0));
+  const char *wish = "I would like something moving and funny";
+  causerie_query *query = NULL;
   causerie_reply *reply = NULL;
-  MUST(causerie_recommend(tuned, request, strlen(request), 5, run, &reply));
+  MUST(causerie_query_new(&query));
+  MUST(causerie_query_turn(query, CAUSERIE_USER, wish, strlen(wish)));
+  MUST(causerie_recommend_query(tuned, query, 5, run, &reply));
   printf("recommend:\n%s\n", causerie_reply_text(reply));
-  double score = 0;
-  for (size_t i = 0; causerie_reply_item(reply, i, &score) != NULL; i++) {
-    if (strcmp(causerie_reply_item(reply, i, NULL), causerie_recommender_id(tuned, 0)) == 0) {
+  size_t shown = 0;
+  const uint64_t *best_first = causerie_reply_rows(reply, &shown);
+  const uint64_t best = shown > 0 ? best_first[0] : 0;
+
+  /* The conversation goes on: what was shown is not shown again. */
+  MUST(causerie_query_exclude_rows(query, best_first, shown));
+  MUST(causerie_query_turn(query, CAUSERIE_ASSISTANT, causerie_reply_text(reply), strlen(causerie_reply_text(reply))));
+  MUST(causerie_query_turn(query, CAUSERIE_USER, "I know these", 12));
+  causerie_reply_free(reply);
+  MUST(causerie_recommend_query(tuned, query, 5, run, &reply));
+  for (size_t i = 0; i < causerie_reply_count(reply); i++) {
+    if (causerie_reply_rows(reply, NULL)[i] == best) {
       fprintf(stderr, "an excluded item came back\n");
       return 1;
     }
@@ -162,12 +171,13 @@ int main(int argc, char **argv) {
   MUST(causerie_recommender_add(tuned, item, strlen(item), run));
   size_t count = causerie_recommender_count(tuned);
   float *scores = malloc(count * sizeof *scores);
-  MUST(causerie_score(tuned, request, strlen(request), run, scores, count));
+  MUST(causerie_score_query(tuned, query, run, scores, count));
   printf("the new item scores %.3f\n", (double)scores[count - 1]);
   free(scores);
 
   printf("%lu reports of progress\n", reports);
 
+  causerie_query_free(query);
   causerie_recommender_free(tuned);
   causerie_recommender_free(popularity);
   causerie_run_free(run);

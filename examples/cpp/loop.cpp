@@ -72,8 +72,17 @@ static int loop(const std::string &folder) {
   // 5 tune, 6 recommend
   const causerie::model model(dialogues, dataset, embeddings, config, &run);
   causerie::recommender tuned(dataset, &embeddings, &model, nullptr, config, &run);
-  const std::string request = R"({"turns": [{"role": "user", "text": "I would like something moving and funny"}]})";
-  for (const auto &r : tuned.recommend(request, 5, &run)) std::cout << "  " << r.title << "  " << r.score << '\n';
+  causerie::query query("I would like something moving and funny");
+  const auto answer = tuned.recommend(query, 5, &run);
+  for (std::size_t i = 0; i < answer.size(); ++i) std::cout << "  " << answer.title(i) << "  " << answer.scores()[i] << '\n';
+  // The conversation goes on: what was shown is not shown again.
+  query.turn(CAUSERIE_ASSISTANT, answer.text()).turn(CAUSERIE_USER, "I know these, what else?").exclude_rows(answer.rows());
+  const auto next = tuned.recommend(query, 5, &run);
+  for (const auto row : next.rows()) {
+    for (const auto shown : answer.rows()) {
+      if (row == shown) return 1;
+    }
+  }
 
   // 7 evaluate
   config.set("recommend.system", "popularity");
@@ -85,7 +94,7 @@ static int loop(const std::string &folder) {
 
   // A new item is ranked at once.
   tuned.add(R"({"item": "new-1", "title": "Zanzibar Crossing", "year": 2026, "plot": "A moving, funny ferry trip"})");
-  if (tuned.score(request).size() != items + 1) return 1;
+  if (tuned.score(query).size() != items + 1 || tuned.find("new-1") != items) return 1;
 
   // Errors are exceptions, and so is what a callback throws.
   try {

@@ -65,6 +65,16 @@ def main(folder: Path) -> None:
     tuned = causerie.Recommender(dataset, embeddings, model, config=config, run=run)
     for r in tuned.recommend("I would like something moving and funny", 5):
         print(f"  {r.title} ({r.year})  {r.score:.3f}")
+    # The conversation goes on: what was shown is not shown again. Rows and scores are arrays.
+    query = causerie.Query("I would like something moving and funny")
+    rows, scores = tuned.rank(query, 5)
+    query.turn("assistant", "How about these?").turn("user", "I know them").exclude_rows(rows)
+    more, _ = tuned.rank(query, 5)
+    assert len(more) == 5 and not set(map(int, more)) & set(map(int, rows)) and scores[0] >= scores[4]
+    both = tuned.recommend_many([query, "something funny"], 5)
+    assert [r.item for r in both[0]] == [r.item for r in tuned.recommend(query, 5)] and len(both[1]) == 5
+    table = tuned.score_many([query, "something funny"])
+    assert len(table) == 2 and abs(table[0, tuned.find(tuned.ids[3])] - tuned.score(query)[3]) < 1e-5
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: tuned.recommend("something funny", 5), range(16)))
     assert all(answer == answers[0] for answer in answers)

@@ -7,12 +7,12 @@ use super::error::causerie_error;
 use super::guard::{guard, guard_or};
 use super::handle::{Out, free, noun, put, shared};
 use super::run::{causerie_run, run_of};
-use super::text::{optional_path, path, slice};
+use super::text::{name, optional_path, path, slice};
 use crate::config::Config;
 use crate::dataset::Dataset;
-use crate::embed::{self, EMBEDDINGS, Embedder, TextEmbedder};
+use crate::embed::{self, EMBEDDINGS, Embedder, Format, Store, Stored, TextEmbedder};
 use crate::error::{Error, Result};
-use crate::math::Matrix;
+use crate::math::{self, Matrix};
 use crate::run::Run;
 use std::ffi::c_char;
 use std::path::{Path, PathBuf};
@@ -28,15 +28,41 @@ noun!(causerie_embeddings, Rows);
 #[derive(Clone)]
 pub(super) struct Rows {
     /// `[reviews, dim]`.
-    pub matrix: Arc<Matrix>,
+    kept: Kept,
     /// None for rows that were given.
     pub embedder: Option<Arc<dyn Embedder>>,
+}
+
+/// Where rows are.
+#[derive(Clone)]
+enum Kept {
+    Whole(Arc<Matrix>),
+    Mapped(Arc<Stored>),
 }
 
 impl Rows {
     fn given(matrix: Matrix, run: &Run) -> Result<Rows> {
         run.install(|| matrix.check_rows("embeddings"))?;
-        Ok(Rows { matrix: Arc::new(matrix), embedder: None })
+        Ok(Rows::whole(matrix, None))
+    }
+    fn whole(matrix: Matrix, embedder: Option<Arc<dyn Embedder>>) -> Rows {
+        Rows { kept: Kept::Whole(Arc::new(matrix)), embedder }
+    }
+    /// The rows, wherever they are.
+    pub fn rows(&self) -> &dyn math::Rows {
+        match &self.kept {
+            Kept::Whole(matrix) => &**matrix,
+            Kept::Mapped(stored) => &**stored,
+        }
+    }
+    /// The rows in memory, where they are needed there.
+    pub fn matrix(&self, what: &str) -> Result<&Arc<Matrix>> {
+        match &self.kept {
+            Kept::Whole(matrix) => Ok(matrix),
+            Kept::Mapped(_) => Err(Error::invalid(format!(
+                "{what}: these rows are mapped from a file, which is for selecting; use causerie_embed"
+            ))),
+        }
     }
     /// The embedder, where one is needed.
     pub fn embedder(&self, what: &str) -> Result<&Arc<dyn Embedder>> {
@@ -87,7 +113,8 @@ fn embedder(config: &Config, dataset: &Dataset, folder: &Path, run: &Run) -> Res
 /// ---- 2 embed ----------------------------------------------------------------------------------------------------
 /// Embeds every review: [reviews, dim], unit length (paper §3.2). The settings of `embed.*` say how: "text" is built in,
 /// "lm" takes the GGUF embed.model. `folder` keeps the rows and the fitted embedder, so that an embedding that was stopped
-/// goes on, and one that is finished is read; NULL or "" keeps nothing.
+/// goes on, and one that is finished is read; NULL or "" keeps nothing. Rows are as embed.store keeps them ("f16" and "i8" are
+/// rounded so in memory as well).
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_embed(
@@ -105,16 +132,16 @@ pub unsafe extern "C" fn causerie_embed(
         let dataset = data.filling.dataset();
         if config.embed.method == "file" {
             let matrix = embed::read_embeddings(Path::new(&config.embed.file), dataset.reviews(), &run)?;
-            out.set(Rows { matrix: Arc::new(matrix), embedder: None });
+            out.set(Rows::whole(matrix, None));
             return Ok(());
         }
         let scratch = Scratch::new()?;
         let folder = folder.unwrap_or(scratch.path());
         let embedder = embedder(&config, dataset, folder, &run)?;
         let file = folder.join("embeddings.safetensors");
-        embed::embed_reviews(dataset, &*embedder, &file, &run)?;
+        embed::embed_reviews_as(dataset, &*embedder, &file, Store::of(&config.embed)?, &run)?;
         let matrix = embed::read_embeddings(&file, dataset.reviews(), &run)?;
-        out.set(Rows { matrix: Arc::new(matrix), embedder: Some(embedder) });
+        out.set(Rows::whole(matrix, Some(embedder)));
         Ok(())
     })
 }
@@ -176,7 +203,25 @@ pub unsafe extern "C" fn causerie_embeddings_from_arrow_stream(
     })
 }
 
-/// The values, [rows, dim], row-major; `rows` and `dim` may be NULL. Borrowed from the embeddings. NULL for NULL.
+/// Opens rows too many for memory: a safetensors file in f32, f16, bf16, f64 or i8 with scales, or the list of the shards of
+/// one embedding (`causerie embed --shard`, `--join`). The file is mapped and read as rows are needed; it must not be changed
+/// while the handle lives. For causerie_select and its kin alone; what is selected is exact for the values as they are stored.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_embeddings_open(
+    file: *const c_char,
+    out: *mut *mut causerie_embeddings,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 4 of the header.
+        let (file, out) = unsafe { (path(file, "embeddings")?, Out::new(out)?) };
+        out.set(Rows { kept: Kept::Mapped(Arc::new(Stored::open(file)?)), embedder: None });
+        Ok(())
+    })
+}
+
+/// The values, [rows, dim], row-major; `rows` and `dim` may be NULL. Borrowed from the embeddings. NULL for NULL, and for rows
+/// of causerie_embeddings_open, whose numbers alone are told.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_embeddings_data(
     embeddings: *const causerie_embeddings,
@@ -185,13 +230,16 @@ pub unsafe extern "C" fn causerie_embeddings_data(
 ) -> *const f32 {
     guard_or(std::ptr::null(), || {
         // SAFETY: rules 2 and 3 of the header.
-        let matrix = &unsafe { shared(embeddings)? }.matrix;
+        let kept = unsafe { shared(embeddings)? };
         // SAFETY: rule 2 of the header.
         unsafe {
-            put(rows, matrix.rows());
-            put(dim, matrix.dim());
+            put(rows, kept.rows().count());
+            put(dim, kept.rows().width());
         }
-        Ok(matrix.data().as_ptr())
+        Ok(match &kept.kept {
+            Kept::Whole(matrix) => matrix.data().as_ptr(),
+            Kept::Mapped(_) => std::ptr::null(),
+        })
     })
 }
 
@@ -205,7 +253,26 @@ pub unsafe extern "C" fn causerie_embeddings_save(
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
         let (rows, file) = unsafe { (shared(embeddings)?, path(file, "embeddings")?) };
-        embed::write_matrix(file, EMBEDDINGS, &rows.matrix, &Default::default())
+        embed::write_matrix(file, EMBEDDINGS, rows.matrix("embeddings")?, &Default::default())
+    })
+}
+
+/// The same with values of another kind, as embed.store says: "f32", "f16" (half the bytes, three digits) or "i8" (a quarter,
+/// one scale a row). What it writes causerie_embeddings_open maps. It takes mapped rows as well, and passes over them once.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_embeddings_pack(
+    embeddings: *const causerie_embeddings,
+    store: *const c_char,
+    file: *const c_char,
+    run: *const causerie_run,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (rows, store, file) = unsafe { (shared(embeddings)?, name(store, "store")?, path(file, "embeddings")?) };
+        // SAFETY: as above.
+        let run = unsafe { run_of(run, 0)? };
+        embed::pack(rows.rows(), file, Format::parse(store)?, &Default::default(), &run)
     })
 }
 

@@ -22,6 +22,7 @@ pub mod selection;
 pub mod teacher;
 pub mod dialogues;
 pub mod model;
+pub mod query;
 pub mod recommender;
 mod serving;
 pub mod report;

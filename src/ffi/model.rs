@@ -33,6 +33,7 @@ pub(super) enum Kind {
     /// The ranking head.
     Head(Box<Head>),
     /// `adapter.gguf` or `model.gguf`.
+    #[cfg_attr(not(feature = "llama"), expect(dead_code))]
     Files(CString),
 }
 
@@ -41,7 +42,7 @@ pub(super) fn item_vectors(dataset: &Dataset, rows: &Rows, config: &Config, run:
     let embedder = rows.embedder("tune")?;
     let items = ItemVectors::from_items(&dataset.items, &**embedder, run)?.count(dataset)?.blend_reviews(
         dataset,
-        &rows.matrix,
+        rows.matrix("tune")?,
         config.tune.review_weight,
     )?;
     if dataset.users() == 0 || config.tune.user_weight <= 0.0 {

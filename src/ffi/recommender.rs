@@ -8,9 +8,10 @@ use super::error::causerie_error;
 use super::guard::{guard, guard_or};
 use super::handle::{Out, exclusive, free, noun, optional, put, shared};
 use super::model::causerie_model;
+use super::query::{Query, causerie_query};
 use super::run::{causerie_run, run_of};
 use super::serving::{Answered, Serving};
-use super::text::{name, optional_path, path, text};
+use super::text::{name, optional_path, path, slice, text};
 use crate::dataset::{Filling, Item, Table};
 use crate::error::Error;
 use std::ffi::c_char;
@@ -184,6 +185,27 @@ pub unsafe extern "C" fn causerie_recommender_id(recommender: *const causerie_re
     })
 }
 
+/// Writes the row of the item of this id (`len` bytes) to `row`: what causerie_recommender_id takes, and what queries and
+/// replies know it by. CAUSERIE_NOT_FOUND for an id that is not in the catalogue.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_recommender_find(
+    recommender: *const causerie_recommender,
+    id: *const c_char,
+    len: usize,
+    row: *mut u64,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (serving, id) = unsafe { (shared(recommender)?, text(id, len, "id")?) };
+        let found = serving.dataset.items.find(id);
+        let found = found.ok_or_else(|| Error::not_found(format!("recommender: no item has the id {id:?}")))?;
+        // SAFETY: rule 2 of the header.
+        unsafe { put(row, u64::from(found)) };
+        Ok(())
+    })
+}
+
 /// Its name in reports: "head", "nbcrs", … Borrowed from the recommender.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_recommender_name(recommender: *const causerie_recommender) -> *const c_char {
@@ -204,13 +226,158 @@ pub unsafe extern "C" fn causerie_recommender_bytes(recommender: *const causerie
     })
 }
 
-/// Answers a conversation with the `top_k` best items of the catalogue (0: recommend.top_k). `request` is `len` bytes of
-/// JSON: the turns, oldest first, [{"role": "user" | "assistant", "text": "…"}, …]; or an object {"turns": […], "seen":
-/// [{"item": id} | {"title", "year"}, …], "exclude": [id, …], "allow": [id, …]}. What is named in the turns, seen, excluded
-/// or (where "allow" is given) not allowed never comes back; an empty "allow" allows nothing. "explain": n has every item come
-/// with the n reviews of it that lie nearest to what was said (else recommend.explain says). CAUSERIE_INVALID for JSON that
-/// does not parse; CAUSERIE_NOT_FOUND when no allowed id is in the catalogue; CAUSERIE_UNSUPPORTED for reasons where
-/// recommend.explain was 0 when the recommender was opened.
+/// Answers a query with the `top_k` best items of the catalogue (0: recommend.top_k). What its turns name, what it has seen,
+/// what it excludes and, where it allows some, all others never come back. The reply makes its texts when they are first read.
+/// CAUSERIE_INVALID for a row past the end; CAUSERIE_NOT_FOUND when no allowed id is in the catalogue;
+/// CAUSERIE_UNSUPPORTED for reasons where recommend.explain was 0 when the recommender was opened.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_recommend_query(
+    recommender: *const causerie_recommender,
+    query: *const causerie_query,
+    top_k: u32,
+    run: *const causerie_run,
+    out: *mut *mut causerie_reply,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        let (serving, query, out) = unsafe { (shared(recommender)?, shared(query)?, Out::new(out)?) };
+        // SAFETY: as above.
+        unsafe { answer(serving, query, top_k, run, out) }
+    })
+}
+
+/// The reply to one query.
+///
+/// # Safety
+/// As [`run_of`].
+unsafe fn answer(
+    serving: &Serving,
+    query: &Query,
+    top_k: u32,
+    run: *const causerie_run,
+    out: Out<causerie_reply>,
+) -> crate::error::Result<()> {
+    // SAFETY: the caller's promise.
+    let run = unsafe { run_of(run, serving.config.run.threads)? };
+    let top_k = if top_k == 0 { serving.config.recommend.top_k } else { top_k as usize };
+    let reply = serving.answers(&[query], top_k, &run)?.pop();
+    out.set(reply.ok_or_else(|| Error::bug("recommend: one query and no answer"))?);
+    Ok(())
+}
+
+/// The same for `count` queries in one call, which costs less than as many calls. Writes `count` replies to `replies`, all of
+/// them yours, or, where anything fails, none. A score may differ in its last digits from that of the query alone: sums are
+/// taken in another order.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_recommend_many(
+    recommender: *const causerie_recommender,
+    queries: *const *const causerie_query,
+    count: usize,
+    top_k: u32,
+    run: *const causerie_run,
+    replies: *mut *mut causerie_reply,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        let (serving, queries) = unsafe { (shared(recommender)?, all(queries, count)?) };
+        if count > 0 && (replies.is_null() || !replies.is_aligned()) {
+            return Err(Error::invalid(format!("recommend: NULL where {count} replies are to be written")));
+        }
+        // SAFETY: as above.
+        let run = unsafe { run_of(run, serving.config.run.threads)? };
+        let top_k = if top_k == 0 { serving.config.recommend.top_k } else { top_k as usize };
+        for (i, reply) in serving.answers(&queries, top_k, &run)?.into_iter().enumerate() {
+            // SAFETY: rule 2 of the header: valid for `count` pointers, and there is one answer to each query.
+            unsafe { Out::new(replies.add(i))? }.set(reply);
+        }
+        Ok(())
+    })
+}
+
+/// The queries behind `count` handles.
+///
+/// # Safety
+/// Rules 2 and 3 of the header, for the array and for each handle in it.
+unsafe fn all<'a>(queries: *const *const causerie_query, count: usize) -> crate::error::Result<Vec<&'a Query>> {
+    // SAFETY: the caller's promise.
+    let handles = unsafe { slice(queries, count, "queries")? };
+    // SAFETY: as above.
+    handles.iter().map(|handle| unsafe { shared(*handle) }).collect()
+}
+
+/// Scores of the whole catalogue in the order of causerie_recommender_id, higher is better, written to `scores`, [count]:
+/// count must be causerie_recommender_count. Items that the query masks get -infinity. Errors as of
+/// causerie_recommend_query.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_score_query(
+    recommender: *const causerie_recommender,
+    query: *const causerie_query,
+    run: *const causerie_run,
+    scores: *mut f32,
+    count: usize,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        let (serving, query) = unsafe { (shared(recommender)?, shared(query)?) };
+        // SAFETY: as above.
+        unsafe { score(serving, &[query], run, scores, count) }
+    })
+}
+
+/// The same for several queries in one call: `scores` is [queries, items], row-major, `count` = queries x items values.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_score_many(
+    recommender: *const causerie_recommender,
+    queries: *const *const causerie_query,
+    rows: usize,
+    run: *const causerie_run,
+    scores: *mut f32,
+    count: usize,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        let (serving, queries) = unsafe { (shared(recommender)?, all(queries, rows)?) };
+        // SAFETY: as above.
+        unsafe { score(serving, &queries, run, scores, count) }
+    })
+}
+
+/// The scores of queries, where there is room for them.
+///
+/// # Safety
+/// As [`run_of`]; `scores` is NULL or valid for `count` values.
+unsafe fn score(
+    serving: &Serving,
+    queries: &[&Query],
+    run: *const causerie_run,
+    scores: *mut f32,
+    count: usize,
+) -> crate::error::Result<()> {
+    let items = serving.ids.len();
+    if queries.is_empty() && count == 0 {
+        return Ok(());
+    }
+    if queries.len().checked_mul(items) != Some(count) || scores.is_null() || !scores.is_aligned() {
+        return Err(Error::invalid(format!(
+            "score: room for {count} scores is given (NULL: none); {} queries are scored on {items} items",
+            queries.len()
+        )));
+    }
+    // SAFETY: the caller's promise.
+    let run = unsafe { run_of(run, serving.config.run.threads)? };
+    let made = serving.scores(queries, &run)?;
+    // SAFETY: valid for `count` values, and as many were made.
+    unsafe { std::ptr::copy_nonoverlapping(made.data().as_ptr(), scores, count) };
+    Ok(())
+}
+
+/// causerie_recommend_query for a request in JSON, `len` bytes: the turns, oldest first, [{"role": "user" | "assistant",
+/// "text": "…"}, …]; or an object {"turns": […], "seen": [{"item": id} | {"title", "year"}, …], "exclude": [id, …], "allow":
+/// [id, …], "explain": n}; an empty "allow" allows nothing. CAUSERIE_INVALID for JSON that does not parse.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_recommend(
@@ -225,16 +392,11 @@ pub unsafe extern "C" fn causerie_recommend(
         // SAFETY: rules 2 to 4 of the header.
         let (serving, request, out) = unsafe { (shared(recommender)?, text(request, len, "request")?, Out::new(out)?) };
         // SAFETY: as above.
-        let run = unsafe { run_of(run, serving.config.run.threads)? };
-        let top_k = if top_k == 0 { serving.config.recommend.top_k } else { top_k as usize };
-        out.set(serving.answer(request, top_k, &run)?);
-        Ok(())
+        unsafe { answer(serving, &Query::parse(request)?, top_k, run, out) }
     })
 }
 
-/// Scores of the whole catalogue in the order of causerie_recommender_id, higher is better, written to `scores`, [count]:
-/// count must be causerie_recommender_count. Items that the request masks get -infinity. Request and errors as of
-/// causerie_recommend.
+/// causerie_score_query for a request in JSON, as of causerie_recommend.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_score(
@@ -248,21 +410,8 @@ pub unsafe extern "C" fn causerie_score(
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
         let (serving, request) = unsafe { (shared(recommender)?, text(request, len, "request")?) };
-        if count != serving.ids.len() || scores.is_null() || !scores.is_aligned() {
-            return Err(Error::invalid(format!(
-                "score: room for {count} scores is given (NULL: none); {} items are scored",
-                serving.ids.len()
-            )));
-        }
         // SAFETY: as above.
-        let run = unsafe { run_of(run, serving.config.run.threads)? };
-        let made = serving.scores(request, &run)?;
-        if made.len() != count {
-            return Err(Error::bug(format!("score: {} scores for {count} items", made.len())));
-        }
-        // SAFETY: rule 2 of the header: valid for `count` values, and as many were made.
-        unsafe { std::ptr::copy_nonoverlapping(made.as_ptr(), scores, count) };
-        Ok(())
+        unsafe { score(serving, &[&Query::parse(request)?], run, scores, count) }
     })
 }
 
@@ -307,7 +456,32 @@ pub unsafe extern "C" fn causerie_recommender_free(recommender: *mut causerie_re
 pub unsafe extern "C" fn causerie_reply_count(reply: *const causerie_reply) -> usize {
     guard_or(0, || {
         // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(reply)? }.items.len())
+        Ok(unsafe { shared(reply)? }.rows.len())
+    })
+}
+
+/// The rows of an answer's items in the catalogue (the order of causerie_recommender_id), best first, [count] (`count` may be
+/// NULL); NULL where there are none. Borrowed from the reply.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_reply_rows(reply: *const causerie_reply, count: *mut usize) -> *const u64 {
+    guard_or(std::ptr::null(), || {
+        // SAFETY: rules 2 and 3 of the header.
+        let rows = &unsafe { shared(reply)? }.rows;
+        // SAFETY: rule 2 of the header.
+        unsafe { put(count, rows.len()) };
+        Ok(if rows.is_empty() { std::ptr::null() } else { rows.as_ptr() })
+    })
+}
+
+/// Their scores, as causerie_reply_rows: falling, of the recommender's own scale. Borrowed from the reply.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_reply_scores(reply: *const causerie_reply, count: *mut usize) -> *const f64 {
+    guard_or(std::ptr::null(), || {
+        // SAFETY: rules 2 and 3 of the header.
+        let scores = &unsafe { shared(reply)? }.scores;
+        // SAFETY: rule 2 of the header.
+        unsafe { put(count, scores.len()) };
+        Ok(if scores.is_empty() { std::ptr::null() } else { scores.as_ptr() })
     })
 }
 
@@ -316,10 +490,11 @@ pub unsafe extern "C" fn causerie_reply_count(reply: *const causerie_reply) -> u
 pub unsafe extern "C" fn causerie_reply_item(reply: *const causerie_reply, i: usize, score: *mut f64) -> *const c_char {
     guard_or(std::ptr::null(), || {
         // SAFETY: rules 2 and 3 of the header.
-        let Some(item) = unsafe { shared(reply)? }.items.get(i) else { return Ok(std::ptr::null()) };
+        let reply = unsafe { shared(reply)? };
+        let (Some(id), Some(value)) = (reply.id(i), reply.scores.get(i)) else { return Ok(std::ptr::null()) };
         // SAFETY: rule 2 of the header.
-        unsafe { put(score, item.score) };
-        Ok(item.id.as_ptr())
+        unsafe { put(score, *value) };
+        Ok(id.as_ptr())
     })
 }
 
@@ -328,7 +503,7 @@ pub unsafe extern "C" fn causerie_reply_item(reply: *const causerie_reply, i: us
 pub unsafe extern "C" fn causerie_reply_title(reply: *const causerie_reply, i: usize) -> *const c_char {
     guard_or(std::ptr::null(), || {
         // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(reply)? }.items.get(i).map_or(std::ptr::null(), |item| item.title.as_ptr()))
+        Ok(unsafe { shared(reply)? }.title(i).map_or(std::ptr::null(), |title| title.as_ptr()))
     })
 }
 
@@ -344,11 +519,19 @@ pub unsafe extern "C" fn causerie_reply_evidence(
 ) -> *const c_char {
     guard_or(std::ptr::null(), || {
         // SAFETY: rules 2 and 3 of the header.
-        let item = unsafe { shared(reply)? }.items.get(i);
-        let Some(spoken) = item.and_then(|item| item.evidence.get(n)) else { return Ok(std::ptr::null()) };
+        let Some((_, cosine, text)) = unsafe { shared(reply)? }.evidence(i, n) else { return Ok(std::ptr::null()) };
         // SAFETY: rule 2 of the header.
-        unsafe { put(similarity, spoken.similarity) };
-        Ok(spoken.text.as_ptr())
+        unsafe { put(similarity, cosine) };
+        Ok(text.as_ptr())
+    })
+}
+
+/// The row of that review in the dataset; UINT64_MAX where causerie_reply_evidence is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_reply_evidence_row(reply: *const causerie_reply, i: usize, n: usize) -> u64 {
+    guard_or(u64::MAX, || {
+        // SAFETY: rules 2 and 3 of the header.
+        Ok(unsafe { shared(reply)? }.evidence(i, n).map_or(u64::MAX, |(row, _, _)| u64::from(row)))
     })
 }
 
@@ -367,7 +550,7 @@ pub unsafe extern "C" fn causerie_reply_text(reply: *const causerie_reply) -> *c
 pub unsafe extern "C" fn causerie_reply_json(reply: *const causerie_reply) -> *const c_char {
     guard_or(c"".as_ptr(), || {
         // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(reply)? }.json.as_ptr())
+        Ok(unsafe { shared(reply)? }.json().as_ptr())
     })
 }
 

@@ -2,19 +2,20 @@
 
 use super::config::{causerie_config, config_of};
 use super::dataset::causerie_dataset;
-use super::embeddings::causerie_embeddings;
+use super::embeddings::{Rows, causerie_embeddings};
 use super::error::causerie_error;
 use super::guard::{guard, guard_or};
 use super::handle::{Out, free, noun, optional, put, shared};
 use super::run::{causerie_run, run_of};
-use super::text::{c_json, c_text, path};
+use super::text::{c_json, c_text, optional_path, path, slice};
 use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::embed;
 use crate::error::{Error, Result};
 use crate::math::Matrix;
 use crate::run::Run;
-use crate::select::{self, Selection, Terms};
+use crate::select::partition::{self, Merged, Part};
+use crate::select::{self, Selection, Terms, checkpoint};
 use std::ffi::{CString, c_char};
 
 /// Stage 3, select: seed rows, most informative first.
@@ -37,24 +38,60 @@ impl Picks {
     }
 }
 
-/// The feature rows that an aware strategy needs, `[reviews, any]`; none for the others.
-fn features(dataset: Option<&Dataset>, config: &Config, run: &Run) -> Result<Option<Matrix>> {
-    let strategy = &config.select.strategy;
-    let aware = strategy.starts_with("metadata_") || strategy.starts_with("user_");
-    match dataset {
-        _ if !aware => Ok(None),
-        None => Err(Error::invalid(format!("select: strategy {strategy} needs the dataset beside the embeddings"))),
-        Some(dataset) if strategy.starts_with("metadata_") => {
-            embed::metadata_rows(dataset, &config.embed, run).map(Some)
+/// What a selection is made from, beside the rows.
+#[derive(Default)]
+struct Given {
+    /// `[reviews, any]`, for the aware strategies.
+    features: Option<Matrix>,
+    /// `[reviews]` each, for the caps.
+    items: Option<Vec<u32>>,
+    users: Option<Vec<u32>>,
+}
+
+impl Given {
+    fn new(dataset: Option<&Dataset>, rows: &Rows, config: &Config, run: &Run) -> Result<Given> {
+        let strategy = &config.select.strategy;
+        let aware = strategy.starts_with("metadata_") || strategy.starts_with("user_");
+        let capped = config.select.max_per_item > 0 || config.select.max_per_user > 0;
+        let Some(dataset) = dataset else {
+            return match (aware, capped) {
+                (true, _) => {
+                    Err(Error::invalid(format!("select: strategy {strategy} needs the dataset beside the embeddings")))
+                }
+                (false, true) => Err(Error::invalid(
+                    "select: select.max_per_item and select.max_per_user need the dataset beside the embeddings",
+                )),
+                (false, false) => Ok(Given::default()),
+            };
+        };
+        if dataset.reviews() != rows.rows().count() {
+            return Err(Error::invalid(format!(
+                "select: {} rows for {} reviews; embed this dataset again",
+                rows.rows().count(),
+                dataset.reviews()
+            )));
         }
-        Some(dataset) => Ok(Some(embed::collaborative(dataset, &config.embed, run)?.review_rows(dataset))),
+        let features = match (aware, strategy.starts_with("metadata_")) {
+            (false, _) => None,
+            (true, true) => Some(embed::metadata_rows(dataset, &config.embed, run)?),
+            (true, false) => Some(embed::collaborative(dataset, &config.embed, run)?.review_rows(dataset)),
+        };
+        let (items, users) = match capped {
+            true => Some(select::item_and_user_of_reviews(dataset)).unzip(),
+            false => (None, None),
+        };
+        Ok(Given { features, items, users })
+    }
+    fn terms(&self) -> Terms<'_> {
+        Terms { items: self.items.as_deref(), users: self.users.as_deref(), ..Terms::default() }
     }
 }
 
 /// ---- 3 select ---------------------------------------------------------------------------------------------------
-/// Selects select.budget rows by select.strategy (paper §3.2). `dataset` may be NULL for "random", "js" and "fisher".
-/// `earlier`: a selection to continue to the larger budget, or NULL; its picks come first. The same arguments give the same
-/// picks whatever the threads; ties go to the lowest row.
+/// Selects select.budget rows by select.strategy (paper §3.2). `dataset` may be NULL for "random", "js" and "fisher" without
+/// caps per item and per user. `earlier`: a selection to continue to the larger budget, or NULL; its picks come first. The
+/// same arguments give the same picks whatever the threads; ties go to the lowest row. CAUSERIE_MEMORY, before anything is
+/// begun, where more memory would be needed than select.max_memory_bytes allows.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_select(
@@ -65,26 +102,111 @@ pub unsafe extern "C" fn causerie_select(
     run: *const causerie_run,
     out: *mut *mut causerie_selection,
 ) -> *mut causerie_error {
+    // SAFETY: the same rules of the header.
+    unsafe { causerie_select_keeping(dataset, embeddings, earlier, std::ptr::null(), config, run, out) }
+}
+
+/// causerie_select with its picks so far kept in the file `checkpoint` (NULL or "": none), every select.checkpoint_s seconds
+/// and when it is cancelled: the same call goes on from there and ends with the same picks; then the file is removed.
+/// CAUSERIE_INVALID for a checkpoint of another selection.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_select_keeping(
+    dataset: *const causerie_dataset,
+    embeddings: *const causerie_embeddings,
+    earlier: *const causerie_selection,
+    checkpoint: *const c_char,
+    config: *const causerie_config,
+    run: *const causerie_run,
+    out: *mut *mut causerie_selection,
+) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 and 3 of the header.
         let (data, rows, earlier) = unsafe { (optional(dataset)?, shared(embeddings)?, optional(earlier)?) };
-        // SAFETY: as above.
-        let (config, out) = unsafe { (config_of(config)?, Out::new(out)?) };
+        // SAFETY: rules 2 to 4 of the header.
+        let (config, out, kept) =
+            unsafe { (config_of(config)?, Out::new(out)?, optional_path(checkpoint, "checkpoint")?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
-        let dataset = data.map(|d| &**d.filling.dataset());
-        if let Some(dataset) = dataset.filter(|d| d.reviews() != rows.matrix.rows()) {
-            return Err(Error::invalid(format!(
-                "select: {} rows for {} reviews; embed this dataset again",
-                rows.matrix.rows(),
-                dataset.reviews()
-            )));
-        }
-        let features = features(dataset, &config, &run)?;
+        let given = Given::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
         let none = Selection::default();
         let earlier = earlier.map_or(&none, |picks| &picks.selection);
-        let terms = Terms::default();
-        let selected = select::extend(earlier, &rows.matrix, features.as_ref(), &terms, &config.select, &run)?;
+        let (x, features, terms) = (rows.rows(), given.features.as_ref(), given.terms());
+        let selected = match kept {
+            Some(file) => checkpoint::resume(file, earlier, x, features, &terms, &config.select, &run)?,
+            None => select::extend(earlier, x, features, &terms, &config.select, &run)?,
+        };
+        let report = c_json(&selected.report)?;
+        out.set(Picks::new(selected.selection, report));
+        Ok(())
+    })
+}
+
+/// A selection that several machines share, the first of three calls: part `part` (from 0) of `parts` selects select.budget
+/// of its own rows, and writes its picks to `file`. Every machine has the same embeddings (mapped ones cost no memory) and
+/// settings. "metadata_js" and "user_js" cannot be shared so.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_select_part(
+    dataset: *const causerie_dataset,
+    embeddings: *const causerie_embeddings,
+    part: u64,
+    parts: u64,
+    config: *const causerie_config,
+    run: *const causerie_run,
+    file: *const c_char,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        let (data, rows, config) = unsafe { (optional(dataset)?, shared(embeddings)?, config_of(config)?) };
+        // SAFETY: rules 2 to 4 of the header.
+        let (run, file) = unsafe { (run_of(run, config.run.threads)?, path(file, "part")?) };
+        let given = Given::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
+        let (features, terms) = (given.features.as_ref(), given.terms());
+        partition::select_part((part, parts), rows.rows(), features, &terms, &config.select, &run)?.save(file)
+    })
+}
+
+/// The second call: lays the picks of all parts, `count` files of causerie_select_part, together in the file `merged`.
+/// CAUSERIE_INVALID for parts of different selections, and where one is missing or there twice.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_select_merge(
+    files: *const *const c_char,
+    count: usize,
+    merged: *const c_char,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 4 of the header.
+        let (files, merged) = unsafe { (slice(files, count, "files")?, path(merged, "merged")?) };
+        // SAFETY: as above, for each of them.
+        let part = |file: &*const c_char| Part::load(unsafe { path(*file, "part")? });
+        let parts = files.iter().map(part).collect::<Result<Vec<_>>>()?;
+        partition::merge(&parts)?.save(merged)
+    })
+}
+
+/// The third call: selects from what causerie_select_merge wrote to `merged`; "fisher" certifies it over all rows. Dataset,
+/// embeddings and settings as of causerie_select_part, else CAUSERIE_INVALID.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_select_finalise(
+    dataset: *const causerie_dataset,
+    embeddings: *const causerie_embeddings,
+    merged: *const c_char,
+    config: *const causerie_config,
+    run: *const causerie_run,
+    out: *mut *mut causerie_selection,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        let (data, rows, config) = unsafe { (optional(dataset)?, shared(embeddings)?, config_of(config)?) };
+        // SAFETY: rules 2 to 4 of the header.
+        let (run, merged, out) = unsafe { (run_of(run, config.run.threads)?, path(merged, "merged")?, Out::new(out)?) };
+        let given = Given::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
+        let (features, terms) = (given.features.as_ref(), given.terms());
+        let merged = Merged::load(merged)?;
+        let selected = partition::finalise(&merged, rows.rows(), features, &terms, &config.select, &run)?;
         let report = c_json(&selected.report)?;
         out.set(Picks::new(selected.selection, report));
         Ok(())

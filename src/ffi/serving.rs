@@ -3,9 +3,10 @@
 use super::dialogues::Pairs;
 use super::embeddings::Rows;
 use super::model::{Kind, Tuned};
+use super::query::{Named, Query};
 use super::text::c_text;
 use crate::config::Config;
-use crate::dataset::{Conversation, Dataset, Item, ItemName, Turn};
+use crate::dataset::{Conversation, Dataset, Item};
 use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::math::Matrix;
@@ -14,12 +15,11 @@ use crate::pipeline;
 use crate::recommend::lm::LmRecommender;
 use crate::recommend::{
     Context, Datastore, Evidence, Fusion, HeadRecommender, Mentions, Nbcrs, Popularity, Posts, Ranked, Recommender,
-    Request, excerpt, query_text, recommend,
+    allowed_rows, excerpt, excluded_rows, mask, query_text,
 };
 use crate::run::Run;
 use crate::tune::{Head, NewItem};
-use serde::Deserialize;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -30,8 +30,9 @@ pub(super) struct Serving {
     live: Live,
     why: Option<Why>,
     pub config: Config,
-    pub ids: Vec<CString>,
-    pub name: CString,
+    /// Texts that were lent stay where they are when items join.
+    pub ids: Arc<Vec<Arc<CStr>>>,
+    pub name: Arc<CStr>,
 }
 
 /// What says why an item: the reviews, and what embeds a conversation beside them.
@@ -51,10 +52,11 @@ impl Why {
 }
 
 /// A review that speaks for an item.
-pub(super) struct Spoken {
+struct Spoken {
     review: u32,
-    pub similarity: f64,
-    pub text: CString,
+    similarity: f64,
+    /// An excerpt, made when it is first read.
+    text: OnceLock<CString>,
 }
 
 /// Characters of a review in an answer.
@@ -84,65 +86,18 @@ impl Live {
     }
 }
 
-/// One item of an answer.
-pub(super) struct Recommended {
-    pub id: CString,
-    pub title: CString,
-    pub score: f64,
-    /// Nearest first; none where none were asked for.
-    pub evidence: Vec<Spoken>,
-}
-
+/// One answer. Its texts are made when they are first read: a host that keeps its own catalogue reads rows and scores.
 pub(super) struct Answered {
-    pub items: Vec<Recommended>,
+    dataset: Arc<Dataset>,
+    ids: Arc<Vec<Arc<CStr>>>,
+    /// Best first, below `ids.len()`.
+    pub rows: Vec<u64>,
+    pub scores: Vec<f64>,
+    /// For each item, nearest first; empty where none were asked for.
+    evidence: Vec<Vec<Spoken>>,
+    titles: OnceLock<Vec<CString>>,
     text: OnceLock<CString>,
-    pub json: CString,
-}
-
-/// What is asked: turns alone, or with what must and what may come back.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Ask {
-    #[serde(default)]
-    id: String,
-    turns: Vec<Turn>,
-    #[serde(default)]
-    seen: Vec<ItemName>,
-    #[serde(default)]
-    exclude: Vec<String>,
-    /// None: all; an empty list: nothing.
-    #[serde(default)]
-    allow: Option<Vec<String>>,
-    /// Reviews for each item; None: as set.
-    #[serde(default)]
-    explain: Option<usize>,
-}
-
-impl Ask {
-    fn parse(json: &str) -> Result<Ask> {
-        let bad = |e: serde_json::Error| {
-            Error::invalid(format!(
-                "recommend: the request does not parse: {e}; it is [{{\"role\": \"user\", \"text\": \"…\"}}, …] or {{\"turns\": \
-                 […], \"seen\": [{{\"item\": id}}], \"exclude\": [id], \"allow\": [id], \"explain\": 2}}"
-            ))
-        };
-        if json.trim_start().starts_with('[') {
-            let turns = serde_json::from_str(json).map_err(bad)?;
-            return Ok(Ask {
-                id: String::new(),
-                turns,
-                seen: Vec::new(),
-                exclude: Vec::new(),
-                allow: None,
-                explain: None,
-            });
-        }
-        serde_json::from_str(json).map_err(bad)
-    }
-    fn conversation(&mut self) -> Conversation {
-        let (id, turns) = (std::mem::take(&mut self.id), std::mem::take(&mut self.turns));
-        Conversation { id, turns, targets: Vec::new(), seen: std::mem::take(&mut self.seen) }
-    }
+    json: OnceLock<CString>,
 }
 
 impl Serving {
@@ -153,8 +108,8 @@ impl Serving {
         live: Live,
         config: Config,
     ) -> Serving {
-        let ids = (0..dataset.items.len()).map(|i| c_text(dataset.items.id(i))).collect();
-        let name = c_text(recommender.name());
+        let ids = Arc::new((0..dataset.items.len()).map(|i| c_text(dataset.items.id(i)).into()).collect());
+        let name = c_text(recommender.name()).into();
         Serving { dataset, mentions, recommender, live, why: None, config, ids, name }
     }
 
@@ -232,7 +187,7 @@ impl Serving {
             let rows = rows.ok_or_else(|| {
                 Error::invalid("recommender: recommend.explain needs the embeddings: their reviews speak for the items")
             })?;
-            Ok((rows.matrix.clone(), rows.embedder("recommend.explain")?.clone()))
+            Ok((rows.matrix("recommend.explain")?.clone(), rows.embedder("recommend.explain")?.clone()))
         };
         let recommender: Arc<dyn Recommender> = match system.as_str() {
             "head" => return Serving::of_head(dataset, &counts, head()?, embedder()?, config)?.explained(why),
@@ -254,30 +209,38 @@ impl Serving {
         Serving::new(dataset, mentions, recommender, Live::No, config).explained(why)
     }
 
-    /// Answers a request, in JSON as of `causerie_recommend`.
-    pub fn answer(&self, json: &str, top_k: usize, run: &Run) -> Result<Answered> {
-        let mut ask = Ask::parse(json)?;
-        let explain = ask.explain.unwrap_or(self.config.recommend.explain);
-        if explain > 0 && self.why.is_none() {
+    /// Answers queries, each with its `top_k` best items.
+    pub fn answers(&self, queries: &[&Query], top_k: usize, run: &Run) -> Result<Vec<Answered>> {
+        let explain = |query: &Query| query.explain.unwrap_or(self.config.recommend.explain);
+        if self.why.is_none() && queries.iter().any(|query| explain(query) > 0) {
             return Err(Error::unsupported(format!(
                 "recommend: {} keeps no reviews to explain with; set recommend.explain before it is opened, on a work \
                  directory or with embeddings",
                 self.recommender.name()
             )));
         }
-        let conversation = ask.conversation();
-        if ask.allow.as_ref().is_some_and(Vec::is_empty) {
-            return Ok(Answered::new(&[], Vec::new(), &self.dataset));
+        let masked = queries.iter().map(|query| self.masked(query)).collect::<Result<Vec<_>>>()?;
+        // What may name nothing is not asked.
+        let asked: Vec<usize> = (0..queries.len()).filter(|i| masked[*i].is_some()).collect();
+        let conversations: Vec<&Conversation> = asked.iter().map(|i| &queries[*i].conversation).collect();
+        let masked: Vec<Vec<u32>> = masked.into_iter().flatten().collect();
+        let mut ranked = vec![Vec::new(); queries.len()];
+        if !asked.is_empty() {
+            let found = self.recommender.rank_all(&conversations, &masked, top_k, run)?;
+            if found.len() != asked.len() {
+                return Err(Error::bug(format!("recommend: {} answers to {} queries", found.len(), asked.len())));
+            }
+            asked.iter().zip(found).for_each(|(i, found)| ranked[*i] = found);
         }
-        let allow = ask.allow.unwrap_or_default();
-        let request = Request { conversation: &conversation, exclude: &ask.exclude, allow: &allow, top_k };
-        let answers = recommend(&*self.recommender, &[request], &self.dataset.items, &self.mentions, run)?;
-        let ranked = answers.into_iter().next().ok_or_else(|| Error::bug("recommend: one request and no answer"))?;
-        let evidence = match &self.why {
-            Some(why) if explain > 0 => self.evidence(why, &conversation, &ranked, explain, run)?,
-            _ => Vec::new(),
+        let answer = |(query, mut ranked): (&&Query, Vec<Ranked>)| {
+            ranked.truncate(top_k);
+            let evidence = match (&self.why, explain(query)) {
+                (Some(why), count) if count > 0 => self.evidence(why, &query.conversation, &ranked, count, run)?,
+                _ => Vec::new(),
+            };
+            Answered::new(self, &ranked, evidence)
         };
-        Ok(Answered::new(&ranked, evidence, &self.dataset))
+        queries.iter().zip(ranked).map(answer).collect()
     }
 
     /// For each item at most `count` of its reviews, nearest to what was said first.
@@ -292,35 +255,79 @@ impl Serving {
         let query = why.embedder.embed(&[&query_text(conversation, why.context)], true, run)?;
         let spoken = |item: &Ranked| -> Result<Vec<Spoken>> {
             let found = why.evidence.of(item.item, query.row(0), count)?;
-            let text = |row: u32| c_text(excerpt(self.dataset.review_text(row as usize), EXCERPT_CHARS));
-            let spoken =
-                found.iter().map(|n| Spoken { review: n.row, similarity: f64::from(n.similarity), text: text(n.row) });
-            Ok(spoken.collect())
+            let one = |row: u32, similarity: f32| Spoken {
+                review: row,
+                similarity: f64::from(similarity),
+                text: OnceLock::new(),
+            };
+            Ok(found.iter().map(|n| one(n.row, n.similarity)).collect())
         };
         ranked.iter().map(spoken).collect()
+    }
+
+    /// The rows that must not come back, sorted, each once; none where nothing may.
+    fn masked(&self, query: &Query) -> Result<Option<Vec<u32>>> {
+        let items = &self.dataset.items;
+        if self.recommender.items() != items.len() {
+            return Err(Error::invalid(format!(
+                "recommend: {} scores {} items, the catalogue has {}; build it again for this catalogue",
+                self.recommender.name(),
+                self.recommender.items(),
+                items.len()
+            )));
+        }
+        let rows = |named: &Named, found: Vec<u32>| -> Result<Vec<u32>> {
+            let mut rows = found;
+            for row in &named.rows {
+                match u32::try_from(*row).ok().filter(|row| (*row as usize) < items.len()) {
+                    Some(row) => rows.push(row),
+                    None => {
+                        return Err(Error::invalid(format!(
+                            "recommend: row {row} of a query; the catalogue has {} items",
+                            items.len()
+                        )));
+                    }
+                }
+            }
+            Ok(rows)
+        };
+        let excluded = rows(&query.exclude, excluded_rows(items, &query.exclude.ids))?;
+        let allowed = match &query.allow {
+            None => None,
+            Some(allow) if allow.ids.is_empty() && allow.rows.is_empty() => return Ok(None),
+            Some(allow) => {
+                // Rows are there: ids that are not do no harm beside them.
+                let found = match allowed_rows(items, &allow.ids) {
+                    Err(_) if !allow.rows.is_empty() => Vec::new(),
+                    found => found?,
+                };
+                Some(rows(allow, found)?)
+            }
+        };
+        let named = self.mentions.of_conversation(&query.conversation);
+        Ok(Some(mask(items.len(), named, &excluded, allowed.as_deref())))
     }
 
     /// About how many bytes it holds: the dataset, the rows and weights of who ranks, what explains.
     pub fn bytes(&self) -> u64 {
         let why = self.why.as_ref().map_or(0, |why| size_of_val(why.rows.data()) as u64 + why.embedder.bytes());
-        let ids: usize = self.ids.iter().map(|id| id.as_bytes().len() + size_of::<CString>()).sum();
+        let ids: usize = self.ids.iter().map(|id| id.to_bytes().len() + size_of::<Arc<CStr>>()).sum();
         self.dataset.bytes() + self.mentions.bytes() + self.recommender.bytes() + why + ids as u64
     }
 
-    /// Scores of all items, `[items]`; -infinity for those that the request masks.
-    pub fn scores(&self, json: &str, run: &Run) -> Result<Vec<f32>> {
-        let mut ask = Ask::parse(json)?;
-        let conversation = ask.conversation();
-        let mut scores = self.recommender.score(&[&conversation], run)?.into_data();
-        if ask.allow.as_ref().is_some_and(Vec::is_empty) {
-            scores.fill(f32::NEG_INFINITY);
-            return Ok(scores);
+    /// Scores of all items, `[queries, items]`; -infinity for those that a query masks.
+    pub fn scores(&self, queries: &[&Query], run: &Run) -> Result<Matrix> {
+        let masked = queries.iter().map(|query| self.masked(query)).collect::<Result<Vec<_>>>()?;
+        let conversations: Vec<&Conversation> = queries.iter().map(|query| &query.conversation).collect();
+        let mut scores = self.recommender.score(&conversations, run)?;
+        if (scores.rows(), scores.dim()) != (queries.len(), self.ids.len()) {
+            return Err(Error::bug(format!("score: [{}, {}] scores", scores.rows(), scores.dim())));
         }
-        let allow = ask.allow.unwrap_or_default();
-        let request = Request { conversation: &conversation, exclude: &ask.exclude, allow: &allow, top_k: 0 };
-        for item in request.masked(&self.dataset.items, &self.mentions)? {
-            if let Some(score) = scores.get_mut(item as usize) {
-                *score = f32::NEG_INFINITY;
+        for (i, masked) in masked.iter().enumerate() {
+            let scores = scores.row_mut(i);
+            match masked {
+                None => scores.fill(f32::NEG_INFINITY),
+                Some(masked) => masked.iter().for_each(|item| scores[*item as usize] = f32::NEG_INFINITY),
             }
         }
         Ok(scores)
@@ -361,6 +368,9 @@ impl Serving {
             }
             Live::No => return Err(Error::bug("recommender: it takes no items, and was asked to")),
         };
+        let joined = serving.ids.iter().skip(first);
+        serving.ids = Arc::new(self.ids.iter().chain(joined).cloned().collect());
+        serving.name = self.name.clone();
         if let Some(why) = &self.why {
             // New items have no reviews yet.
             serving.why = Some(Why::new(&serving.dataset, why.rows.clone(), why.embedder.clone(), &self.config)?);
@@ -439,40 +449,76 @@ fn counts(dataset: &Dataset) -> Vec<f32> {
 
 impl Answered {
     /// `evidence`: of every item, or none at all.
-    fn new(ranked: &[Ranked], evidence: Vec<Vec<Spoken>>, dataset: &Dataset) -> Answered {
-        let items = &dataset.items;
-        let mut evidence = evidence.into_iter();
-        let mut json = Vec::with_capacity(ranked.len());
-        let mut answered = Vec::with_capacity(ranked.len());
-        for one in ranked {
-            let at = one.item as usize;
-            let mut row = serde_json::json!({
-                "item": items.id(at), "title": items.title(at), "year": items.year(at), "score": one.score
-            });
-            let spoken = evidence.next();
-            if let (Some(spoken), Some(row)) = (&spoken, row.as_object_mut()) {
-                let spoken = spoken.iter().map(|s| {
-                    serde_json::json!({"review": s.review, "similarity": s.similarity, "text": s.text.to_string_lossy()})
-                });
-                row.insert("evidence".into(), spoken.collect());
-            }
-            json.push(row);
-            answered.push(Recommended {
-                id: c_text(items.id(at)),
-                title: c_text(items.name(at)),
-                score: f64::from(one.score),
-                evidence: spoken.unwrap_or_default(),
-            });
+    fn new(serving: &Serving, ranked: &[Ranked], evidence: Vec<Vec<Spoken>>) -> Result<Answered> {
+        if let Some(one) = ranked.iter().find(|one| one.item as usize >= serving.ids.len()) {
+            return Err(Error::bug(format!("recommend: item row {} of {}", one.item, serving.ids.len())));
         }
-        let json = c_text(serde_json::Value::from(json).to_string());
-        Answered { items: answered, text: OnceLock::new(), json }
+        Ok(Answered {
+            dataset: serving.dataset.clone(),
+            ids: serving.ids.clone(),
+            rows: ranked.iter().map(|one| u64::from(one.item)).collect(),
+            scores: ranked.iter().map(|one| f64::from(one.score)).collect(),
+            evidence,
+            titles: OnceLock::new(),
+            text: OnceLock::new(),
+            json: OnceLock::new(),
+        })
+    }
+
+    /// The id of item `i`.
+    pub fn id(&self, i: usize) -> Option<&CStr> {
+        self.ids.get(*self.rows.get(i)? as usize).map(|id| &**id)
+    }
+
+    fn titles(&self) -> &[CString] {
+        let title = |row: &u64| c_text(self.dataset.items.name(*row as usize));
+        self.titles.get_or_init(|| self.rows.iter().map(title).collect())
+    }
+
+    /// "Title (1999)" of item `i`.
+    pub fn title(&self, i: usize) -> Option<&CString> {
+        self.titles().get(i)
+    }
+
+    fn excerpt<'a>(&self, spoken: &'a Spoken) -> &'a CString {
+        let text = || c_text(excerpt(self.dataset.review_text(spoken.review as usize), EXCERPT_CHARS));
+        spoken.text.get_or_init(text)
+    }
+
+    /// Review `n` of item `i`: its row, its cosine, an excerpt.
+    pub fn evidence(&self, i: usize, n: usize) -> Option<(u32, f64, &CString)> {
+        let spoken = self.evidence.get(i)?.get(n)?;
+        Some((spoken.review, spoken.similarity, self.excerpt(spoken)))
     }
 
     /// "1. Title (1999)" a line.
     pub fn text(&self) -> &CString {
         self.text.get_or_init(|| {
-            let line = |(i, item): (usize, &Recommended)| format!("{}. {}", i + 1, item.title.to_string_lossy());
-            c_text(self.items.iter().enumerate().map(line).collect::<Vec<_>>().join("\n"))
+            let line = |(i, title): (usize, &CString)| format!("{}. {}", i + 1, title.to_string_lossy());
+            c_text(self.titles().iter().enumerate().map(line).collect::<Vec<_>>().join("\n"))
+        })
+    }
+
+    /// As of `causerie_reply_json`.
+    pub fn json(&self) -> &CString {
+        self.json.get_or_init(|| {
+            let items = &self.dataset.items;
+            let one = |(i, row): (usize, &u64)| {
+                let at = *row as usize;
+                let mut json = serde_json::json!({
+                    "item": items.id(at), "title": items.title(at), "year": items.year(at), "score": self.scores[i]
+                });
+                if let (Some(spoken), Some(json)) = (self.evidence.get(i), json.as_object_mut()) {
+                    let spoken = spoken.iter().map(|s| {
+                        let text = self.excerpt(s).to_string_lossy();
+                        serde_json::json!({"review": s.review, "similarity": s.similarity, "text": text})
+                    });
+                    json.insert("evidence".into(), spoken.collect());
+                }
+                json
+            };
+            let rows: Vec<serde_json::Value> = self.rows.iter().enumerate().map(one).collect();
+            c_text(serde_json::Value::from(rows).to_string())
         })
     }
 }

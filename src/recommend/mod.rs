@@ -25,6 +25,8 @@ pub use nbcrs::{CANDIDATES, Datastore, Nbcrs, Posts};
 pub use neighbours::Neighbour;
 pub use popularity::Popularity;
 pub use request::{Request, recommend};
+#[cfg(feature = "capi")]
+pub(crate) use request::{allowed_rows, excluded_rows, mask};
 
 use crate::dataset::Conversation;
 use crate::error::Result;
@@ -82,11 +84,17 @@ pub struct Ranked {
 /// The `top_k` best items whose score is not `-inf` and that `masked` does not hold (sorted item rows);
 /// ties go to the lowest item row. The one place where seen and excluded items are removed.
 pub fn rank(scores: &[f32], masked: &[u32], top_k: usize) -> Vec<Ranked> {
+    // Both are in the order of rows: where an allow list masks a million of them, each is passed once.
+    let mut masked = masked.iter().copied().peekable();
+    let mut free = |item: u32| {
+        while masked.next_if(|row| *row < item).is_some() {}
+        masked.peek() != Some(&item)
+    };
     let mut ranked: Vec<Ranked> = scores
         .iter()
         .enumerate()
         .map(|(item, &score)| Ranked { item: item as u32, score })
-        .filter(|r| r.score > f32::NEG_INFINITY && masked.binary_search(&r.item).is_err())
+        .filter(|r| free(r.item) && r.score > f32::NEG_INFINITY)
         .collect();
     let order = |a: &Ranked, b: &Ranked| b.score.total_cmp(&a.score).then(a.item.cmp(&b.item));
     if ranked.len() > top_k {
@@ -111,5 +119,7 @@ mod tests {
         assert_eq!(items(&[], 2), [1, 2]);
         assert_eq!(items(&[1], 10), [2, 4, 0]);
         assert_eq!(items(&[], 0), [0u32; 0]);
+        // A list of masked rows in which some stand twice, or stand past the end, masks the same.
+        assert_eq!(items(&[0, 1, 1, 2, 9], 10), [4]);
     }
 }

@@ -24,29 +24,53 @@ impl Request<'_> {
     /// # Errors
     /// [`crate::ErrorKind::NotFound`] when `allow` names no item of the catalogue.
     pub fn masked(&self, items: &Items, mentions: &Mentions) -> Result<Vec<u32>> {
-        let mut masked = mentions.of_conversation(self.conversation);
-        let excluded: Vec<u32> = self.exclude.iter().filter_map(|id| items.find(id)).collect();
-        if excluded.len() < self.exclude.len() {
-            let unknown = self.exclude.len() - excluded.len();
-            log(Level::Warn, &format!("recommend: {unknown} excluded ids are not in the catalogue"));
-        }
+        let named = mentions.of_conversation(self.conversation);
+        let excluded = excluded_rows(items, self.exclude);
+        let allowed = if self.allow.is_empty() { None } else { Some(allowed_rows(items, self.allow)?) };
+        Ok(mask(items.len(), named, &excluded, allowed.as_deref()))
+    }
+}
+
+/// The rows of ids that must not come back; of those that are not in the catalogue the log tells.
+pub(crate) fn excluded_rows(items: &Items, ids: &[String]) -> Vec<u32> {
+    let rows: Vec<u32> = ids.iter().filter_map(|id| items.find(id)).collect();
+    if rows.len() < ids.len() {
+        let unknown = ids.len() - rows.len();
+        log(Level::Warn, &format!("recommend: {unknown} excluded ids are not in the catalogue"));
+    }
+    rows
+}
+
+/// The rows of ids that alone may come back.
+///
+/// # Errors
+/// [`crate::ErrorKind::NotFound`] when there are ids and none of them is in the catalogue.
+pub(crate) fn allowed_rows(items: &Items, ids: &[String]) -> Result<Vec<u32>> {
+    let rows: Vec<u32> = ids.iter().filter_map(|id| items.find(id)).collect();
+    match ids.first() {
+        Some(first) if rows.is_empty() => Err(Error::not_found(format!(
+            "recommend: none of the {} allowed ids is in the catalogue (the first is {first:?})",
+            ids.len()
+        ))),
+        Some(_) | None => Ok(rows),
+    }
+}
+
+/// What must not come back of a catalogue of `items` rows: what is `named`, what is `excluded`, and where `allowed` is given
+/// all but that. Sorted, each once; every row given is below `items`.
+pub(crate) fn mask(items: usize, named: Vec<u32>, excluded: &[u32], allowed: Option<&[u32]>) -> Vec<u32> {
+    let Some(allowed) = allowed else {
+        let mut masked = named;
         masked.extend(excluded);
-        if !self.allow.is_empty() {
-            let mut allowed: Vec<u32> = self.allow.iter().filter_map(|id| items.find(id)).collect();
-            if allowed.is_empty() {
-                return Err(Error::not_found(format!(
-                    "recommend: none of the {} allowed ids is in the catalogue (the first is {:?})",
-                    self.allow.len(),
-                    self.allow[0]
-                )));
-            }
-            allowed.sort_unstable();
-            masked.extend((0..items.len() as u32).filter(|item| allowed.binary_search(item).is_err()));
-        }
         masked.sort_unstable();
         masked.dedup();
-        Ok(masked)
-    }
+        return masked;
+    };
+    // An allow list may be as long as the catalogue: one pass over it, and one over the rows.
+    let mut may = vec![false; items];
+    allowed.iter().for_each(|row| may[*row as usize] = true);
+    named.iter().chain(excluded).for_each(|row| may[*row as usize] = false);
+    (0..items as u32).filter(|row| !may[*row as usize]).collect()
 }
 
 /// Answers requests: one ranked list each.
@@ -109,6 +133,17 @@ mod tests {
         expected.retain(|i| *i != named[0]);
         assert_eq!(ask(&exclude, &allow).unwrap(), expected);
         assert_eq!(ask(&[], &["gone".to_string()]).unwrap_err().kind(), crate::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_mask_is_what_a_set_says() {
+        let (named, excluded) = (vec![7, 3, 3], [9, 0, 7]);
+        assert_eq!(mask(10, named.clone(), &excluded, None), [0, 3, 7, 9]);
+        for allowed in [&[][..], &[1, 2, 7, 2], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]] {
+            let kept = |row: &u32| allowed.contains(row) && !named.contains(row) && !excluded.contains(row);
+            let expected: Vec<u32> = (0..10).filter(|row| !kept(row)).collect();
+            assert_eq!(mask(10, named.clone(), &excluded, Some(allowed)), expected);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ fn root() -> PathBuf {
 }
 
 /// In pipeline order, as the header shows them.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     "error",
     "version",
     "config",
@@ -21,6 +21,7 @@ const SOURCES: [&str; 13] = [
     "teacher",
     "dialogues",
     "model",
+    "query",
     "recommender",
     "report",
 ];

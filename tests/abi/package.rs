@@ -343,6 +343,22 @@ fn exceptions_of_cpp_callbacks_come_out_of_the_call_and_handles_go_on() {
 }
 
 #[test]
+fn queries_say_what_json_says_and_replies_outlive_what_answered() {
+    let here = installed();
+    let program = here.compile("gcc", "tests/c/query.c", &["-std=gnu11"]);
+    run(here.command(&program).arg(here.scratch("query")));
+    let program = here.compile("gcc", "tests/c/query.c", &["-std=gnu11", "-fsanitize=address,undefined"]);
+    run(here.command(&program).arg(here.scratch("query-asan")).env("ASAN_OPTIONS", "detect_leaks=1"));
+}
+
+#[test]
+fn selections_take_caps_mapped_rows_checkpoints_and_parts() {
+    let here = installed();
+    let program = here.compile("gcc", "tests/c/scale.c", &["-std=gnu11", "-fsanitize=address,undefined"]);
+    run(here.command(&program).arg(here.scratch("scale")).env("ASAN_OPTIONS", "detect_leaks=1"));
+}
+
+#[test]
 fn answers_come_with_reasons_and_a_recommender_says_what_it_holds() {
     let here = installed();
     let program = here.compile("gcc", "tests/c/explain.c", &["-std=gnu11"]);
@@ -362,6 +378,20 @@ fn a_cancel_at_any_report_of_any_stage_ends_it_soon_and_leaks_nothing() {
     let here = installed();
     let program = here.compile("gcc", "tests/c/cancels.c", &["-std=gnu11", "-fsanitize=address"]);
     run(here.command(&program).arg(here.scratch("cancels")).env("ASAN_OPTIONS", "detect_leaks=1"));
+}
+
+#[test]
+fn a_processor_without_avx2_is_an_error_of_language_models_and_no_illegal_instruction() {
+    if !there("qemu-x86_64") {
+        return;
+    }
+    let here = installed();
+    let Some(model) = small_model() else { return };
+    let program = here.compile("gcc", "tests/c/floor.c", &["-std=gnu11"]);
+    let mut command = Command::new("qemu-x86_64");
+    command.args(["-cpu", "Nehalem", "-E"]).arg(format!("LD_LIBRARY_PATH={}", here.lib().display())).arg(&program);
+    let out = run(command.arg(here.scratch("floor")).arg(&model));
+    assert!(out.contains(env!("CARGO_PKG_VERSION")) && !out.contains("avx2"), "{out}");
 }
 
 #[test]

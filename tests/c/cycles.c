@@ -38,6 +38,16 @@ static void cycle(const causerie_dataset *dataset, const causerie_config *config
   causerie_reply *reply = NULL;
   MUST(causerie_recommend(recommender, FUNNY, strlen(FUNNY), 5, NULL, &reply));
   causerie_reply_free(reply);
+  causerie_query *query = NULL;
+  MUST(causerie_query_new(&query));
+  MUST(causerie_query_turn(query, CAUSERIE_USER, "something funny", 15));
+  const causerie_query *twice[] = {query, query};
+  causerie_reply *replies[2];
+  MUST(causerie_recommend_many(recommender, twice, 2, 5, NULL, replies));
+  CHECK(strcmp(causerie_reply_json(replies[0]), causerie_reply_json(replies[1])) == 0 && causerie_reply_title(replies[1], 0) != NULL);
+  causerie_reply_free(replies[0]), causerie_reply_free(replies[1]);
+  MUST(causerie_query_clear(query));
+  causerie_query_free(query);
   FAILS(causerie_recommend(recommender, "[", 1, 5, NULL, &reply), CAUSERIE_INVALID, "parse");
   causerie_recommender_free(recommender);
 }

@@ -12,10 +12,14 @@ extern causerie_selection *selection;
 extern causerie_dialogues *dialogues;
 extern causerie_model *model;
 extern causerie_recommender *recommender;
+extern causerie_query *query;
 extern causerie_reply *reply;
 extern causerie_report *report;
 extern causerie_error *error;
 extern const causerie_recommender *shared;
+extern const causerie_query *asked;
+extern uint64_t counts[64];
+extern const char *names[1];
 /* A handle of a noun that no function above takes where it is given. */
 extern causerie_answer *other;
 extern char garbage[4096], huge[1 << 20], deep[1 << 18], zeros[64];

@@ -5,6 +5,7 @@
 #include <time.h>
 
 static causerie_recommender *recommenders[2];
+static causerie_query *query;
 static char first[2][4096];
 
 static void *ask(void *number) {
@@ -15,6 +16,9 @@ static void *ask(void *number) {
     CHECK(causerie_reply_count(reply) == 10);
     CHECK(strcmp(causerie_reply_json(reply), first[n % 2]) == 0);
     CHECK(causerie_reply_item(reply, 10, NULL) == NULL);
+    causerie_reply_free(reply);
+    MUST(causerie_recommend_query(recommenders[n % 2], query, 10, NULL, &reply));
+    CHECK(strcmp(causerie_reply_json(reply), first[n % 2]) == 0);
     causerie_reply_free(reply);
   }
   return NULL;
@@ -49,6 +53,7 @@ int main(int argc, char **argv) {
   recommenders[0] = tuned(dataset, config);
   MUST(causerie_config_set(config, "recommend.system", "popularity"));
   MUST(causerie_recommender_new(dataset, NULL, NULL, NULL, config, NULL, &recommenders[1]));
+  MUST(causerie_query_parse(FUNNY, strlen(FUNNY), &query));
   for (int i = 0; i < 2; i++) {
     causerie_reply *reply = NULL;
     MUST(causerie_recommend(recommenders[i], FUNNY, strlen(FUNNY), 10, NULL, &reply));
@@ -84,6 +89,7 @@ int main(int argc, char **argv) {
   causerie_embeddings_free(embeddings);
 
   causerie_run_free(work.run);
+  causerie_query_free(query);
   causerie_recommender_free(recommenders[0]);
   causerie_recommender_free(recommenders[1]);
   causerie_dataset_free(dataset);

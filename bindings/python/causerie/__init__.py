@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy
 
 __all__ = [
-    "Answer", "Config", "Dataset", "Dialogues", "Embeddings", "Error", "Model", "Progress", "Recommendation",
+    "Answer", "Config", "Dataset", "Dialogues", "Embeddings", "Error", "Model", "Progress", "Query", "Recommendation",
     "Recommender", "Report", "Request", "Run", "Selection", "TeacherError", "log", "pipeline", "settings", "simulate",
     "version",
 ]
@@ -419,11 +419,28 @@ class Embeddings(_Handle):
         _Handle.__init__(self, raw)
         return self
 
+    @classmethod
+    def open(cls, file: Path) -> "Embeddings":
+        """Rows too many for memory, mapped from a safetensors file or a list of shards: for selecting."""
+        raw = c.c_void_p()
+        _check(lib.embeddings_open(_path(file), c.byref(raw)))
+        self = cls.__new__(cls)
+        _Handle.__init__(self, raw)
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, dim = c.c_size_t(), c.c_size_t()
+        lib.embeddings_data(self.raw, c.byref(rows), c.byref(dim))
+        return rows.value, dim.value
+
     @property
     def values(self) -> Array:
-        """[rows, dim], read-only, without a copy."""
+        """[rows, dim], read-only, without a copy. Mapped rows have none: numpy reads their file."""
         rows, dim = c.c_size_t(), c.c_size_t()
         address = lib.embeddings_data(self.raw, c.byref(rows), c.byref(dim))
+        if not address and rows.value:
+            raise Error(INVALID, "embeddings: these rows are mapped from a file, and are not in memory")
         return _array(self, address, (rows.value, dim.value), c.c_float)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
@@ -432,6 +449,10 @@ class Embeddings(_Handle):
 
     def save(self, file: Path) -> None:
         _check(lib.embeddings_save(self.raw, _path(file)))
+
+    def pack(self, store: str, file: Path, run: Optional[Run] = None) -> None:
+        """Writes the rows as "f32", "f16" or "i8", for `open`."""
+        _done(run, lib.embeddings_pack(self.raw, store.encode(), _path(file), _raw(run)))
 
 
 class Selection(_Handle):
@@ -442,11 +463,58 @@ class Selection(_Handle):
 
     def __init__(
         self, embeddings: Embeddings, config: Optional[Config] = None, dataset: Optional[Dataset] = None,
-        earlier: Optional["Selection"] = None, run: Optional[Run] = None,
+        earlier: Optional["Selection"] = None, run: Optional[Run] = None, checkpoint: Optional[Path] = None,
     ) -> None:
+        """`checkpoint`: a file that keeps the picks so far, so that a selection that was stopped goes on."""
         raw = c.c_void_p()
-        _done(run, lib.select(_raw(dataset), embeddings.raw, _raw(earlier), _raw(config), _raw(run), c.byref(raw)))
+        error = lib.select_keeping(
+            _raw(dataset), embeddings.raw, _raw(earlier), _path(checkpoint), _raw(config), _raw(run), c.byref(raw)
+        )
+        _done(run, error)
         super().__init__(raw)
+
+    @classmethod
+    def _of(cls, raw: c.c_void_p) -> "Selection":
+        self = cls.__new__(cls)
+        _Handle.__init__(self, raw)
+        return self
+
+    @classmethod
+    def load(cls, file: Path) -> "Selection":
+        """What `save` wrote, or `causerie select`."""
+        raw = c.c_void_p()
+        _check(lib.selection_load(_path(file), c.byref(raw)))
+        return cls._of(raw)
+
+    @staticmethod
+    def part(
+        number: int, parts: int, embeddings: Embeddings, file: Path, config: Optional[Config] = None,
+        dataset: Optional[Dataset] = None, run: Optional[Run] = None,
+    ) -> None:
+        """The first step of a selection that several machines share: part `number` of `parts`, from 0, writes its picks."""
+        error = lib.select_part(
+            _raw(dataset), embeddings.raw, number, parts, _raw(config), _raw(run), _path(file)
+        )
+        _done(run, error)
+
+    @staticmethod
+    def merge(files: Sequence[Path], merged: Path) -> None:
+        """The second step: lays the files of all parts together."""
+        names = (c.c_char_p * len(files))(*map(_path, files))
+        _check(lib.select_merge(names, len(files), _path(merged)))
+
+    @classmethod
+    def finalise(
+        cls, merged: Path, embeddings: Embeddings, config: Optional[Config] = None, dataset: Optional[Dataset] = None,
+        run: Optional[Run] = None,
+    ) -> "Selection":
+        """The third step: selects from what `merge` wrote."""
+        raw = c.c_void_p()
+        error = lib.select_finalise(
+            _raw(dataset), embeddings.raw, _path(merged), _raw(config), _raw(run), c.byref(raw)
+        )
+        _done(run, error)
+        return cls._of(raw)
 
     @property
     def rows(self) -> Array:
@@ -656,6 +724,94 @@ def _request(
     return json.dumps(request).encode()
 
 
+def _rows(rows: Any) -> tuple[Any, int]:
+    """Rows as C reads them: a numpy array of integers, or any integers; and how many."""
+    if _np is not None:
+        array = _np.asarray(rows)
+        if array.dtype == bool:
+            array = _np.flatnonzero(array)
+        if array.size and (array.dtype.kind not in "iu" or (array.dtype.kind == "i" and array.min() < 0)):
+            raise ValueError("rows are integers from 0, or booleans, one for each item")
+        array = _np.ascontiguousarray(array, dtype=_np.uint64)
+        return array, array.size
+    rows = list(rows)
+    return (c.c_uint64 * len(rows))(*rows), len(rows)
+
+
+class Query(_Handle):
+    """A request, built once and asked often; kept between the turns of a conversation it grows by a turn at a time.
+
+    `turns`: a text, or [{"role", "text"}, …]; `seen`: [{"item": id} | {"title", "year"}, …]; `exclude` and `allow`: ids
+    (`allow=[]` allows nothing); `explain`: reviews for each item. `exclude_rows` and `allow_rows` take rows of the catalogue
+    (the order of `Recommender.ids`) as an array of integers, or of booleans, one for each item."""
+
+    _free = "query_free"
+    __slots__ = ()
+
+    def __init__(
+        self, turns: Union[str, Sequence[dict]] = (), *, seen: Sequence[dict] = (), exclude: Sequence[str] = (),
+        allow: Optional[Sequence[str]] = None, explain: Optional[int] = None,
+    ) -> None:
+        request, raw = _request(turns, seen, exclude, allow, explain), c.c_void_p()
+        _check(lib.query_parse(request, len(request), c.byref(raw)))
+        super().__init__(raw)
+
+    def turn(self, role: str, text: str) -> "Query":
+        """Adds a turn of "user" or "assistant"."""
+        if role not in ("user", "assistant"):
+            raise ValueError(f'{role!r}: "user" or "assistant"')
+        words = text.encode()
+        _check(lib.query_turn(self.raw, 0 if role == "user" else 1, words, len(words)))
+        return self
+
+    def exclude_rows(self, rows: Any) -> "Query":
+        array, count = _rows(rows)
+        _check(lib.query_exclude_rows(self.raw, array.ctypes.data if _np is not None else array, count))
+        return self
+
+    def allow_rows(self, rows: Any) -> "Query":
+        """An empty list alone allows nothing."""
+        array, count = _rows(rows)
+        _check(lib.query_allow_rows(self.raw, array.ctypes.data if _np is not None else array, count))
+        return self
+
+    def clear(self) -> "Query":
+        _check(lib.query_clear(self.raw))
+        return self
+
+
+class _Reply(_Handle):
+    """One answer; arrays over its memory."""
+
+    _free = "reply_free"
+    __slots__ = ()
+
+    @property
+    def rows(self) -> Array:
+        count = c.c_size_t()
+        return _array(self, lib.reply_rows(self.raw, c.byref(count)), (count.value,), c.c_uint64)
+
+    @property
+    def scores(self) -> Array:
+        count = c.c_size_t()
+        return _array(self, lib.reply_scores(self.raw, c.byref(count)), (count.value,), c.c_double)
+
+    @property
+    def items(self) -> list[Recommendation]:
+        return [Recommendation(**row) for row in json.loads(lib.reply_json(self.raw))]
+
+
+Asked = Union[str, Sequence[dict], Query]
+
+
+def _query(asked: Asked, **rest: Any) -> Query:
+    if isinstance(asked, Query):
+        if any(rest.values()) or rest.get("allow") is not None:
+            raise ValueError("what a Query asks stands in it: seen, exclude, allow and explain go there")
+        return asked
+    return Query(asked, **rest)
+
+
 class Recommender(_Handle):
     """Stage 6, recommend: ranks the catalogue for a conversation; threads may share it."""
 
@@ -712,33 +868,66 @@ class Recommender(_Handle):
     def name(self) -> str:
         return lib.recommender_name(self.raw).decode()
 
+    def find(self, item: str) -> int:
+        """The row of an item by its id: its place in `ids`."""
+        text, out = item.encode(), c.c_uint64()
+        _check(lib.recommender_find(self.raw, text, len(text), c.byref(out)))
+        return out.value
+
     def recommend(
-        self, turns: Union[str, Sequence[dict]], top_k: int = 0, *, seen: Sequence[dict] = (),
-        exclude: Sequence[str] = (), allow: Optional[Sequence[str]] = None, explain: Optional[int] = None,
-        run: Optional[Run] = None,
+        self, turns: Asked, top_k: int = 0, *, seen: Sequence[dict] = (), exclude: Sequence[str] = (),
+        allow: Optional[Sequence[str]] = None, explain: Optional[int] = None, run: Optional[Run] = None,
     ) -> list[Recommendation]:
-        """The best items for `turns` (a text, or [{"role", "text"}, …]); `allow=[]` allows nothing. `explain`: reviews
-        for each item (else recommend.explain says)."""
-        request, raw = _request(turns, seen, exclude, allow, explain), c.c_void_p()
-        _done(run, lib.recommend(self.raw, request, len(request), top_k, _raw(run), c.byref(raw)))
-        try:
-            return [Recommendation(**row) for row in json.loads(lib.reply_json(raw))]
-        finally:
-            lib.reply_free(raw)
+        """The best items for `turns` (a text, [{"role", "text"}, …], or a Query); `allow=[]` allows nothing. `explain`:
+        reviews for each item (else recommend.explain says)."""
+        query = _query(turns, seen=seen, exclude=exclude, allow=allow, explain=explain)
+        return self._ask(query, top_k, run).items
+
+    def rank(self, turns: Asked, top_k: int = 0, *, run: Optional[Run] = None) -> tuple[Array, Array]:
+        """The best items as rows of the catalogue (the order of `ids`) and their scores: arrays, and no text at all."""
+        reply = self._ask(_query(turns), top_k, run)
+        return reply.rows, reply.scores
+
+    def recommend_many(
+        self, queries: Sequence[Asked], top_k: int = 0, *, run: Optional[Run] = None
+    ) -> list[list[Recommendation]]:
+        """Several requests in one call, which costs less than as many calls."""
+        asked = [_query(query) for query in queries]
+        handles = (c.c_void_p * len(asked))(*(query.raw for query in asked))
+        replies = (c.c_void_p * len(asked))()
+        _done(run, lib.recommend_many(self.raw, handles, len(asked), top_k, _raw(run), replies))
+        return [reply.items for reply in [_Reply(c.c_void_p(raw)) for raw in replies]]
+
+    def _ask(self, query: Query, top_k: int, run: Optional[Run]) -> _Reply:
+        raw = c.c_void_p()
+        _done(run, lib.recommend_query(self.raw, query.raw, top_k, _raw(run), c.byref(raw)))
+        return _Reply(raw)
 
     def score(
-        self, turns: Union[str, Sequence[dict]], *, seen: Sequence[dict] = (), exclude: Sequence[str] = (),
+        self, turns: Asked, *, seen: Sequence[dict] = (), exclude: Sequence[str] = (),
         allow: Optional[Sequence[str]] = None, run: Optional[Run] = None,
     ) -> Array:
         """Scores of the whole catalogue in the order of `ids`; -inf for what is masked."""
-        request = _request(turns, seen, exclude, allow)
+        query = _query(turns, seen=seen, exclude=exclude, allow=allow)
+        return self._scores([query], run, (len(self),))
+
+    def score_many(self, queries: Sequence[Asked], *, run: Optional[Run] = None) -> Array:
+        """Scores of several requests, [queries, items]."""
+        return self._scores([_query(query) for query in queries], run, (len(queries), len(self)))
+
+    def _scores(self, queries: Sequence[Query], run: Optional[Run], shape: tuple) -> Array:
+        count = len(queries) * len(self)
         if _np is not None:
-            scores: Any = _np.empty(len(self), dtype=_np.float32)
+            scores: Any = _np.empty(count, dtype=_np.float32)
             address = scores.ctypes.data
         else:
-            address = scores = (c.c_float * len(self))()
-        _done(run, lib.score(self.raw, request, len(request), _raw(run), address, len(self)))
-        return scores if _np is not None else memoryview(scores)
+            address = scores = (c.c_float * count)()
+        handles = (c.c_void_p * len(queries))(*(query.raw for query in queries))
+        _done(run, lib.score_many(self.raw, handles, len(queries), _raw(run), address, count))
+        if _np is not None:
+            return scores.reshape(shape)
+        view = memoryview(scores).cast("B").cast("f")
+        return view.cast("B").cast("f", shape) if len(shape) > 1 and count else view
 
     def add(self, items: Union[str, bytes, Iterable[dict]], run: Optional[Run] = None) -> None:
         """Adds items while it serves; nobody else may use it meanwhile."""

@@ -73,8 +73,10 @@ _FALLIBLE: dict[str, list] = {
     "dataset_save": [_P, _S], "dataset_load": [_S, _P, _OUT],
     "embed": [_P, _P, _S, _P, _OUT], "embeddings_from_rows": [_P, _N, _N, _OUT],
     "embeddings_from_arrow": [_P, _P, _OUT], "embeddings_from_arrow_stream": [_P, _OUT],
-    "embeddings_save": [_P, _S],
-    "select": [_P, _P, _P, _P, _P, _OUT], "selection_save": [_P, _S], "selection_load": [_S, _OUT],
+    "embeddings_open": [_S, _OUT], "embeddings_save": [_P, _S], "embeddings_pack": [_P, _S, _S, _P],
+    "select_keeping": [_P, _P, _P, _S, _P, _P, _OUT], "select_part": [_P, _P, c.c_uint64, c.c_uint64, _P, _P, _S],
+    "select_merge": [c.POINTER(c.c_char_p), _N, _S], "select_finalise": [_P, _P, _S, _P, _P, _OUT],
+    "selection_save": [_P, _S], "selection_load": [_S, _OUT],
     "answer_set": [_P, _S, _N, c.c_uint64, c.c_uint64], "answer_fail": [_P, c.c_int32, c.c_uint64, _S, _N],
     "synthesize": [_P, _P, _P, c.c_uint64, _S, _P, _OUT],
     "synthesize_with": [_P, _P, _S, TEACHER_FN, _P, _P, c.c_uint64, _S, _P, _OUT],
@@ -87,8 +89,11 @@ _FALLIBLE: dict[str, list] = {
     "recommender_generation": [_P, c.POINTER(c.c_uint64)],
     "recommender_swap_adapter": [_P, c.c_uint64, _S, c.c_float, c.POINTER(c.c_uint64)],
     "recommender_roll_back": [_P, c.c_uint64, c.POINTER(c.c_uint64)],
-    "recommend": [_P, _S, _N, c.c_uint32, _P, _OUT],
-    "score": [_P, _S, _N, _P, _P, _N], "recommender_add": [_P, _S, _N, _P],
+    "recommender_find": [_P, _S, _N, c.POINTER(c.c_uint64)],
+    "query_parse": [_S, _N, _OUT], "query_turn": [_P, c.c_int32, _S, _N], "query_clear": [_P],
+    "query_exclude_rows": [_P, _P, _N], "query_allow_rows": [_P, _P, _N],
+    "recommend_query": [_P, _P, c.c_uint32, _P, _OUT], "recommend_many": [_P, _OUT, _N, c.c_uint32, _P, _OUT],
+    "score_query": [_P, _P, _P, _P, _N], "score_many": [_P, _OUT, _N, _P, _P, _N], "recommender_add": [_P, _S, _N, _P],
     "evaluate": [_OUT, _N, _S, _N, _P, _P, _OUT], "pipeline": [_P, _S, c.c_int32, _P, _OUT],
     "report_html": [_P, _TEXT_OUT], "report_save": [_P, _S],
     "report_metric": [_P, _N, _S, c.POINTER(c.c_double), c.POINTER(c.c_double)],
@@ -107,10 +112,11 @@ _PLAIN: dict[str, tuple] = {
     "dialogues_count": (_N, [_P]), "dialogues_get": (_S, [_P, _N]), "dialogues_report": (_S, [_P]),
     "model_report": (_S, [_P]), "model_file": (_S, [_P]),
     "recommender_count": (_N, [_P]), "recommender_bytes": (c.c_uint64, [_P]), "recommender_id": (_S, [_P, _N]), "recommender_name": (_S, [_P]),
-    "reply_count": (_N, [_P]), "reply_json": (_S, [_P]), "report_json": (_S, [_P]),
+    "reply_count": (_N, [_P]), "reply_json": (_S, [_P]), "reply_text": (_S, [_P]),
+    "reply_rows": (_P, [_P, c.POINTER(_N)]), "reply_scores": (_P, [_P, c.POINTER(_N)]), "report_json": (_S, [_P]),
 }
 for _noun in ("error", "config", "run", "dataset", "embeddings", "selection", "dialogues", "model", "recommender",
-              "reply", "report"):
+              "query", "reply", "report"):
     _PLAIN[f"{_noun}_free"] = (None, [_P])
 
 

@@ -102,6 +102,10 @@ fn good(p: &Parameter) -> String {
     }
     match kind {
         "const causerie_recommender *const *" => "&shared".into(),
+        "const causerie_query *const *" => "&asked".into(),
+        "const uint64_t *" => "counts".into(),
+        "const char *const *" => "names".into(),
+        "causerie_reply **" if p.name == "replies" => "(void *)&made".into(),
         "causerie_progress *" => "&progress".into(),
         "const char **" => "&told".into(),
         "size_t *" => "&number".into(),
@@ -109,7 +113,8 @@ fn good(p: &Parameter) -> String {
         "double *" => "&real".into(),
         "const float *" | "float *" => "floats".into(),
         "const char *"
-            if ["jsonl", "lines", "request", "toml", "data", "conversations", "message"].contains(&&*p.name) =>
+            if ["jsonl", "lines", "request", "toml", "data", "conversations", "message", "words", "id", "title"]
+                .contains(&&*p.name) =>
         {
             "NULL".into()
         }
@@ -118,7 +123,7 @@ fn good(p: &Parameter) -> String {
         "causerie_teacher_fn" => "refuse".into(),
         _ if kind.ends_with("**") => "(void *)&made".into(),
         _ if kind.ends_with("_fn") || kind.contains('*') => "NULL".into(),
-        "size_t" if p.name == "count" => "1".into(),
+        "size_t" if p.name == "count" || p.name == "rows" => "1".into(),
         _ => "0".into(),
     }
 }

@@ -63,15 +63,61 @@ fn the_deb_the_tarball_and_the_wheel_install_and_run() {
         assert!(!installed.join("usr/include/causerie.h").exists());
     }
 
-    // Without pip (Debian keeps it in a package of its own) the wheel is put where pip would put it.
+    // By pip where it is (it reads names, tags and records); Debian keeps it in a package of its own, and without it the wheel
+    // is put where pip would put it.
     let venv = folder.join("venv");
     run(Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(&venv));
     let wheel = one(&dist, ".whl");
     let python = venv.join("bin/python");
     let places = run(Command::new(&python).args(["-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]));
-    run(Command::new(&python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(places.trim()));
+    let pip = |arguments: &[&str]| {
+        let mut command = Command::new("python3");
+        command.args(["-m", "pip"]).args(arguments);
+        command
+    };
+    if pip(&["--version"]).output().is_ok_and(|o| o.status.success()) {
+        run(pip(&["install", "--no-index", "--no-deps", "--target", places.trim()]).arg(&wheel));
+    } else {
+        run(Command::new(&python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(places.trim()));
+    }
     let script = "import causerie; c = causerie.Config(select_budget=7); assert c['select.budget'] == '7'; print(causerie.version())";
     let out = run(Command::new(&python).args(["-c", script]).current_dir(folder));
     assert!(out.starts_with(&format!("causerie/{}", env!("CARGO_PKG_VERSION"))), "{out}");
     assert!(wheel.to_string_lossy().contains("-py3-none-manylinux_2_"), "{}", wheel.display());
+}
+
+#[test]
+fn cargo_cinstall_gives_what_pkg_config_finds() {
+    // It takes minutes to make, and nothing needs it: where it is missing, this is left out in CI too.
+    if !Command::new("cargo-cinstall").arg("--version").output().is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped: cargo-cinstall is missing; cargo install cargo-c");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let dest = folder.path().join("dest");
+    let mut command = Command::new("cargo");
+    // Unoptimised and without llama.cpp, which would be built once more for it: what is installed, and how it links, is the same.
+    command.args([
+        "cinstall",
+        "-p",
+        "causerie-capi",
+        "--debug",
+        "--no-default-features",
+        "--prefix=/usr",
+        "--libdir=/usr/lib",
+    ]);
+    command.arg("--destdir").arg(&dest).current_dir(root());
+    // What cargo tells a test of itself would have crates built anew that look at it.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_") && name != "CARGO_TARGET_DIR") {
+        command.env_remove(name);
+    }
+    run(&mut command);
+    for file in
+        ["usr/include/causerie.h", "usr/include/causerie.hpp", "usr/lib/libcauserie.a", "usr/lib/libcauserie.so.0.1"]
+    {
+        assert!(dest.join(file).exists(), "{file}");
+    }
+    let dynamic = run(Command::new("readelf").arg("-d").arg(dest.join("usr/lib/libcauserie.so")));
+    assert!(dynamic.contains("[libcauserie.so.0.1]"), "{dynamic}");
+    runs(folder.path(), "of-cargo-c", &dest.join("usr/lib/pkgconfig"), &dest.display().to_string());
 }

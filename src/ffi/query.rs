@@ -1,0 +1,275 @@
+//! A request as a handle: built once, asked often, without text to parse.
+
+use super::error::causerie_error;
+use super::guard::guard;
+use super::handle::{Out, exclusive, free, noun};
+use super::text::{slice, text};
+use crate::dataset::{Conversation, ItemName, Role, Turn};
+use crate::error::{Error, Result};
+use serde::Deserialize;
+use std::ffi::c_char;
+
+/// A request: what was said, what was seen, what may come back. It belongs to no recommender; any may be asked with it.
+pub struct causerie_query {
+    _opaque: [u8; 0],
+}
+noun!(causerie_query, Query);
+
+/// Who speaks: the person who seeks.
+pub const CAUSERIE_USER: i32 = 0;
+/// Who speaks: the recommender.
+pub const CAUSERIE_ASSISTANT: i32 = 1;
+
+/// Items by their ids, and by their rows in the recommender's catalogue.
+#[derive(Default)]
+pub(super) struct Named {
+    pub ids: Vec<String>,
+    pub rows: Vec<u64>,
+}
+
+/// What is asked.
+pub(super) struct Query {
+    pub conversation: Conversation,
+    pub exclude: Named,
+    /// None: all; an empty list: nothing.
+    pub allow: Option<Named>,
+    /// Reviews for each item; None: as set.
+    pub explain: Option<usize>,
+}
+
+impl Default for Query {
+    fn default() -> Query {
+        let conversation = Conversation { id: String::new(), turns: Vec::new(), targets: Vec::new(), seen: Vec::new() };
+        Query { conversation, exclude: Named::default(), allow: None, explain: None }
+    }
+}
+
+/// A request in JSON: turns alone, or with what must and what may come back.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ask {
+    #[serde(default)]
+    id: String,
+    turns: Vec<Turn>,
+    #[serde(default)]
+    seen: Vec<ItemName>,
+    #[serde(default)]
+    exclude: Vec<String>,
+    #[serde(default)]
+    allow: Option<Vec<String>>,
+    #[serde(default)]
+    explain: Option<usize>,
+}
+
+impl Query {
+    /// Of JSON, as of `causerie_recommend`.
+    pub fn parse(json: &str) -> Result<Query> {
+        let bad = |e: serde_json::Error| {
+            Error::invalid(format!(
+                "recommend: the request does not parse: {e}; it is [{{\"role\": \"user\", \"text\": \"…\"}}, …] or {{\"turns\": \
+                 […], \"seen\": [{{\"item\": id}}], \"exclude\": [id], \"allow\": [id], \"explain\": 2}}"
+            ))
+        };
+        let mut query = Query::default();
+        if json.trim_start().starts_with('[') {
+            query.conversation.turns = serde_json::from_str(json).map_err(bad)?;
+            return Ok(query);
+        }
+        let ask: Ask = serde_json::from_str(json).map_err(bad)?;
+        let named = |ids| Named { ids, rows: Vec::new() };
+        (query.conversation.id, query.conversation.turns, query.conversation.seen) = (ask.id, ask.turns, ask.seen);
+        (query.exclude, query.allow, query.explain) = (named(ask.exclude), ask.allow.map(named), ask.explain);
+        Ok(query)
+    }
+}
+
+/// ---- 6 recommend: queries ---------------------------------------------------------------------------------------
+/// An empty query. The functions below fill it, without JSON; causerie_recommend_query asks it. Kept between the turns of a
+/// conversation, it grows by a turn at a time.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_query_new(out: *mut *mut causerie_query) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rule 2 of the header.
+        unsafe { Out::new(out)? }.set(Query::default());
+        Ok(())
+    })
+}
+
+/// A query of `len` bytes of JSON, as causerie_recommend takes them. CAUSERIE_INVALID where it does not parse.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_query_parse(
+    request: *const c_char,
+    len: usize,
+    out: *mut *mut causerie_query,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 4 of the header.
+        let (request, out) = unsafe { (text(request, len, "request")?, Out::new(out)?) };
+        out.set(Query::parse(request)?);
+        Ok(())
+    })
+}
+
+/// Adds the next turn: `role` is CAUSERIE_USER or CAUSERIE_ASSISTANT, `words` what was said, `len` bytes. What a turn names
+/// does not come back.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_query_turn(
+    query: *mut causerie_query,
+    role: i32,
+    words: *const c_char,
+    len: usize,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (query, words) = unsafe { (exclusive(query)?, text(words, len, "words")?) };
+        let role = match role {
+            CAUSERIE_USER => Role::User,
+            CAUSERIE_ASSISTANT => Role::Assistant,
+            other => return Err(Error::invalid(format!("query: role {other}; CAUSERIE_USER or CAUSERIE_ASSISTANT"))),
+        };
+        query.conversation.turns.push(Turn { role, text: words.to_string() });
+        Ok(())
+    })
+}
+
+/// Adds an item that the user has seen, by its id, `len` bytes: it tells of taste, and does not come back. One that is not in
+/// the catalogue is passed over.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_query_seen(
+    query: *mut causerie_query,
+    id: *const c_char,
+    len: usize,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (query, id) = unsafe { (exclusive(query)?, text(id, len, "id")?) };
+        query.conversation.seen.push(ItemName { item: Some(id.to_string()), ..ItemName::default() });
+        Ok(())
+    })
+}
+
+/// The same by title, `len` bytes, and year of release (0: unknown), as people and other catalogues name it.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_query_seen_title(
+    query: *mut causerie_query,
+    title: *const c_char,
+    len: usize,
+    year: u32,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (query, title) = unsafe { (exclusive(query)?, text(title, len, "title")?) };
+        let year = match year {
+            0 => None,
+            year => Some(u16::try_from(year).map_err(|_| Error::invalid(format!("query: a year of {year}")))?),
+        };
+        query.conversation.seen.push(ItemName { title: title.to_string(), year, item: None });
+        Ok(())
+    })
+}
+
+/// Adds an id that must not come back, `len` bytes. One that is not in the catalogue is passed over (the log tells).
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_query_exclude(
+    query: *mut causerie_query,
+    id: *const c_char,
+    len: usize,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (query, id) = unsafe { (exclusive(query)?, text(id, len, "id")?) };
+        query.exclude.ids.push(id.to_string());
+        Ok(())
+    })
+}
+
+/// Adds `count` items that must not come back, by their rows (the order of causerie_recommender_id; items that are added
+/// while it serves come behind). A row past the end is CAUSERIE_INVALID when the query is asked.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_query_exclude_rows(
+    query: *mut causerie_query,
+    rows: *const u64,
+    count: usize,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        let (query, rows) = unsafe { (exclusive(query)?, slice(rows, count, "rows")?) };
+        query.exclude.rows.extend_from_slice(rows);
+        Ok(())
+    })
+}
+
+/// Adds an id that may come back, `len` bytes: from the first one on, nothing else may. When it is asked, one that is not in
+/// the catalogue is passed over; CAUSERIE_NOT_FOUND where that is all of them.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_query_allow(
+    query: *mut causerie_query,
+    id: *const c_char,
+    len: usize,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (query, id) = unsafe { (exclusive(query)?, text(id, len, "id")?) };
+        query.allow.get_or_insert_default().ids.push(id.to_string());
+        Ok(())
+    })
+}
+
+/// Adds `count` items that may come back, by their rows, as causerie_query_exclude_rows; (NULL, 0) alone allows nothing.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_query_allow_rows(
+    query: *mut causerie_query,
+    rows: *const u64,
+    count: usize,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        let (query, rows) = unsafe { (exclusive(query)?, slice(rows, count, "rows")?) };
+        query.allow.get_or_insert_default().rows.extend_from_slice(rows);
+        Ok(())
+    })
+}
+
+/// Has every item come with the `reviews` of it that lie nearest to what was said (else recommend.explain says).
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_query_explain(query: *mut causerie_query, reviews: u32) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        unsafe { exclusive(query)? }.explain = Some(reviews as usize);
+        Ok(())
+    })
+}
+
+/// Empties a query, for the next conversation.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_query_clear(query: *mut causerie_query) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        let query = unsafe { exclusive(query)? };
+        query.conversation.id.clear();
+        query.conversation.turns.clear();
+        query.conversation.seen.clear();
+        query.exclude.ids.clear();
+        query.exclude.rows.clear();
+        (query.allow, query.explain) = (None, None);
+        Ok(())
+    })
+}
+
+/// Ends a query; NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_query_free(query: *mut causerie_query) {
+    // SAFETY: rule 2 of the header.
+    unsafe { free(query) }
+}
