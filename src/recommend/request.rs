@@ -24,13 +24,21 @@ impl Request<'_> {
     /// # Errors
     /// [`crate::ErrorKind::NotFound`] when `allow` names no item of the catalogue.
     pub fn masked(&self, items: &Items, mentions: &Mentions) -> Result<Vec<u32>> {
+        warn_of_unknown(self.unknown(items));
+        self.rows_masked(items, mentions)
+    }
+
+    /// Excluded ids that are not in the catalogue: how many, and the first.
+    fn unknown(&self, items: &Items) -> Option<(usize, &str)> {
+        let mut unknown = self.exclude.iter().filter(|id| items.find(id).is_none());
+        let first = unknown.next()?;
+        Some((1 + unknown.count(), first))
+    }
+
+    /// [`Request::masked`] without a word about unknown ids.
+    fn rows_masked(&self, items: &Items, mentions: &Mentions) -> Result<Vec<u32>> {
         let mut masked = mentions.of_conversation(self.conversation);
-        let excluded: Vec<u32> = self.exclude.iter().filter_map(|id| items.find(id)).collect();
-        if excluded.len() < self.exclude.len() {
-            let unknown = self.exclude.len() - excluded.len();
-            log(Level::Warn, &format!("recommend: {unknown} excluded ids are not in the catalogue"));
-        }
-        masked.extend(excluded);
+        masked.extend(self.exclude.iter().filter_map(|id| items.find(id)));
         if !self.allow.is_empty() {
             let mut allowed: Vec<u32> = self.allow.iter().filter_map(|id| items.find(id)).collect();
             if allowed.is_empty() {
@@ -46,6 +54,15 @@ impl Request<'_> {
         masked.sort_unstable();
         masked.dedup();
         Ok(masked)
+    }
+}
+
+fn warn_of_unknown(unknown: Option<(usize, &str)>) {
+    if let Some((count, first)) = unknown {
+        log(
+            Level::Warn,
+            &format!("recommend: excluded ids that are not in the catalogue: {count}, the first {first:?}"),
+        );
     }
 }
 
@@ -70,7 +87,9 @@ pub fn recommend(
         )));
     }
     let conversations: Vec<&Conversation> = requests.iter().map(|r| r.conversation).collect();
-    let masked = requests.iter().map(|r| r.masked(items, mentions)).collect::<Result<Vec<_>>>()?;
+    // Many requests mostly exclude the same: it is said once.
+    warn_of_unknown(requests.iter().filter_map(|r| r.unknown(items)).max_by_key(|(count, _)| *count));
+    let masked = requests.iter().map(|r| r.rows_masked(items, mentions)).collect::<Result<Vec<_>>>()?;
     let most = requests.iter().map(|r| r.top_k).max().unwrap_or(0);
     let mut answers = recommender.rank_all(&conversations, &masked, most, run)?;
     answers.iter_mut().zip(requests).for_each(|(answer, request)| answer.truncate(request.top_k));
