@@ -43,6 +43,13 @@ pub fn temporary_name(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Whether `path` is called like what [`temporary_name`] gives.
+pub fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let process = name.strip_suffix(".tmp").and_then(|rest| rest.rsplit_once('.')).map_or("", |(_, process)| process);
+    !process.is_empty() && process.bytes().all(|b| b.is_ascii_digit())
+}
+
 /// Opens a file for reading, decompressing by its first bytes (gzip, zstd), whatever its name.
 ///
 /// # Errors

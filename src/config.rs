@@ -204,7 +204,9 @@ macro_rules! settings {
     };
 }
 
-const STRATEGIES: &[&str] = &["random", "js", "fisher", "metadata_js", "metadata_fisher", "user_js", "user_fisher"];
+/// The strategies of selection.
+pub(crate) const STRATEGIES: &[&str] =
+    &["random", "js", "fisher", "metadata_js", "metadata_fisher", "user_js", "user_fisher"];
 const ANY: Bounds = Bounds::None;
 const fn int(low: u64, high: u64) -> Bounds {
     Bounds::Integer(low, high)

@@ -65,6 +65,16 @@ impl Error {
                 ErrorKind::Io,
                 format!("{path}: the disk is full; free some space and run the same command again, it resumes"),
             ),
+            std::io::ErrorKind::PermissionDenied => Error::new(
+                ErrorKind::Io,
+                format!("{path}: permission denied; let this user read and write it, or name another place"),
+            ),
+            std::io::ErrorKind::IsADirectory => {
+                Error::new(ErrorKind::Io, format!("{path}: is a folder, a file is needed"))
+            }
+            std::io::ErrorKind::NotADirectory => {
+                Error::new(ErrorKind::Io, format!("{path}: a part of this path is a file, a folder is needed"))
+            }
             _ => Error::new(ErrorKind::Io, format!("{path}: {cause}")),
         }
     }
@@ -96,9 +106,13 @@ impl Error {
     pub fn message(&self) -> &str {
         &self.message
     }
-    /// The same error with `what` in front of its message: `select: …`.
+    /// The same error with `what` in front of its message, unless it stands there already: `select: …`.
     pub fn context(self, what: impl fmt::Display) -> Error {
-        Error { kind: self.kind, message: format!("{what}: {}", self.message) }
+        let front = format!("{what}: ");
+        if self.message.starts_with(&front) {
+            return self;
+        }
+        Error { kind: self.kind, message: front + &self.message }
     }
 }
 
@@ -119,6 +133,19 @@ mod tests {
         let e = Error::io("a/b", std::io::Error::from(std::io::ErrorKind::NotFound));
         assert_eq!(e.kind(), ErrorKind::NotFound);
         assert!(e.message().starts_with("a/b"));
+    }
+
+    #[test]
+    fn a_stage_is_not_named_twice_in_front_of_its_error() {
+        let e = Error::invalid("import: no file is named").context("import");
+        assert_eq!(e.message(), "import: no file is named");
+        assert_eq!(e.context("run").message(), "run: import: no file is named");
+    }
+
+    #[test]
+    fn a_refused_permission_says_what_to_do() {
+        let e = Error::io("a/b", std::io::Error::from(std::io::ErrorKind::PermissionDenied));
+        assert!(e.kind() == ErrorKind::Io && e.message().contains("or name another place"), "{e}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match cli::dispatch(&matches) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("causerie: {e}");
+            eprintln!("causerie: {}", cli::for_a_terminal(e.message()));
             match e.kind() {
                 causerie::ErrorKind::Cancelled => ExitCode::from(130),
                 causerie::ErrorKind::Invalid => ExitCode::from(2),

@@ -234,6 +234,115 @@ fn little_domain(folder: &Path) {
     assert_eq!(std::fs::read(&dialogues).unwrap(), first);
 }
 
+/// A finished run over a small invented domain, and its conversations.
+fn little_run(folder: &Path) -> (String, String) {
+    let at = |name: &str| folder.join(name).display().to_string();
+    ok(&[
+        "simulate",
+        "--items",
+        "60",
+        "--users",
+        "200",
+        "--reviews",
+        "300",
+        "--conversations",
+        "20",
+        "--out",
+        &at("data"),
+    ]);
+    let set = |key: &str, value: &str| [String::from("--set"), format!("{key}={value}")];
+    let settings = [
+        set("dataset.items", &at("data/items.jsonl")),
+        set("dataset.reviews", &at("data/reviews.jsonl")),
+        set("evaluate.conversations", &at("data/conversations.jsonl")),
+        set("embed.dim", "16"),
+        set("embed.buckets", "1024"),
+        set("embed.user_dim", "4"),
+        set("tune.head_epochs", "1"),
+        set("evaluate.bootstrap", "100"),
+        set("pipeline.budget", "30"),
+    ];
+    let work = at("work");
+    let mut arguments = vec!["run", "--work", &work];
+    arguments.extend(settings.iter().flatten().map(String::as_str));
+    ok(&arguments);
+    (work, at("data/conversations.jsonl"))
+}
+
+#[test]
+fn how_a_run_is_asked_is_heeded_not_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (work, conversations) = little_run(folder.path());
+    let ask = |more: &[&str]| {
+        let mut arguments = vec!["recommend", "--work", &work, "--conversations", &conversations, "--top-k", "5"];
+        arguments.extend(more);
+        ok(&arguments)
+    };
+    let plain = ask(&[]);
+    for more in [["--context-chars", "5"], ["--mentions", "false"], ["--set", "recommend.context_turns=1"]] {
+        assert_ne!(ask(&more), plain, "{more:?}");
+    }
+    assert_ne!(ask(&["--system", "nbcrs"]), ask(&["--system", "nbcrs", "--neighbours", "1"]));
+    // What the run was made with stands where nothing else is said.
+    assert_eq!(ask(&["--context-chars", "1000", "--set", "recommend.context=user"]), plain);
+}
+
+#[test]
+fn unknown_excluded_ids_are_told_once_not_once_a_conversation() {
+    let folder = tempfile::tempdir().unwrap();
+    let (work, conversations) = little_run(folder.path());
+    let output =
+        causerie(&["recommend", "--work", &work, "--conversations", &conversations, "--exclude", "nobody,knows"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.matches("nobody").count(), 1, "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+/// What `causerie` prints when it is told `said`.
+fn told(arguments: &[&str], said: &str) -> String {
+    use std::io::Write;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_causerie"))
+        .args(arguments)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(said.as_bytes()).unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn masks_of_the_command_line_hold_in_a_chat() {
+    let folder = tempfile::tempdir().unwrap();
+    let (work, _) = little_run(folder.path());
+    let chat = |more: &[&str]| {
+        let mut arguments = vec!["recommend", "--quiet", "--work", &work];
+        arguments.extend(more);
+        told(&arguments, "something good\n")
+    };
+    assert_eq!(chat(&[]).lines().count(), 10);
+    assert_eq!(chat(&["--top-k", "15"]).lines().count(), 15);
+    let items = std::fs::read_to_string(folder.path().join("data/items.jsonl")).unwrap();
+    let ids: Vec<String> = items
+        .lines()
+        .take(3)
+        .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["item"].as_str().unwrap().to_string())
+        .collect();
+    assert_eq!(chat(&["--allow", &ids.join(",")]).lines().count(), 3);
+    assert_eq!(chat(&["--allow", &ids.join(","), "--exclude", &ids[1]]).lines().count(), 2);
+    assert!(failure(&["recommend", "--work", &work, "--why", "2"]).contains("--conversations"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pipe_gives_all_its_lines_to_an_import() {
+    // Longer than what is read ahead for the first line.
+    let items: String = (0..20_000).map(|i| format!("{{\"item\": \"i{i}\", \"title\": \"Film {i}\"}}\n")).collect();
+    let said = told(&["import", "--items", "/dev/stdin"], &items);
+    assert!(said.starts_with("items                     20000\n"), "{said}");
+    assert!(!said.contains("bad lines"), "{said}");
+}
+
 #[test]
 fn stage_by_stage_from_files_to_a_head() {
     let folder = tempfile::tempdir().unwrap();

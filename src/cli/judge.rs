@@ -1,4 +1,4 @@
-//! `causerie evaluate`: somebody's answers against conversations, or a finished run's recommenders on other conversations.
+//! `causerie evaluate`: somebody's answers against conversations.
 
 use super::progress::print;
 use super::settings::{config_of, with_settings};
@@ -11,7 +11,7 @@ use std::path::Path;
 pub fn evaluate_command() -> Command {
     let command =
         Command::new("evaluate").about("Score raw answers: Recall, NDCG, MRR in four variants, as JSON (§4.2.1)");
-    with_settings(command, "evaluate", &[])
+    with_settings(command, "evaluate", &["posts", "modes", "bootstrap", "examples", "seed"])
         .arg(
             Arg::new("items")
                 .long("items")

@@ -15,6 +15,8 @@ mod synthesize;
 mod talk;
 mod whole;
 
+pub use progress::for_a_terminal;
+
 use causerie::{Error, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 

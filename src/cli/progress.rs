@@ -3,6 +3,7 @@
 use causerie::run::{Level, Progress, set_log};
 use causerie::{Config, Error, ErrorKind, Result, Run};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::borrow::Cow;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 pub fn run_of(config: &Config) -> Result<Run> {
     set_log(Some(Box::new(|level, text| {
         if level <= Level::Warn {
-            eprintln!("causerie: {text}");
+            eprintln!("causerie: {}", for_a_terminal(text));
         }
     })));
     run_until(config, || eprintln!("\ncauserie: stopping; what is finished is kept (again: at once)"))
@@ -97,6 +98,17 @@ impl Display {
     }
 }
 
+/// `text` without what would steer a terminal or turn its lines about: titles, reviews and answers are other people's words.
+pub fn for_a_terminal(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect())
+}
+
 /// Writes a line to stdout; a closed pipe (`causerie … | head`) ends quietly.
 ///
 /// # Errors
@@ -108,5 +120,16 @@ pub fn print(text: &str) -> Result<()> {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(e) => Err(Error::new(ErrorKind::Io, format!("standard output: {e}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_cannot_steer_the_terminal() {
+        assert_eq!(for_a_terminal("Amélie\n\t(2001) ❤"), "Amélie\n\t(2001) ❤");
+        assert_eq!(for_a_terminal("E\u{1b}[31m\u{7}\u{9b}1m\u{202e}R\0"), "E�[31m��1m�R�");
     }
 }

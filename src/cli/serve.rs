@@ -1,9 +1,9 @@
 //! `causerie serve`: a finished run over HTTP.
 
 use super::progress::{print, run_until};
-use super::settings::{config_of, with_settings};
+use super::settings::{config_on, with_settings};
 use causerie::config::RecommendConfig;
-use causerie::pipeline::open;
+use causerie::pipeline::open_with;
 use causerie::run::{Level, set_log};
 use causerie::serve::{Served, Server, Token};
 use causerie::{Config, Result, Run};
@@ -65,7 +65,7 @@ fn log_line(line: &str) {
 fn language_model(work: &Path, strategy: &str, ranker: &RecommendConfig, voice: &str, run: &Run) -> Result<Served> {
     use causerie::recommend::lm::LmRecommender;
     // Popularity needs nothing that the model does not: it is only there to open the directory with.
-    let opened = open(work, "popularity", strategy, run)?;
+    let opened = open_with(work, ranker, "popularity", strategy, run)?;
     let adapter = Path::new(&ranker.adapter);
     let adapter = (!ranker.adapter.is_empty()).then_some((adapter, ranker.adapter_scale as f32));
     let (items, mentions) = (&opened.dataset.items, opened.mentions.clone());
@@ -76,8 +76,9 @@ fn language_model(work: &Path, strategy: &str, ranker: &RecommendConfig, voice: 
 }
 
 /// What `system` of a work directory ranks.
-fn finished(work: &Path, system: &str, strategy: &str, top_k: usize, voice: &str, run: &Run) -> Result<Served> {
-    let opened = open(work, system, strategy, run)?;
+fn finished(work: &Path, strategy: &str, ranker: &RecommendConfig, voice: &str, run: &Run) -> Result<Served> {
+    let (system, top_k) = (ranker.system.as_str(), ranker.top_k);
+    let opened = open_with(work, ranker, system, strategy, run)?;
     #[cfg(feature = "llama")]
     if let (Some(model), "model") = (opened.language_model.clone(), voice) {
         return Served::new(opened, system, top_k)?.said_by(model);
@@ -97,9 +98,9 @@ fn language_model(_: &Path, _: &str, _: &RecommendConfig, _: &str, _: &Run) -> R
 
 /// Runs `causerie serve`.
 pub fn serve(matches: &ArgMatches) -> Result<()> {
-    let config: Config = config_of(matches)?;
     let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
     let (work, strategy) = (PathBuf::from(text("work")), text("strategy"));
+    let config: Config = config_on(&work, matches)?;
     let token = Token::from_config(&config.serve)?;
     let server = Server::bind(&config.serve, token, config.run.threads, Box::new(log_line))?;
     set_log(Some(Box::new(|level, text| {
@@ -111,11 +112,10 @@ pub fn serve(matches: &ArgMatches) -> Result<()> {
     let run = run_until(&config, move || stopper.stop())?;
     print(&format!("causerie serves {} at http://{}/", work.display(), server.address()))?;
     let cancelled = run.cancel_flag();
-    let ranker = config.recommend.clone();
-    let (system, top_k, voice) = (ranker.system.clone(), ranker.top_k, config.serve.voice.clone());
+    let (ranker, voice) = (config.recommend.clone(), config.serve.voice.clone());
     let done = server.run(move || {
         if ranker.model.is_empty() {
-            return finished(&work, &system, &strategy, top_k, &voice, &run);
+            return finished(&work, &strategy, &ranker, &voice, &run);
         }
         language_model(&work, &strategy, &ranker, &voice, &run)
     });

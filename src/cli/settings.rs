@@ -45,19 +45,27 @@ pub fn config_of(matches: &ArgMatches) -> Result<Config> {
     config_over(Config::default(), matches)
 }
 
+/// [`config_of`] for a command that ranks with what `work` holds: how it ranks is as the directory was made, unless the
+/// command line says otherwise.
+pub fn config_on(work: &Path, matches: &ArgMatches) -> Result<Config> {
+    let recommend = causerie::pipeline::settings_of(work)?.recommend;
+    config_over(Config { recommend, ..Config::default() }, matches)
+}
+
 /// [`config_of`] with other defaults.
 pub fn config_over(mut config: Config, matches: &ArgMatches) -> Result<Config> {
-    if let Some(path) = matches.get_one::<String>("config") {
+    // Not every command has them all.
+    if let Ok(Some(path)) = matches.try_get_one::<String>("config") {
         let path = Path::new(path);
         config.read_toml(&causerie::artifact::read_text(path)?).map_err(|e| e.context(path.display()))?;
     }
-    for pair in matches.get_many::<String>("set").into_iter().flatten() {
+    for pair in matches.try_get_many::<String>("set").ok().flatten().into_iter().flatten() {
         let Some((key, value)) = pair.split_once('=') else {
             return Err(causerie::Error::invalid(format!("--set {pair}: write KEY=VALUE")));
         };
         config.set(key.trim(), value.trim())?;
     }
-    if let Some(threads) = matches.get_one::<String>("threads") {
+    if let Ok(Some(threads)) = matches.try_get_one::<String>("threads") {
         config.set("run.threads", threads)?;
     }
     for setting in causerie::config::table() {

@@ -1,13 +1,13 @@
 //! `causerie recommend`: conversations in, ranked items out; or a chat in the terminal.
 
-use super::progress::{print, run_of};
-use super::settings::{config_of, with_settings};
+use super::progress::{for_a_terminal, print, run_of};
+use super::settings::{config_on, with_settings};
 use causerie::config::RecommendConfig;
 use causerie::dataset::load_conversations;
-use causerie::pipeline::{Opened, open};
+use causerie::pipeline::{Opened, open_with};
 use causerie::recommend::chat::{Chat, Resources};
 use causerie::recommend::{Evidence, Recommender, Request, excerpt, query_text, recommend};
-use causerie::{Error, ErrorKind, Result, Run};
+use causerie::{Config, Error, ErrorKind, Result, Run};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::json;
 use std::io::{BufRead, IsTerminal, Write};
@@ -50,28 +50,30 @@ pub fn recommend_command() -> Command {
                 .long("why")
                 .value_name("N")
                 .value_parser(clap::value_parser!(usize))
-                .default_value("0")
-                .help("Reviews shown behind each item"),
+                .requires("conversations")
+                .help("Reviews given behind each item of a file's answers (in a chat: /why) [default: 0]"),
         )
         .arg(Arg::new("quiet").long("quiet").action(ArgAction::SetTrue).help("Chat without the greeting"))
 }
 
 /// Runs `causerie recommend`.
 pub fn talk(matches: &ArgMatches) -> Result<()> {
-    let config = config_of(matches)?;
+    let work = Path::new(matches.get_one::<String>("work").map(String::as_str).unwrap_or_default());
+    let config = config_on(work, matches)?;
     let run = run_of(&config)?;
     let strategy = matches.get_one::<String>("strategy").map(String::as_str).unwrap_or_default();
-    let work = matches.get_one::<String>("work").map(String::as_str).unwrap_or_default();
     // A language model takes the place of the work directory's own recommender.
     let by_model = !config.recommend.model.is_empty();
     let system = if by_model { "popularity" } else { config.recommend.system.as_str() };
-    let mut opened = open(Path::new(work), system, strategy, &run)?;
+    let mut opened = open_with(work, &config.recommend, system, strategy, &run)?;
     if by_model {
         opened.recommender = language_model(&config.recommend, &opened, &run)?;
     }
     let top_k = config.recommend.top_k;
     match matches.get_one::<String>("conversations") {
         Some(path) => answer_file(matches, &opened, Path::new(path), top_k, &run),
+        // A screen holds ten; who asks for another number gets it.
+        None if top_k == Config::default().recommend.top_k => chat(matches, &opened, top_k.min(10), &run),
         None => chat(matches, &opened, top_k, &run),
     }
 }
@@ -141,9 +143,15 @@ fn chat(matches: &ArgMatches, opened: &Opened, top_k: usize, run: &Run) -> Resul
         dataset: &opened.dataset,
         mentions: &opened.mentions,
         evidence: Some((&evidence, &*opened.embedder)),
-        top_k: top_k.min(10),
+        top_k,
     };
-    let mut chat = Chat::new(resources);
+    // Said once, not at every turn.
+    let (known, unknown): (Vec<String>, Vec<String>) =
+        ids(matches, "exclude").into_iter().partition(|id| opened.dataset.items.find(id).is_some());
+    if !unknown.is_empty() {
+        eprintln!("causerie: excluded ids that are not in the catalogue: {}", for_a_terminal(&unknown.join(", ")));
+    }
+    let mut chat = Chat::new(resources).masked(known, ids(matches, "allow"));
     let terminal = std::io::stdin().is_terminal();
     if !matches.get_flag("quiet") {
         print("Say what you are looking for; /help lists the commands, /quit leaves.")?;
@@ -167,7 +175,7 @@ fn chat(matches: &ArgMatches, opened: &Opened, top_k: usize, run: &Run) -> Resul
         }
         let reply = chat.reply(&line, run)?;
         if !reply.text.is_empty() {
-            print(&reply.text)?;
+            print(&for_a_terminal(&reply.text))?;
         }
         if reply.done {
             return Ok(());

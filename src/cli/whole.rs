@@ -1,6 +1,6 @@
 //! `causerie run`: all stages in rounds, over the user's own data.
 
-use super::progress::{print, run_of};
+use super::progress::{for_a_terminal, print, run_of};
 use super::settings::{config_of, config_over, with_settings};
 use causerie::dataset::{Role, load_conversations};
 use causerie::evaluate::{Metric, ReportData};
@@ -31,7 +31,7 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
     let config = config_of(matches)?;
     let work = matches.get_one::<String>("work").map(String::as_str).unwrap_or_default();
     let report = pipeline::pipeline(&config, Path::new(work), matches.get_flag("restart"), &run_of(&config)?)?;
-    print(&summary(&report, Path::new(work)))
+    print(&for_a_terminal(&summary(&report, Path::new(work))))
 }
 
 /// What a run ends with on the terminal: stages, then each set's systems by Recall@10.
@@ -97,16 +97,25 @@ pub fn demo(matches: &ArgMatches) -> Result<()> {
     let run = run_of(&base)?;
     let config = pipeline::demo_config(work, &base, &run)?;
     let report = pipeline::pipeline(&config, work, matches.get_flag("restart"), &run)?;
-    print(&summary(&report, work))?;
+    print(&for_a_terminal(&summary(&report, work)))?;
     if config.tune.method != "head" {
         let strategy = config.pipeline.students.first().map(String::as_str).unwrap_or_default();
-        print(&model_says(&config, work, strategy, &run)?)?;
-        let show = work.display();
+        print(&for_a_terminal(&model_says(&config, work, strategy, &run)?))?;
+        let show = quoted(work);
         print(&format!(
             "\nTalk to it:  causerie recommend --work {show}   (the language model: --system lm --strategy {strategy})"
         ))
     } else {
-        print(&format!("\nTalk to it:  causerie recommend --work {}", work.display()))
+        print(&format!("\nTalk to it:  causerie recommend --work {}", quoted(work)))
+    }
+}
+
+/// A path to be pasted into a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    match text.chars().all(|c| c.is_alphanumeric() || "/._-+=:,@%".contains(c)) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }
 
@@ -132,4 +141,15 @@ fn model_says(config: &causerie::Config, work: &Path, strategy: &str, run: &Run)
         let _ = write!(out, "\n  {}  ({:.1} %)", items.name(item), f64::from(ranked.score).exp() * 100.0);
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_spaces_can_be_pasted() {
+        assert_eq!(quoted(Path::new("work/mine")), "work/mine");
+        assert_eq!(quoted(Path::new("my demo's")), "'my demo'\\''s'");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::formats::{self, Format, Reader, Tags};
 use super::import::{Import, ImportReport};
-use super::lines::{self, Parsed};
+use super::lines::{Parsed, Source};
 use super::table::{Dataset, Interaction, Item, Review};
 use crate::config::DatasetConfig;
 use crate::error::{Error, Result};
@@ -84,12 +84,13 @@ impl Filling {
     /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Format`] with file and line (more than `dataset.max_bad_lines`
     /// bad ones), [`crate::ErrorKind::Cancelled`].
     pub fn add_file(&mut self, table: Table, path: &Path, run: &Run) -> Result<()> {
-        let first = lines::first_line(path)?.unwrap_or_default();
+        let mut source = Source::open(path)?;
+        let first = source.first_line()?.unwrap_or_default();
         let reader = self.reader(table, path, &first)?;
         let mut rows = Vec::new();
         let tags = Tags::new();
         let parse = |line: &str| parse(table, &reader, line, &tags);
-        lines::for_each_row(path, table.name(), run, parse, |number, row| {
+        source.for_each_row(table.name(), run, parse, |number, row| {
             rows.push((number, row));
             Ok(())
         })?;

@@ -1,7 +1,7 @@
 //! Files → [`Dataset`]: streamed, parsed in parallel, appended in the files' order.
 
 use super::formats::{self, Format, Reader, Tags};
-use super::lines::{self, Parsed};
+use super::lines::{Parsed, Source};
 use super::table::{Dataset, Interaction, Item, Review, Summary};
 use crate::config::DatasetConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -140,10 +140,10 @@ impl Import<'_> {
                     formats::read_tags(tags, run, |number, cause| self.bad(tags, number, &cause))?
                 }
             };
-            let first = lines::first_line(path)?.unwrap_or_default();
+            let mut source = Source::open(path)?;
+            let first = source.first_line()?.unwrap_or_default();
             let reader = Reader::of_items(format, path, &first)?;
-            lines::for_each_row(
-                path,
+            source.for_each_row(
                 "items",
                 run,
                 |line| reader.item(line, &tags),
@@ -157,20 +157,20 @@ impl Import<'_> {
         }
         if let Some(path) = reviews {
             let parse = |line: &str| formats::review(format, line);
-            lines::for_each_row(path, "reviews", run, parse, |number, row: Parsed<Review>| match row {
+            Source::open(path)?.for_each_row("reviews", run, parse, |number, row: Parsed<Review>| match row {
                 Ok(review) => self.review(&review),
                 Err(cause) => self.bad(path, number, &cause),
             })?;
             self.not_empty(path, "reviews", self.dataset.reviews())?;
         }
         if let Some(path) = interactions {
-            let first = lines::first_line(path)?;
+            let mut source = Source::open(path)?;
+            let first = source.first_line()?;
             let reader = match &first {
                 Some(first) => Reader::of_interactions(format, path, first)?,
                 None => Reader::Json(format),
             };
-            lines::for_each_row(
-                path,
+            source.for_each_row(
                 "interactions",
                 run,
                 |line| reader.interaction(line),

@@ -60,6 +60,11 @@ impl BlockReader {
     fn next(&mut self) -> Result<Option<Block>> {
         let mut bytes = Vec::with_capacity(BLOCK_BYTES);
         bytes.append(&mut self.rest);
+        // Whole lines at hand are a block: what follows them may be a line too long to be held beside them.
+        if let Some(at) = bytes.iter().rposition(|b| *b == b'\n') {
+            self.rest = bytes.split_off(at + 1);
+            return Ok(Some(self.block(bytes)));
+        }
         let mut oversized = false;
         loop {
             let from = bytes.len();
@@ -93,9 +98,13 @@ impl BlockReader {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let block = Block { first_line: self.next_line, oversized, bytes };
+        Ok(Some(self.block(bytes)))
+    }
+    /// The next lines as a block.
+    fn block(&mut self, bytes: Vec<u8>) -> Block {
+        let block = Block { first_line: self.next_line, oversized: false, bytes };
         self.next_line += block.bytes.iter().filter(|b| **b == b'\n').count() as u64;
-        Ok(Some(block))
+        block
     }
     fn batch(&mut self) -> Result<Vec<Block>> {
         let mut blocks = Vec::new();
@@ -131,59 +140,77 @@ fn parse_block<T>(block: &Block, parse: &impl Fn(&str) -> Parsed<T>) -> Vec<(u64
         .collect()
 }
 
-/// Calls `sink` on this thread with every line that is not blank, in order: its number from 1, and what `parse` made of it
-/// on the run's threads. Reports progress as stage `import`, counting `unit`s.
-///
-/// # Errors
-/// [`crate::ErrorKind::NotFound`] and [`crate::ErrorKind::Io`] of the file, [`crate::ErrorKind::Format`] when it is a
-/// damaged .gz or .zst, [`crate::ErrorKind::Cancelled`], and those of `sink`.
-pub(super) fn for_each_row<T: Send>(
-    path: &Path,
-    unit: &'static str,
-    run: &Run,
-    parse: impl Fn(&str) -> Parsed<T> + Sync,
-    mut sink: impl FnMut(u64, Parsed<T>) -> Result<()>,
-) -> Result<()> {
-    let input = artifact::open(path)?;
-    let mut reader = BlockReader { path: path.into(), input, rest: Vec::new(), next_line: 1, ended: false };
-    let mut batch = reader.batch()?;
-    let mut done = 0;
-    while !batch.is_empty() {
-        let (rows, next) = run.install(|| {
-            rayon::join(
-                || batch.par_iter().map(|block| parse_block(block, &parse)).collect::<Vec<_>>(),
-                || reader.batch(),
-            )
-        });
-        for (number, row) in rows.into_iter().flatten() {
-            sink(number, row)?;
-            done += 1;
-        }
-        run.step("import", unit, done, 0)?;
-        batch = next?;
-    }
-    Ok(())
+/// A file that is open for [`Source::for_each_row`]: opened once, so that a pipe serves as well.
+pub(super) struct Source {
+    path: PathBuf,
+    input: Box<dyn BufRead + Send>,
+    /// What [`Source::first_line`] has read of it.
+    read: Vec<u8>,
 }
 
-/// The first line of a file that is not blank, as text; none in an empty file.
-///
-/// # Errors
-/// Those of reading; [`crate::ErrorKind::Format`] when it is not UTF-8.
-pub(super) fn first_line(path: &Path) -> Result<Option<String>> {
-    let mut input = artifact::open(path)?;
-    let mut bytes = Vec::new();
-    for number in 1.. {
-        bytes.clear();
-        let mut limited = std::io::Read::take(&mut input, LINE_BYTES as u64);
-        if limited.read_until(b'\n', &mut bytes).map_err(|e| artifact::truncated(path, e))? == 0 {
-            break;
-        }
-        let line = line_text(&bytes, number).map_err(|cause| Error::format(path, number, cause))?;
-        if !line.trim().is_empty() {
-            return Ok(Some(line.to_string()));
-        }
+impl Source {
+    /// Opens a file, plain or packed.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Io`]; [`crate::ErrorKind::Invalid`] for a folder.
+    pub(super) fn open(path: &Path) -> Result<Source> {
+        Ok(Source { path: path.into(), input: artifact::open(path)?, read: Vec::new() })
     }
-    Ok(None)
+
+    /// The first line of the file that is not blank, as text; none in an empty file. The rows still begin with it.
+    ///
+    /// # Errors
+    /// Those of reading; [`crate::ErrorKind::Format`] when it is not UTF-8.
+    pub(super) fn first_line(&mut self) -> Result<Option<String>> {
+        for number in 1.. {
+            let before = self.read.len();
+            let mut limited = std::io::Read::take(&mut self.input, LINE_BYTES as u64);
+            let read = limited.read_until(b'\n', &mut self.read).map_err(|e| artifact::truncated(&self.path, e))?;
+            if read == 0 {
+                break;
+            }
+            let line = line_text(&self.read[before..], number);
+            let line = line.map_err(|cause| Error::format(&self.path, number, cause))?;
+            if !line.trim().is_empty() {
+                return Ok(Some(line.to_string()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Calls `sink` on this thread with every line that is not blank, in order: its number from 1, and what `parse` made of it
+    /// on the run's threads. Reports progress as stage `import`, counting `unit`s.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`] and [`crate::ErrorKind::Io`] of the file, [`crate::ErrorKind::Format`] when it is a
+    /// damaged .gz or .zst, [`crate::ErrorKind::Cancelled`], and those of `sink`.
+    pub(super) fn for_each_row<T: Send>(
+        self,
+        unit: &'static str,
+        run: &Run,
+        parse: impl Fn(&str) -> Parsed<T> + Sync,
+        mut sink: impl FnMut(u64, Parsed<T>) -> Result<()>,
+    ) -> Result<()> {
+        let Source { path, input, read } = self;
+        let mut reader = BlockReader { path, input, rest: read, next_line: 1, ended: false };
+        let mut batch = reader.batch()?;
+        let mut done = 0;
+        while !batch.is_empty() {
+            let (rows, next) = run.install(|| {
+                rayon::join(
+                    || batch.par_iter().map(|block| parse_block(block, &parse)).collect::<Vec<_>>(),
+                    || reader.batch(),
+                )
+            });
+            for (number, row) in rows.into_iter().flatten() {
+                sink(number, row)?;
+                done += 1;
+            }
+            run.step("import", unit, done, 0)?;
+            batch = next?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -196,17 +223,19 @@ mod tests {
         let path = folder.path().join("a");
         std::fs::write(&path, bytes).unwrap();
         let mut rows = Vec::new();
-        for_each_row(
-            &path,
-            "lines",
-            &Run::new(threads).unwrap(),
-            |line| Ok(line.to_string()),
-            |number, row| {
-                rows.push((number, row));
-                Ok(())
-            },
-        )
-        .unwrap();
+        let mut source = Source::open(&path).unwrap();
+        let _ = source.first_line();
+        source
+            .for_each_row(
+                "lines",
+                &Run::new(threads).unwrap(),
+                |line| Ok(line.to_string()),
+                |number, row| {
+                    rows.push((number, row));
+                    Ok(())
+                },
+            )
+            .unwrap();
         rows
     }
 
@@ -238,6 +267,17 @@ mod tests {
             let second = if length > LINE_BYTES { 0 } else { length };
             assert_eq!(texts, [(1, 3), (2, second), (3, 5), (4, 4)], "{length}");
         }
+    }
+
+    #[test]
+    fn a_line_between_two_huge_ones_is_not_lost() {
+        let huge = "x".repeat(LINE_BYTES + (1 << 20));
+        let got = rows(format!("{huge}\ntwo\nthree\n{huge}\nfive").as_bytes(), 1);
+        let texts: Vec<_> = got.iter().map(|(n, row)| (*n, row.as_deref().unwrap_or("bad"))).collect();
+        assert_eq!(texts, [(1, "bad"), (2, "two"), (3, "three"), (4, "bad"), (5, "five")]);
+        let got = rows(format!("one\n{huge}\nthree").as_bytes(), 1);
+        let texts: Vec<_> = got.iter().map(|(n, row)| (*n, row.as_deref().unwrap_or("bad"))).collect();
+        assert_eq!(texts, [(1, "one"), (2, "bad"), (3, "three")]);
     }
 
     proptest! {

@@ -209,8 +209,16 @@ impl Dataset {
     /// # Errors
     /// [`crate::ErrorKind::Io`] when the disk refuses.
     pub fn save(&self, folder: &Path) -> Result<()> {
+        if folder.is_file() {
+            return Err(Error::invalid(format!("{}: is a file, a folder is needed; name another", folder.display())));
+        }
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let mut name = format!("{COLUMNS_PREFIX}{}", self.fingerprint());
+        // A save that was killed left its columns under the name that they would have again.
+        let stands = read_manifest(&folder.join(MANIFEST)).map(|m| m.folder).unwrap_or_default();
+        if stands != name && folder.join(&name).exists() {
+            std::fs::remove_dir_all(folder.join(&name)).map_err(|e| Error::io(folder.join(&name), e))?;
+        }
         while folder.join(&name).exists() {
             name.push('+');
         }
@@ -269,25 +277,26 @@ impl Dataset {
     /// [`crate::ErrorKind::NotFound`] when there is none; [`crate::ErrorKind::Format`] when it is damaged, cut, or of a
     /// newer format.
     pub fn load(folder: &Path) -> Result<Dataset> {
-        let path = folder.join(MANIFEST);
-        let text = artifact::read_text(&path)?;
-        // The format number first: a newer manifest may have other fields.
-        let newer = serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|m| m.get("format")?.as_u64());
-        if let Some(format) = newer.filter(|format| *format > artifact::FORMAT) {
-            let known = artifact::FORMAT;
-            return Err(Error::format(
-                &path,
-                0,
-                format!("format {format}; {} reads up to {known}", artifact::made_by()),
-            ));
-        }
-        let manifest: Manifest = serde_json::from_str(&text).map_err(|e| Error::format(&path, 0, e))?;
-        if !manifest.folder.starts_with(COLUMNS_PREFIX) || manifest.folder.contains(['/', '\\']) {
-            return Err(Error::format(&path, 0, format!("the folder of columns is called {:?}", manifest.folder)));
-        }
+        let manifest = read_manifest(&folder.join(MANIFEST))?;
         let load = Load { folder: folder.join(&manifest.folder), manifest };
         load.dataset().map_err(|e| e.context("the saved dataset (import it again)"))
     }
+}
+
+/// Reads a manifest; what it names is a folder beside it.
+fn read_manifest(path: &Path) -> Result<Manifest> {
+    let text = artifact::read_text(path)?;
+    // The format number first: a newer manifest may have other fields.
+    let newer = serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|m| m.get("format")?.as_u64());
+    if let Some(format) = newer.filter(|format| *format > artifact::FORMAT) {
+        let known = artifact::FORMAT;
+        return Err(Error::format(path, 0, format!("format {format}; {} reads up to {known}", artifact::made_by())));
+    }
+    let manifest: Manifest = serde_json::from_str(&text).map_err(|e| Error::format(path, 0, e))?;
+    if !manifest.folder.starts_with(COLUMNS_PREFIX) || manifest.folder.contains(['/', '\\']) {
+        return Err(Error::format(path, 0, format!("the folder of columns is called {:?}", manifest.folder)));
+    }
+    Ok(manifest)
 }
 
 struct Load {
@@ -540,6 +549,22 @@ mod tests {
         assert_eq!(Dataset::load(folder.path()).unwrap().reviews(), 10);
         sample(12).save(folder.path()).unwrap();
         assert!(!half.exists());
+    }
+
+    #[test]
+    fn a_save_that_was_killed_leaves_no_trace_in_the_next_ones_bytes() {
+        let (killed, plain) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let half = killed.path().join(format!("{COLUMNS_PREFIX}{}", sample(10).fingerprint()));
+        std::fs::create_dir(&half).unwrap();
+        std::fs::write(half.join("item_ids"), b"xx").unwrap();
+        for folder in [&killed, &plain] {
+            sample(10).save(folder.path()).unwrap();
+        }
+        let manifest = |folder: &tempfile::TempDir| std::fs::read(folder.path().join(MANIFEST)).unwrap();
+        assert_eq!(manifest(&killed), manifest(&plain));
+        assert_eq!(Dataset::load(killed.path()).unwrap().reviews(), 10);
+        let e = sample(10).save(&killed.path().join(MANIFEST)).unwrap_err();
+        assert!(e.message().contains("a folder is needed"), "{e}");
     }
 
     #[test]

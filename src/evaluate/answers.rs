@@ -6,7 +6,7 @@
 
 use super::metrics::Metrics;
 use crate::artifact;
-use crate::dataset::{Conversation, Dataset, Item, ItemName, Items};
+use crate::dataset::{Conversation, Dataset, Item, ItemName, Items, load_conversations};
 use crate::error::{Error, Result};
 use crate::synthesize::{Grounder, normalise, parse_titles};
 use serde::{Deserialize, Serialize};
@@ -88,7 +88,8 @@ pub struct AnswerReport {
 /// # Errors
 /// Those of reading, with file and line, and those of [`score_answers`].
 pub fn score_answer_files(conversations: &Path, items: &Path, answers: &Path, prefer: Prefer) -> Result<AnswerReport> {
-    let talks: Vec<Conversation> = artifact::read_jsonl(conversations)?;
+    // Those without an id are called by their line.
+    let talks = load_conversations(conversations)?;
     let names: Vec<ItemName> = artifact::read_jsonl(items)?;
     let lines: Vec<Answer> = artifact::read_jsonl(answers)?;
     let catalogue = catalogue(&names).map_err(|e| e.context(items.display()))?;

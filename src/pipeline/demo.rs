@@ -70,5 +70,30 @@ pub fn demo_config(dir: &Path, base: &Config, run: &Run) -> Result<Config> {
     config.dataset.reviews = text(&files.reviews);
     config.dataset.interactions = text(&files.interactions);
     config.evaluate.conversations = vec![text(&files.conversations)];
+    // Where other strategies are asked for, the first of them has the language model.
+    let pipeline = &mut config.pipeline;
+    if pipeline.students == demo_defaults().pipeline.students
+        && !pipeline.students.iter().all(|s| pipeline.strategies.contains(s))
+    {
+        pipeline.students = pipeline.strategies.first().cloned().into_iter().collect();
+    }
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demonstration_of_other_strategies_tunes_the_first_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut base = demo_defaults();
+        (base.simulate.items, base.simulate.users, base.simulate.reviews) = (20, 30, 50);
+        base.simulate.conversations = 5;
+        base.pipeline.students = vec!["fisher".to_string()];
+        base.pipeline.strategies = vec!["js".to_string(), "random".to_string()];
+        let config = demo_config(folder.path(), &base, &Run::new(1).unwrap()).unwrap();
+        let wanted = if demo_defaults().pipeline.students.is_empty() { "fisher" } else { "js" };
+        assert_eq!(config.pipeline.students, [wanted]);
+    }
 }

@@ -2,10 +2,11 @@
 //!
 //! [`work`] the directory and what is finished in it · [`stages`] load to tune, each leaving its artifact · [`student`]
 //! the language model in the loop · [`systems`] the
-//! recommenders that a finished directory holds · [`report`] what came of it.
+//! recommenders that a finished directory holds · [`report`] what came of it · [`preflight`] what would stop it after hours.
 
 mod demo;
 mod opened;
+mod preflight;
 mod report;
 mod stages;
 mod student;
@@ -13,7 +14,7 @@ mod systems;
 pub mod work;
 
 pub use demo::{demo_config, demo_defaults};
-pub use opened::{Opened, open};
+pub use opened::{Opened, open, open_with, settings_of};
 pub use work::{StageRecord, Work};
 
 use crate::config::Config;
@@ -29,7 +30,11 @@ use std::path::Path;
 /// # Errors
 /// Those of the stages, with the stage's name in front. What was finished is kept: call again to go on.
 pub fn pipeline(config: &Config, dir: &Path, restart: bool, run: &Run) -> Result<ReportData> {
+    preflight::check(config)?;
     let mut work = Work::open(dir, config, restart)?;
+    if !work.stages().iter().any(|(name, _)| name.starts_with("synthesize")) {
+        preflight::check_teacher(config)?;
+    }
     let made = stages::run_stages(&mut work, config, run)?;
     report::evaluate_and_write(&mut work, config, &made, run)
 }

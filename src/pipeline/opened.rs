@@ -3,7 +3,7 @@
 use super::stages;
 use super::systems::Builder;
 use crate::artifact;
-use crate::config::Config;
+use crate::config::{Config, RecommendConfig};
 use crate::dataset::Dataset;
 use crate::embed::{Embedder, Remembering};
 use crate::error::{Error, ErrorKind, Result};
@@ -35,15 +35,8 @@ pub struct Opened {
     pub config: Config,
 }
 
-/// Opens `dir` for the recommender `system` (`head`, `nbcrs`, `fusion`, `popularity`, `lm`) of `strategy` (empty: the first one
-/// of the run), tuned on all its rounds.
-///
-/// # Errors
-/// [`ErrorKind::NotFound`] when the run did not get so far; [`ErrorKind::Invalid`] for an unknown system or strategy.
-pub fn open(dir: &Path, system: &str, strategy: &str, run: &Run) -> Result<Opened> {
-    let mut config = Config::default();
-    let settings = dir.join("settings.toml");
-    let unfinished = |e: Error| match e.kind() {
+fn unfinished(dir: &Path, e: Error) -> Error {
+    match e.kind() {
         ErrorKind::NotFound => Error::not_found(format!(
             "{}: no finished run here ({}); `causerie run --config … --work {}` makes or resumes one",
             dir.display(),
@@ -51,10 +44,38 @@ pub fn open(dir: &Path, system: &str, strategy: &str, run: &Run) -> Result<Opene
             dir.display()
         )),
         _ => e,
-    };
+    }
+}
+
+/// The settings that the work directory `dir` was made with.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] when no run was begun there; [`ErrorKind::Invalid`] for settings that are none.
+pub fn settings_of(dir: &Path) -> Result<Config> {
+    let mut config = Config::default();
+    let settings = dir.join("settings.toml");
     config
-        .read_toml(&artifact::read_text(&settings).map_err(unfinished)?)
+        .read_toml(&artifact::read_text(&settings).map_err(|e| unfinished(dir, e))?)
         .map_err(|e| e.context(settings.display()))?;
+    Ok(config)
+}
+
+/// Opens `dir` for the recommender `system` (`head`, `nbcrs`, `fusion`, `popularity`, `lm`) of `strategy` (empty: the first one
+/// of the run), tuned on all its rounds, under the settings that the directory was made with.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] when the run did not get so far; [`ErrorKind::Invalid`] for an unknown system or strategy.
+pub fn open(dir: &Path, system: &str, strategy: &str, run: &Run) -> Result<Opened> {
+    open_with(dir, &settings_of(dir)?.recommend, system, strategy, run)
+}
+
+/// [`open`] with other settings of `recommend`, such as [`settings_of`] the directory with the caller's on top.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn open_with(dir: &Path, ranking: &RecommendConfig, system: &str, strategy: &str, run: &Run) -> Result<Opened> {
+    let mut config = settings_of(dir)?;
+    config.recommend = ranking.clone();
     let strategies = &config.pipeline.strategies;
     let strategy = match strategy {
         "" => strategies.first().cloned().unwrap_or_default(),
@@ -68,7 +89,7 @@ pub fn open(dir: &Path, system: &str, strategy: &str, run: &Run) -> Result<Opene
         }
     };
     config.pipeline.strategies = vec![strategy];
-    let made = stages::load_finished(dir, &config, run).map_err(unfinished)?;
+    let made = stages::load_finished(dir, &config, run).map_err(|e| unfinished(dir, e))?;
     // The recommender and the evidence embed the same conversation; what serves for months remembers only the latest.
     let embedder: Arc<dyn Embedder> = Arc::new(Remembering::at_most(made.embedder.clone(), REMEMBERED));
     let builder = Builder::with_embedder(&made, &config, embedder.clone());

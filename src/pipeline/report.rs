@@ -46,9 +46,7 @@ pub(super) fn evaluate_and_write(work: &mut Work, config: &Config, made: &Made, 
 
 fn evaluate_all(config: &Config, made: &Made, run: &Run) -> Result<(Vec<Evaluation>, Vec<CurvePoint>)> {
     let mut sets: Vec<(String, Vec<Conversation>)> = Vec::new();
-    for path in &config.evaluate.conversations {
-        let name = Path::new(path).file_name().map_or_else(|| path.clone(), |n| n.to_string_lossy().into_owned());
-        let name = name.split('.').next().unwrap_or(&name).to_string();
+    for (name, path) in set_names(&config.evaluate.conversations).into_iter().zip(&config.evaluate.conversations) {
         sets.push((name, load_conversations(Path::new(path))?));
     }
     if sets.is_empty() {
@@ -90,6 +88,17 @@ fn evaluate_all(config: &Config, made: &Made, run: &Run) -> Result<(Vec<Evaluati
         }
     }
     Ok((evaluations, curves))
+}
+
+/// What the report calls each file: its name without endings, or its path where two would be called the same.
+fn set_names(paths: &[String]) -> Vec<String> {
+    let short = |path: &String| {
+        let name = Path::new(path).file_name().map_or_else(|| path.clone(), |n| n.to_string_lossy().into_owned());
+        name.split('.').next().filter(|n| !n.is_empty()).unwrap_or(&name).to_string()
+    };
+    let names: Vec<String> = paths.iter().map(short).collect();
+    let alone = |name: &String| names.iter().filter(|other| *other == name).count() == 1;
+    names.iter().zip(paths).map(|(name, path)| if alone(name) { name } else { path }.clone()).collect()
 }
 
 /// A system of one round as a point on its curve.
@@ -207,7 +216,7 @@ fn versions() -> Vec<(String, String)> {
 
 fn warnings(config: &Config, made: &Made) -> Vec<String> {
     let mut warnings = Vec::new();
-    let asked = config.pipeline.budget * config.pipeline.rounds;
+    let asked = config.pipeline.budget.saturating_mul(config.pipeline.rounds);
     if asked > made.dataset.reviews() {
         warnings.push(format!(
             "a budget of {asked} seeds was asked for; the dataset has {} reviews, and all were selected",
@@ -218,4 +227,16 @@ fn warnings(config: &Config, made: &Made) -> Vec<String> {
         warnings.push("no conversations to evaluate on: set evaluate.conversations".to_string());
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_files_of_one_name_are_told_apart() {
+        let names = |paths: &[&str]| set_names(&paths.iter().map(|p| p.to_string()).collect::<Vec<_>>());
+        assert_eq!(names(&["a/dev.jsonl", "b/test.jsonl.gz"]), ["dev", "test"]);
+        assert_eq!(names(&["a/test.jsonl", "b/test.jsonl", ".x"]), ["a/test.jsonl", "b/test.jsonl", ".x"]);
+    }
 }

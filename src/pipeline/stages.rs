@@ -251,7 +251,7 @@ fn round(
     let file = round_file(strategy, number, "selection.jsonl");
     let path = work.path(&file);
     work.stage(&name("select"), "select", &[file], run, |w| {
-        let budget = config.pipeline.budget * number;
+        let budget = config.pipeline.budget.saturating_mul(number);
         let settings = SelectConfig { strategy: strategy.to_string(), budget, ..config.select.clone() };
         let before = match earlier {
             Some(e) => Selection::load(&w.path(&round_file(strategy, e.number, "selection.jsonl")))?,
@@ -276,14 +276,13 @@ fn round(
     let journal = work.path("journal.jsonl");
     work.stage(&name("synthesize"), "synthesize", &[file], run, |_| {
         let done = synthesize::synthesize(dataset, &new, &config.synthesize, number as u64, run, &journal)?;
-        if done.report.capped {
-            return Err(Error::teacher(format!(
-                "the cap on requests or tokens was reached after {} dialogues; raise synthesize.max_requests or .max_tokens and run again, nothing is asked twice",
-                done.report.dialogues
-            )));
-        }
+        not_capped(&done.report)?;
         if done.rows.is_empty() && !new.picks.is_empty() {
-            return Err(Error::teacher(format!("no dialogue came of {} seeds: {:?}", new.picks.len(), done.report.dropped)));
+            return Err(Error::teacher(format!(
+                "no dialogue came of {} seeds: {:?}",
+                new.picks.len(),
+                done.report.dropped
+            )));
         }
         artifact::write_jsonl(&path, &done.rows)?;
         Ok((done.report.to_string(), json!({ "report": done.report })))
@@ -299,6 +298,17 @@ fn round(
     };
     let seeds = selection.rows();
     Ok(Round { strategy: strategy.to_string(), number, budget: seeds.len(), seeds, dialogues, head, student })
+}
+
+/// A stage that a cap ended is not finished: what comes after it would rest on a part of the dialogues.
+fn not_capped(report: &synthesize::SynthesisReport) -> Result<()> {
+    if report.capped {
+        return Err(Error::teacher(format!(
+            "the cap on requests or tokens was reached after {} dialogues; raise synthesize.max_requests or .max_tokens and run again, nothing is asked twice",
+            report.dialogues
+        )));
+    }
+    Ok(())
 }
 
 /// The ranking head tuned on `dialogues`, in `file`.
@@ -327,13 +337,14 @@ fn plain_pairs(work: &mut Work, config: &Config, made: &Made, run: &Run) -> Resu
     let file = "naive/dialogues.jsonl".to_string();
     let path = work.path(&file);
     let journal = work.path("journal.jsonl");
-    let count = config.pipeline.budget * config.pipeline.rounds;
+    let count = config.pipeline.budget.saturating_mul(config.pipeline.rounds);
     work.stage("synthesize naive", "synthesize", &[file], run, |_| {
         let settings = crate::config::SynthesizeConfig { naive: true, ..config.synthesize.clone() };
         let draws =
             (0..count.min(made.dataset.reviews()) as u64).map(|rank| select::Pick { rank, row: rank, gain: 0.0 });
         let draws = Selection { picks: draws.collect() };
         let done = synthesize::synthesize(&made.dataset, &draws, &settings, 0, run, &journal)?;
+        not_capped(&done.report)?;
         artifact::write_jsonl(&path, &done.rows)?;
         Ok((done.report.to_string(), json!({ "report": done.report })))
     })?;

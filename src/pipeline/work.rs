@@ -4,7 +4,7 @@
 //! stand on disk; a directory made with other settings is refused unless the caller asks to remake what differs.
 
 use crate::artifact;
-use crate::config::{Config, table};
+use crate::config::{Config, STRATEGIES, table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::{self, Run};
 use crate::tune::CHECKPOINT;
@@ -18,6 +18,8 @@ use std::time::Instant;
 const NEUTRAL: &[&str] = &[
     "run.threads",
     "dataset.max_bad_lines",
+    "select.checkpoint_s",
+    "select.max_memory_bytes",
     "synthesize.base_url",
     "synthesize.api_key_env",
     "synthesize.ca_file",
@@ -30,10 +32,21 @@ const NEUTRAL: &[&str] = &[
     "synthesize.max_tokens",
     "synthesize.price_in",
     "synthesize.price_out",
+    "tune.save_every",
+    "tune.max_memory_bytes",
+    "recommend.explain",
     "recommend.top_k",
     "recommend.system",
     "pipeline.title",
 ];
+
+/// Sections that no stage of a run reads.
+const NOT_OF_A_RUN: &[&str] = &["simulate", "serve"];
+
+/// Whether artifacts depend on this setting.
+fn counts(key: &str) -> bool {
+    !NEUTRAL.contains(&key) && !key.split_once('.').is_some_and(|(section, _)| NOT_OF_A_RUN.contains(&section))
+}
 
 /// Sections in the order in which a change of theirs makes stages stale.
 const SECTIONS: &[&str] = &["dataset", "embed", "select", "synthesize", "tune", "recommend", "evaluate", "pipeline"];
@@ -82,6 +95,10 @@ impl Work {
     /// # Errors
     /// [`ErrorKind::Invalid`] for a directory of other settings, another format, or one that another process works in.
     pub fn open(dir: &Path, config: &Config, restart: bool) -> Result<Work> {
+        if dir.as_os_str().is_empty() || dir.is_file() {
+            let what = if dir.is_file() { "is a file" } else { "is no name" };
+            return Err(Error::invalid(format!("work directory {dir:?}: {what}; name a folder (\".\" is this one)")));
+        }
         std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
         let lock = lock(dir)?;
         let path = dir.join("work.json");
@@ -106,6 +123,9 @@ impl Work {
             Err(e) if e.kind() == ErrorKind::NotFound => State::default(),
             Err(e) => return Err(e),
         };
+        remove_temporary(dir)?;
+        // An earlier causerie may have kept settings that do not count.
+        state.settings.retain(|key, _| counts(key));
         if !state.stages.is_empty() {
             let changes = changes(&state, &settings, &inputs);
             if !changes.is_empty() {
@@ -198,6 +218,33 @@ impl Work {
     }
 }
 
+/// Folders of a work directory, beside those of the strategies.
+const FOLDERS: &[&str] = &["dataset", "base", "naive"];
+
+/// Removes what a process that was killed was writing: the directory's lock is held, so nobody writes it now. Looks into
+/// folders of a run alone: the directory may hold other things of the user's.
+fn remove_temporary(dir: &Path) -> Result<()> {
+    remove_temporary_in(dir, &|name| FOLDERS.contains(&name) || STRATEGIES.contains(&name))
+}
+
+fn remove_temporary_in(dir: &Path, ours: &dyn Fn(&str) -> bool) -> Result<()> {
+    for entry in std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))? {
+        let entry = entry.map_err(|e| Error::io(dir, e))?;
+        let (path, kind) = (entry.path(), entry.file_type().map_err(|e| Error::io(dir, e))?);
+        let removed = match (artifact::is_temporary(&path), kind.is_dir()) {
+            (true, true) => std::fs::remove_dir_all(&path),
+            (true, false) => std::fs::remove_file(&path),
+            (false, true) if ours(&entry.file_name().to_string_lossy()) => {
+                remove_temporary_in(&path, &|_| true)?;
+                Ok(())
+            }
+            (false, _) => Ok(()),
+        };
+        removed.map_err(|e| Error::io(&path, e))?;
+    }
+    Ok(())
+}
+
 /// Removes what trainings that were stopped left to go on from: with other settings none of them can.
 fn forget_checkpoints(dir: &Path) -> Result<()> {
     for entry in std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))? {
@@ -228,7 +275,7 @@ fn lock(dir: &Path) -> Result<File> {
 fn settings_of(config: &Config) -> BTreeMap<String, String> {
     table()
         .iter()
-        .filter(|s| !NEUTRAL.contains(&s.key) && !s.key.starts_with("simulate."))
+        .filter(|s| counts(s.key))
         .map(|s| (s.key.to_string(), config.get(s.key).unwrap_or_default()))
         .collect()
 }
@@ -250,8 +297,18 @@ fn inputs_of(config: &Config) -> BTreeMap<String, String> {
         inputs.insert(format!("{section} file {path}"), state);
     };
     let d = &config.dataset;
-    for path in [&d.items, &d.reviews, &d.interactions] {
+    for path in [&d.items, &d.reviews, &d.interactions, &d.tags] {
         add("dataset", path);
+    }
+    for entry in config.select.force.iter().chain(&config.select.exclude) {
+        add("select", entry.strip_prefix('@').unwrap_or_default());
+    }
+    if config.synthesize.teacher == "local" {
+        add("synthesize", &config.synthesize.model);
+    }
+    if !config.synthesize.prompts.is_empty() {
+        let folder = std::fs::read_dir(&config.synthesize.prompts).into_iter().flatten().flatten();
+        folder.for_each(|file| add("synthesize", &file.path().display().to_string()));
     }
     for path in [&config.embed.model, &config.embed.file] {
         add("embed", path);
@@ -346,6 +403,68 @@ mod tests {
         stage(&mut work, "embed", "embed", &mut made);
         stage(&mut work, "tune", "tune", &mut made);
         assert_eq!(made, ["embed", "tune", "tune"]);
+    }
+
+    #[test]
+    fn the_servers_settings_do_not_make_a_finished_directory_stale() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        let mut made = Vec::new();
+        stage(&mut Work::open(dir.path(), &config, false).unwrap(), "embed", "embed", &mut made);
+        // As an earlier causerie wrote it.
+        let path = dir.path().join("work.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let old = text.replacen("\"settings\": {", "\"settings\": {\"serve.port\": \"8080\",", 1);
+        assert_ne!(old, text);
+        std::fs::write(&path, old).unwrap();
+        for (key, value) in [("serve.port", "9"), ("select.checkpoint_s", "5"), ("recommend.explain", "2")] {
+            config.set(key, value).unwrap();
+            drop(Work::open(dir.path(), &config, false).unwrap());
+        }
+    }
+
+    #[test]
+    fn changed_tags_prompts_and_lists_of_rows_are_noticed() {
+        let (dir, inputs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let file = |name: &str| inputs.path().join(name).display().to_string();
+        let mut config = Config::default();
+        config.dataset.tags = file("tags.csv");
+        config.select.force = vec![format!("@{}", file("force.txt"))];
+        config.synthesize.prompts = inputs.path().display().to_string();
+        let names = ["tags.csv", "force.txt", "query.txt"];
+        names.iter().for_each(|name| std::fs::write(inputs.path().join(name), "before").unwrap());
+        for name in names {
+            stage(&mut Work::open(dir.path(), &config, true).unwrap(), "embed", "embed", &mut Vec::new());
+            drop(Work::open(dir.path(), &config, false).unwrap());
+            std::fs::write(inputs.path().join(name), format!("{name}, changed")).unwrap();
+            let e = Work::open(dir.path(), &config, false).err().unwrap();
+            assert!(e.message().contains(name), "{e}");
+        }
+    }
+
+    #[test]
+    fn no_name_and_a_file_are_no_work_directory() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (dir, says) in [(Path::new(""), "is no name"), (file.path(), "is a file")] {
+            let e = Work::open(dir, &Config::default(), false).err().unwrap();
+            assert!(e.message().contains(says), "{e}");
+        }
+    }
+
+    #[test]
+    fn what_a_killed_process_was_writing_does_not_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let round = dir.path().join("fisher/round-1");
+        std::fs::create_dir_all(round.join("simulate.77.tmp/inside")).unwrap();
+        let half = artifact::temporary_name(&round.join("head.safetensors"));
+        std::fs::write(&half, "x").unwrap();
+        std::fs::write(round.join("mine.tmp"), "x").unwrap();
+        let mine = dir.path().join("mine/notes.77.tmp");
+        std::fs::create_dir_all(dir.path().join("mine")).unwrap();
+        std::fs::write(&mine, "x").unwrap();
+        drop(Work::open(dir.path(), &Config::default(), false).unwrap());
+        assert!(!half.exists() && !round.join("simulate.77.tmp").exists() && round.join("mine.tmp").exists());
+        assert!(mine.exists(), "a folder that no run made");
     }
 
     #[test]

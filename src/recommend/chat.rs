@@ -91,6 +91,7 @@ pub struct Chat<'a> {
     resources: Resources<'a>,
     conversation: Conversation,
     exclude: Vec<String>,
+    allow: Vec<String>,
     shown: Vec<String>,
     last: Vec<Ranked>,
 }
@@ -99,7 +100,12 @@ impl<'a> Chat<'a> {
     /// A chat that has not begun.
     pub fn new(resources: Resources<'a>) -> Chat<'a> {
         let conversation = Conversation { id: "chat".into(), turns: Vec::new(), targets: Vec::new(), seen: Vec::new() };
-        Chat { resources, conversation, exclude: Vec::new(), shown: Vec::new(), last: Vec::new() }
+        let (exclude, allow, shown, last) = Default::default();
+        Chat { resources, conversation, exclude, allow, shown, last }
+    }
+    /// The same chat in which the ids of `exclude` never come back, and only those of `allow` may (empty: all).
+    pub fn masked(self, exclude: Vec<String>, allow: Vec<String>) -> Chat<'a> {
+        Chat { exclude, allow, ..self }
     }
     /// The conversation so far.
     pub fn conversation(&self) -> &Conversation {
@@ -142,7 +148,7 @@ impl<'a> Chat<'a> {
     fn answer(&mut self, run: &Run) -> Result<Reply> {
         let Resources { recommender, dataset, mentions, top_k, .. } = self.resources;
         let exclude: Vec<String> = self.exclude.iter().chain(&self.shown).cloned().collect();
-        let request = Request { conversation: &self.conversation, exclude: &exclude, allow: &[], top_k };
+        let request = Request { conversation: &self.conversation, exclude: &exclude, allow: &self.allow, top_k };
         let ranked = recommend(recommender, &[request], &dataset.items, mentions, run)?.pop().unwrap_or_default();
         if ranked.is_empty() {
             return Ok(Reply { text: "nothing is left to recommend; /new starts again".into(), ranked, done: false });
@@ -211,6 +217,21 @@ mod tests {
         assert_eq!(parse("/quit"), Command::Quit);
         assert_eq!(parse("   "), Command::Nothing);
         assert!(matches!(parse("/frobnicate now"), Command::Unknown(_)));
+    }
+
+    #[test]
+    fn a_chat_begun_with_masks_keeps_to_them() {
+        let dataset = movies();
+        let (run, mentions) = (Run::new(1).unwrap(), Mentions::new(&dataset.items, &[]));
+        let popularity = Popularity::new("p", (0..dataset.items.len()).map(|i| i as f32).collect()).unwrap();
+        let resources =
+            Resources { recommender: &popularity, dataset: &dataset, mentions: &mentions, evidence: None, top_k: 20 };
+        let ids = |ids: &[&str]| ids.iter().map(|id| id.to_string()).collect::<Vec<_>>();
+        let mut chat = Chat::new(resources).masked(ids(&["m3"]), ids(&["m1", "m3", "m5"]));
+        for line in ["anything", "something else"] {
+            let answer = chat.reply(line, &run).unwrap();
+            assert_eq!(answer.ranked.iter().map(|r| r.item).collect::<Vec<_>>(), [5, 1]);
+        }
     }
 
     #[test]

@@ -161,7 +161,8 @@ impl Mentions {
         // A whole title takes the place of shortened ones.
         if end.items.is_empty() || (end.short && !short) {
             *end = End { items: vec![item], short };
-        } else if end.short == short && !end.items.contains(&item) {
+        } else if end.short == short && end.items.last() != Some(&item) {
+            // Items come in the order of their rows, so that only the last one can be this one.
             end.items.push(item);
         }
     }

@@ -24,21 +24,34 @@ impl Request<'_> {
     /// # Errors
     /// [`crate::ErrorKind::NotFound`] when `allow` names no item of the catalogue.
     pub fn masked(&self, items: &Items, mentions: &Mentions) -> Result<Vec<u32>> {
-        let named = mentions.of_conversation(self.conversation);
-        let excluded = excluded_rows(items, self.exclude);
-        let allowed = if self.allow.is_empty() { None } else { Some(allowed_rows(items, self.allow)?) };
-        Ok(mask(items.len(), named, &excluded, allowed.as_deref()))
+        warn_of_unknown(unknown(items, self.exclude));
+        self.rows_masked(items, mentions)
     }
+
+    /// [`Request::masked`] without a word about unknown ids.
+    fn rows_masked(&self, items: &Items, mentions: &Mentions) -> Result<Vec<u32>> {
+        let named = mentions.of_conversation(self.conversation);
+        let allowed = if self.allow.is_empty() { None } else { Some(allowed_rows(items, self.allow)?) };
+        Ok(mask(items.len(), named, &known_rows(items, self.exclude), allowed.as_deref()))
+    }
+}
+
+/// The rows of those ids that are in the catalogue.
+fn known_rows(items: &Items, ids: &[String]) -> Vec<u32> {
+    ids.iter().filter_map(|id| items.find(id)).collect()
+}
+
+/// Ids that are not in the catalogue: how many, and the first.
+fn unknown<'a>(items: &Items, ids: &'a [String]) -> Option<(usize, &'a str)> {
+    let mut unknown = ids.iter().filter(|id| items.find(id).is_none());
+    let first = unknown.next()?;
+    Some((1 + unknown.count(), first))
 }
 
 /// The rows of ids that must not come back; of those that are not in the catalogue the log tells.
 pub(crate) fn excluded_rows(items: &Items, ids: &[String]) -> Vec<u32> {
-    let rows: Vec<u32> = ids.iter().filter_map(|id| items.find(id)).collect();
-    if rows.len() < ids.len() {
-        let unknown = ids.len() - rows.len();
-        log(Level::Warn, &format!("recommend: {unknown} excluded ids are not in the catalogue"));
-    }
-    rows
+    warn_of_unknown(unknown(items, ids));
+    known_rows(items, ids)
 }
 
 /// The rows of ids that alone may come back.
@@ -46,7 +59,7 @@ pub(crate) fn excluded_rows(items: &Items, ids: &[String]) -> Vec<u32> {
 /// # Errors
 /// [`crate::ErrorKind::NotFound`] when there are ids and none of them is in the catalogue.
 pub(crate) fn allowed_rows(items: &Items, ids: &[String]) -> Result<Vec<u32>> {
-    let rows: Vec<u32> = ids.iter().filter_map(|id| items.find(id)).collect();
+    let rows = known_rows(items, ids);
     match ids.first() {
         Some(first) if rows.is_empty() => Err(Error::not_found(format!(
             "recommend: none of the {} allowed ids is in the catalogue (the first is {first:?})",
@@ -73,6 +86,15 @@ pub(crate) fn mask(items: usize, named: Vec<u32>, excluded: &[u32], allowed: Opt
     (0..items as u32).filter(|row| !may[*row as usize]).collect()
 }
 
+fn warn_of_unknown(unknown: Option<(usize, &str)>) {
+    if let Some((count, first)) = unknown {
+        log(
+            Level::Warn,
+            &format!("recommend: excluded ids that are not in the catalogue: {count}, the first {first:?}"),
+        );
+    }
+}
+
 /// Answers requests: one ranked list each.
 ///
 /// # Errors
@@ -94,7 +116,9 @@ pub fn recommend(
         )));
     }
     let conversations: Vec<&Conversation> = requests.iter().map(|r| r.conversation).collect();
-    let masked = requests.iter().map(|r| r.masked(items, mentions)).collect::<Result<Vec<_>>>()?;
+    // Many requests mostly exclude the same: it is said once.
+    warn_of_unknown(requests.iter().filter_map(|r| unknown(items, r.exclude)).max_by_key(|(count, _)| *count));
+    let masked = requests.iter().map(|r| r.rows_masked(items, mentions)).collect::<Result<Vec<_>>>()?;
     let most = requests.iter().map(|r| r.top_k).max().unwrap_or(0);
     let mut answers = recommender.rank_all(&conversations, &masked, most, run)?;
     answers.iter_mut().zip(requests).for_each(|(answer, request)| answer.truncate(request.top_k));

@@ -70,7 +70,7 @@ impl std::fmt::Display for SynthesisReport {
     /// One line: dialogues, requests, tokens, cost, what was dropped.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} dialogues of {} seeds, {} requests", self.dialogues, self.seeds, self.requests)?;
-        let tokens = self.prompt_tokens + self.completion_tokens;
+        let tokens = self.prompt_tokens.saturating_add(self.completion_tokens);
         if tokens > 0 {
             write!(f, ", {tokens} tokens")?;
         }
@@ -115,6 +115,27 @@ pub fn synthesize(
         }
         "local" => local(dataset, selection, config, round, run, journal),
         other => Err(Error::invalid(format!("synthesize.teacher = {other:?}: allowed is offline | http | local"))),
+    }
+}
+
+/// Whether the teacher of the settings can be asked, as far as this is known without asking: its prompts are there, its
+/// address and model are named, its key is set.
+///
+/// # Errors
+/// Those that [`synthesize`] would begin with.
+pub fn check_teacher(config: &SynthesizeConfig) -> Result<()> {
+    Prompts::load(config)?;
+    match config.teacher.as_str() {
+        "http" if config.base_url.is_empty() => super::batch::Elsewhere::new(config).map(drop),
+        "http" => super::http::HttpTeacher::new(config).map(drop),
+        "local" if config.model.is_empty() => {
+            Err(Error::invalid("synthesize.model is empty; name the GGUF of the teacher"))
+        }
+        "local" => {
+            let path = Path::new(&config.model);
+            std::fs::metadata(path).map(drop).map_err(|e| Error::io(path, e).context("synthesize.model"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -177,7 +198,7 @@ pub fn synthesize_with(
                 config.max_requests,
                 config.max_tokens,
                 spent.requests,
-                spent.prompt_tokens + spent.completion_tokens,
+                spent.prompt_tokens.saturating_add(spent.completion_tokens),
                 spent.reserved
             ),
         );

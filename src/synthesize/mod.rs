@@ -31,7 +31,7 @@ mod mock;
 #[cfg(test)]
 mod tests;
 
-pub use algorithm2::{Dialogues, SynthesisReport, synthesize, synthesize_with};
+pub use algorithm2::{Dialogues, SynthesisReport, check_teacher, synthesize, synthesize_with};
 pub use batch::{Exported, Imported, export_requests, import_answers};
 pub use dialogue::{Dialogue, Message, Seed};
 pub use ground::{Grounder, normalise};

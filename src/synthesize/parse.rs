@@ -137,7 +137,8 @@ fn numbered(lines: &[&str]) -> Vec<ParsedTitle> {
 fn split_numbers(line: &str, first: u32) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut rest = line;
-    for number in first + 1.. {
+    // No list that was asked for is longer: an endless answer is not searched through for every number.
+    for number in (first + 1..).take(1000) {
         let found =
             [format!(" {number}. "), format!(" {number}) ")].iter().find_map(|m| Some((rest.find(m)?, m.len())));
         let Some((at, length)) = found else { break };

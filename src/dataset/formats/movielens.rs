@@ -2,7 +2,7 @@
 //! (`userId,movieId,tag,timestamp`).
 
 use super::super::clean;
-use super::super::lines::{self, Parsed};
+use super::super::lines::{Parsed, Source};
 use super::super::table::Item;
 use super::csv::Columns;
 use crate::error::Result;
@@ -22,7 +22,8 @@ pub(in super::super) fn read_tags(
     run: &Run,
     mut bad: impl FnMut(u64, String) -> Result<()>,
 ) -> Result<Tags> {
-    let Some(first) = lines::first_line(path)? else { return Ok(Tags::new()) };
+    let mut source = Source::open(path)?;
+    let Some(first) = source.first_line()? else { return Ok(Tags::new()) };
     let columns = Columns::of_tags(path, &first)?;
     let parse = |line: &str| -> Parsed<Option<(String, String)>> {
         if columns.is_header(line) {
@@ -32,7 +33,7 @@ pub(in super::super) fn read_tags(
         Ok(Some((item.trim().to_string(), tag.trim().to_lowercase())))
     };
     let mut counts: HashMap<String, HashMap<String, u32>> = HashMap::new();
-    lines::for_each_row(path, "tags", run, parse, |number, row| {
+    source.for_each_row("tags", run, parse, |number, row| {
         match row {
             Ok(Some((item, tag))) => *counts.entry(item).or_default().entry(tag).or_default() += 1,
             Ok(None) => {}
