@@ -234,8 +234,8 @@ fn little_domain(folder: &Path) {
     assert_eq!(std::fs::read(&dialogues).unwrap(), first);
 }
 
-/// A finished run over a small invented domain, and its conversations.
-fn little_run(folder: &Path) -> (String, String) {
+/// A small invented domain, and the arguments of a run over it into `work`.
+fn little_run_arguments(folder: &Path) -> Vec<String> {
     let at = |name: &str| folder.join(name).display().to_string();
     ok(&[
         "simulate",
@@ -262,11 +262,30 @@ fn little_run(folder: &Path) -> (String, String) {
         set("evaluate.bootstrap", "100"),
         set("pipeline.budget", "30"),
     ];
-    let work = at("work");
-    let mut arguments = vec!["run", "--work", &work];
-    arguments.extend(settings.iter().flatten().map(String::as_str));
-    ok(&arguments);
-    (work, at("data/conversations.jsonl"))
+    let arguments = [String::from("run"), "--work".into(), at("work")];
+    arguments.into_iter().chain(settings.into_iter().flatten()).collect()
+}
+
+/// A finished run over a small invented domain, and its conversations.
+fn little_run(folder: &Path) -> (String, String) {
+    let arguments = little_run_arguments(folder);
+    ok(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let at = |name: &str| folder.join(name).display().to_string();
+    (at("work"), at("data/conversations.jsonl"))
+}
+
+#[test]
+fn plain_pairs_that_a_cap_ended_are_not_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = little_run_arguments(folder.path());
+    let with = |most: &'static str| {
+        let more = ["--naive", "--budget", "10", "--set", most];
+        arguments.iter().map(String::as_str).chain(more).collect::<Vec<_>>()
+    };
+    // 10 seeds of 1 + 2 requests each, and as many plain pairs: 60 in all.
+    let said = failure(&with("synthesize.max_requests=40"));
+    assert!(said.contains("synthesize naive: the cap"), "{said}");
+    ok(&with("synthesize.max_requests=60"));
 }
 
 #[test]
