@@ -45,6 +45,8 @@ pub fn estimate(x: &dyn Rows, features: Option<&Matrix>, config: &SelectConfig) 
                     .max(Soft::bytes(rows, dim, clusters) + Js::bytes(rows, clusters))
             }
         };
+    // What the allocator rounds up and keeps, and threads' stacks.
+    let working_bytes = working_bytes + working_bytes / 8 + (4 << 20);
     Ok(Estimate { working_bytes, rows_bytes: rows as u64 * x.row_bytes() as u64 })
 }
 
