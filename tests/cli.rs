@@ -422,6 +422,45 @@ fn a_language_model_from_nothing_is_tuned_with_the_catalogue_and_its_adapter_mer
     assert!(!folder.path().join("wrong.gguf").exists());
 }
 
+/// The estimate was once too low for large budgets: what update vectors, their copies and the pool hold grows with the budget.
+#[test]
+fn a_selection_takes_no_more_memory_than_it_says_beforehand() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = folder.path().join("rows.safetensors").display().to_string();
+    let made = ok(&["bench", "select", "--make-rows", "6000", "--dim", "512", "--store", "f16", "--out", &rows]);
+    assert!(made.contains("6000 rows x 512 values"), "{made}");
+    let bytes = |text: &str| {
+        let (number, unit) = text.split_once(' ').unwrap();
+        let shift = ["bytes", "KiB", "MiB", "GiB"].iter().position(|u| *u == unit).unwrap();
+        number.parse::<f64>().unwrap() * f64::powi(1024.0, shift as i32)
+    };
+    for (strategy, budget) in [("fisher", "3000"), ("js", "300")] {
+        let told = ok(&[
+            "bench",
+            "select",
+            "--embeddings",
+            &rows,
+            "--strategy",
+            strategy,
+            "--budget",
+            budget,
+            "--clusters",
+            "400",
+            "--runs",
+            "1",
+            "--threads",
+            "2",
+        ]);
+        let part = |from: &str, to: &str| bytes(told.split(from).nth(1).unwrap().split(to).next().unwrap().trim());
+        let taken = part("(mapped rows among it),", " of it working memory");
+        let said = part("said beforehand: about", " of working memory");
+        assert!(said > 20e6, "{strategy}: too small a case to tell: {told}");
+        assert!(taken <= said, "{strategy}: {told}");
+        // Not so high that nobody can use it.
+        assert!(said < 6.0 * taken + 64e6, "{strategy}: {told}");
+    }
+}
+
 /// `tune` once had two options of that name, and read the one that nobody had given.
 #[test]
 fn no_command_has_two_options_of_one_name() {

@@ -20,6 +20,9 @@ pub trait Rows: Sync {
     fn direct(&self, first: usize, rows: usize) -> Option<&[f32]>;
     /// Writes the rows from `first` on to `out`, `[any, width]`.
     fn decode(&self, first: usize, out: &mut [f32]);
+    /// Reads a little of every cache line of row `i`: what is read next lies near then. Rows that are far from one another
+    /// are waited for together and not one after the other. Gives a sum of what was read, which means nothing.
+    fn touch(&self, i: usize) -> u32;
     /// Rows `first..first + rows`, `[rows, width]`; decoded into `room` where need be.
     fn block<'a>(&'a self, first: usize, rows: usize, room: &'a mut Vec<f32>) -> &'a [f32] {
         match self.direct(first, rows) {
@@ -53,6 +56,10 @@ impl Rows for Matrix {
     fn decode(&self, first: usize, out: &mut [f32]) {
         out.copy_from_slice(&self.data()[first * self.dim()..][..out.len()]);
     }
+    fn touch(&self, i: usize) -> u32 {
+        // Sixteen values are a line.
+        self.row(i).iter().step_by(16).fold(0, |sum, v| sum ^ v.to_bits())
+    }
 }
 
 impl<T: Rows + Send> Rows for Arc<T> {
@@ -70,6 +77,9 @@ impl<T: Rows + Send> Rows for Arc<T> {
     }
     fn decode(&self, first: usize, out: &mut [f32]) {
         (**self).decode(first, out);
+    }
+    fn touch(&self, i: usize) -> u32 {
+        (**self).touch(i)
     }
 }
 

@@ -65,6 +65,9 @@ impl Rows for Blocks<'_> {
     fn direct(&self, _: usize, _: usize) -> Option<&[f32]> {
         None
     }
+    fn touch(&self, i: usize) -> u32 {
+        self.x.touch(i) ^ self.features.touch(i)
+    }
     fn decode(&self, first: usize, out: &mut [f32]) {
         let mut room = Vec::new();
         for (i, z) in out.chunks_exact_mut(self.width()).enumerate() {

@@ -50,8 +50,22 @@ pub struct Fitted {
 const TOLERANCE: f64 = 1e-4;
 /// Rows per cluster that the seeding looks at; more rows do not make better seeds, they only cost time.
 const SEEDING_ROWS: usize = 256;
+/// Partial sums held at a time, so that memory does not grow with the rows.
+const PARTS: usize = 256;
 /// Rows per task, fixed so that sums do not depend on the number of threads.
 const BLOCK_ROWS: usize = 256;
+
+/// Bytes that K-means of `rows` x `dim` takes, beside the rows.
+pub fn bytes(rows: usize, dim: usize, options: &Options) -> u64 {
+    let clusters = options.clusters.min(rows);
+    let wanted = clusters.saturating_mul(SEEDING_ROWS);
+    // The sample of the seeding, or a batch; nearest, squares and members of every row, those of the round before not yet gone.
+    let sample = if wanted < rows { wanted } else { 0 }.max(if options.batch < rows { options.batch } else { 0 });
+    let threads = 16 * BLOCK_ROWS * 4 * (clusters + dim);
+    // Sums and centres; partial sums.
+    let sums = (8 + 3 * 4) * clusters * dim + 8 * PARTS * dim;
+    (4 + 8 + 4 + 8) * rows as u64 + (4 * sample * dim + threads + sums) as u64
+}
 
 /// Clusters the rows of `x`.
 ///
@@ -261,8 +275,7 @@ fn means(x: &dyn Rows, centers: &Matrix, mut nearest: Vec<u32>, mut squares: Vec
         .flat_map(|j| members[starts[j]..starts[j + 1]].chunks(BLOCK_ROWS).map(move |part| (j, part)))
         .collect();
     let mut sums = vec![0f64; clusters * dim];
-    // A few hundred parts at a time, so that memory does not grow with the rows.
-    for parts in parts.chunks(256) {
+    for parts in parts.chunks(PARTS) {
         let partial: Vec<Vec<f64>> = parts
             .par_iter()
             .map_init(Vec::new, |room, (_, part)| {

@@ -37,6 +37,24 @@ pub fn m_ln_m(m: f64) -> f64 {
     m * ln
 }
 
+/// ln m in f32 for 0 <= m <= 1, without a branch: fdlibm's `e_logf.c`; below 1e-37 the logarithm of 1e-37, so that a mass
+/// of 0 has one.
+#[inline(always)]
+pub fn ln32(m: f32) -> f32 {
+    const SQRT_HALF: u32 = 0x3f35_04f3;
+    let above = m.max(1e-37).to_bits().wrapping_sub(SQRT_HALF);
+    // The last bits of an exponent that has fallen below 1 are those of its complement: a shift that keeps the sign.
+    let k = (above as i32 >> 23) as f32;
+    let f = f32::from_bits((above & 0x007f_ffff).wrapping_add(SQRT_HALF)) - 1.0;
+    let s = f / (2.0 + f);
+    let z = s * s;
+    let r = z.mul_add(0.242_790_79, 0.284_987_87);
+    let r = z.mul_add(r, 0.400_009_72);
+    let r = z.mul_add(r, 0.666_666_6) * z;
+    let half = 0.5 * f * f;
+    k.mul_add(std::f32::consts::LN_2, f - (half - s * (half + r)))
+}
+
 /// e^x for x <= 0, without a branch: 2^k e^r, |r| <= ln 2 / 2, e^r by its series to r^13 (the next term is below 1e-17).
 #[inline(always)]
 pub fn exp(x: f64) -> f64 {
@@ -121,6 +139,21 @@ mod tests {
         }
         assert_eq!(m_ln_m(0.0), 0.0);
         assert_eq!(m_ln_m(1.0), 0.0);
+    }
+
+    #[test]
+    fn the_narrow_logarithm_agrees_with_the_library() {
+        let mut m = 1f32;
+        while m > 1e-36 {
+            for m in [m, 0.999_999 * m, 0.737 * m, 0.708 * m, 0.706 * m] {
+                let exact = f64::from(m).ln();
+                let error = (f64::from(ln32(m)) - exact).abs();
+                assert!(error <= f64::from(f32::EPSILON) * (0.1 + exact.abs()), "{m}: {error}");
+            }
+            m *= 0.961;
+        }
+        assert_eq!(ln32(1.0), 0.0);
+        assert_eq!(ln32(0.0), ln32(1e-37));
     }
 
     #[test]

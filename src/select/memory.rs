@@ -1,6 +1,8 @@
 //! What a selection takes in memory beside the rows, known before it begins.
 
 use super::fisher::Fisher;
+use super::js::Js;
+use super::kmeans;
 use super::soft::Soft;
 use crate::config::SelectConfig;
 use crate::error::{Error, Result};
@@ -38,11 +40,13 @@ pub fn estimate(x: &dyn Rows, features: Option<&Matrix>, config: &SelectConfig) 
             super::Kind::Fisher => Fisher::bytes(rows, dim, budget),
             super::Kind::Js => {
                 let clusters = config.clusters.min(rows);
-                // p and H; an epoch's rows; K-means: nearest, squares and members, then the sample of the seeding.
-                let kmeans = (4 + 8 + 4) * rows as u64 + 4 * 256 * (clusters * dim) as u64;
-                Soft::bytes(rows, clusters) + 40 * rows as u64 + kmeans
+                // K-means is over before p is there.
+                kmeans::bytes(rows, dim, &kmeans::Options::of(config))
+                    .max(Soft::bytes(rows, dim, clusters) + Js::bytes(rows, clusters))
             }
         };
+    // What the allocator rounds up and keeps, and threads' stacks.
+    let working_bytes = working_bytes + working_bytes / 8 + (4 << 20);
     Ok(Estimate { working_bytes, rows_bytes: rows as u64 * x.row_bytes() as u64 })
 }
 

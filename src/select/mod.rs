@@ -183,7 +183,9 @@ fn select_after(
             let p = soft::assign(x, &centers, config.temperature, run)?;
             report.js(&p, config);
             let mut engine = js::Js::new(&p, config.lambda, run);
-            greedy::run_keeping(&mut engine, &mut field, budget, keeper, run)?
+            let picks = greedy::run_keeping(&mut engine, &mut field, budget, keeper, run)?;
+            run::log(Level::Debug, &format!("select: js: {:?}", engine.work()));
+            picks
         }
         Kind::Fisher => {
             let mut engine = fisher::Fisher::new(x, lengths, run)?;

@@ -122,6 +122,9 @@ impl Rows for Subset<'_> {
         // Neighbours here are strangers there.
         if rows == 1 { self.x.direct(*self.rows.get(first)? as usize, 1) } else { None }
     }
+    fn touch(&self, i: usize) -> u32 {
+        self.x.touch(self.rows[i] as usize)
+    }
     fn decode(&self, first: usize, out: &mut [f32]) {
         let width = self.width();
         self.rows[first..].iter().zip(out.chunks_exact_mut(width)).for_each(|(&row, out)| {

@@ -1,6 +1,6 @@
 //! Soft assignment of rows to centres: p_ij = softmax_j(-||x_i - c_j|| / T) (paper §3.2.1), in f64.
 
-use super::lanes::{Simd, WithSimd, exp, m_ln_m, squared_distance, widest};
+use super::lanes::{Simd, WithSimd, exp, squared_distance, widest};
 use crate::error::{Error, Result};
 use crate::math::{self, Matrix, Rows, dot};
 use crate::run::Run;
@@ -43,9 +43,10 @@ impl Soft {
     pub fn row(&self, i: usize) -> &[f64] {
         &self.p[i * self.clusters..(i + 1) * self.clusters]
     }
-    /// Bytes that p and H take for so many rows and clusters.
-    pub fn bytes(rows: usize, clusters: usize) -> u64 {
-        8 * (rows as u64) * (clusters as u64 + 1)
+    /// Bytes that p and H take for so many rows and clusters, and making them from rows of `dim` values.
+    pub fn bytes(rows: usize, dim: usize, clusters: usize) -> u64 {
+        let threads = 16 * BLOCK_ROWS * (8 * dim + 8 * clusters + 4 * dim);
+        8 * (rows as u64) * (clusters as u64 + 1) + (12 * dim * clusters + threads) as u64
     }
     /// H(p_i) of every row, in nats, `[rows]`.
     pub fn entropy(&self) -> &[f64] {
@@ -55,6 +56,8 @@ impl Soft {
 
 /// Rows of one product: fixed, and every block is of this height, so that equal rows get equal bits wherever they stand.
 const BLOCK_ROWS: usize = 128;
+/// Below e to this there is nothing left of a probability.
+const LEAST: f64 = -709.0;
 /// Below this share of ||x||^2 + ||c||^2 the expanded square has lost half its digits and the difference is summed itself.
 const CANCELLED: f64 = 1e-4;
 
@@ -142,29 +145,32 @@ impl WithSimd for Softmax<'_> {
             *p = p.max(0.0).sqrt();
             nearest = nearest.min(*p);
         }
-        for p in self.p.iter_mut() {
-            *p = exp((nearest - *p) / self.temperature);
-        }
-        let mut sum = 0.0;
-        for p in self.p.iter() {
-            sum += p;
-        }
-        let mut lanes = [0f64; 8];
+        // With e_j = -d_j / T: H = ln sum - sum p_j e_j, one logarithm a row.
+        let (mut sums, mut weighted) = ([0f64; 8], [0f64; 8]);
         let mut chunks = self.p.chunks_exact_mut(8);
         for p in &mut chunks {
             for i in 0..8 {
-                p[i] /= sum;
-                lanes[i] += m_ln_m(p[i]);
+                let e = (nearest - p[i]) / self.temperature;
+                p[i] = exp(e);
+                sums[i] += p[i];
+                weighted[i] = p[i].mul_add(e.max(LEAST), weighted[i]);
             }
         }
         for (i, p) in chunks.into_remainder().iter_mut().enumerate() {
+            let e = (nearest - *p) / self.temperature;
+            *p = exp(e);
+            sums[i] += *p;
+            weighted[i] = p.mul_add(e.max(LEAST), weighted[i]);
+        }
+        let (mut sum, mut mean) = (0.0, 0.0);
+        for i in 0..8 {
+            sum += sums[i];
+            mean += weighted[i];
+        }
+        for p in self.p.iter_mut() {
             *p /= sum;
-            lanes[i] += m_ln_m(*p);
         }
-        let mut entropy = 0.0;
-        for lane in lanes {
-            entropy -= lane;
-        }
+        let entropy = sum.ln() - mean / sum;
         entropy.max(0.0)
     }
 }

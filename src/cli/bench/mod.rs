@@ -4,6 +4,7 @@
 mod parts;
 #[cfg(feature = "llama")]
 mod recommend;
+mod rows;
 mod select;
 
 use causerie::{Error, Result};

@@ -4,8 +4,9 @@
 use super::super::progress::{print, run_of};
 use super::super::settings::{config_of, with_settings};
 use super::super::stages::{file, path};
-use causerie::embed::{self, Stored};
-use causerie::math::Rows;
+use super::rows::Made;
+use causerie::embed::{self, Format, Stored};
+use causerie::math::{Rows, squares};
 use causerie::run::{peak_memory_bytes, reset_peak_memory};
 use causerie::select::memory::{estimate, human};
 use causerie::select::{Terms, kmeans, select_with};
@@ -19,7 +20,32 @@ pub fn bench_select_command() -> Command {
     let command = Command::new("select")
         .about("Seconds, CPU seconds and memory of a selection, beside a peer and the memory's speed");
     with_settings(command, "select", &[])
-        .arg(file("embeddings", "safetensors file of rows, mapped").required(true))
+        .arg(file("embeddings", "safetensors file of rows, mapped").required_unless_present("make-rows"))
+        .arg(
+            Arg::new("make-rows")
+                .long("make-rows")
+                .value_name("N")
+                .value_parser(clap::value_parser!(u32))
+                .requires("out")
+                .conflicts_with("embeddings")
+                .help("Measure nothing: write N made rows, clustered and of unit length, always the same, to --out"),
+        )
+        .arg(
+            Arg::new("dim")
+                .long("dim")
+                .default_value("384")
+                .value_name("D")
+                .value_parser(clap::value_parser!(u32))
+                .help("Values of a made row"),
+        )
+        .arg(
+            Arg::new("store")
+                .long("store")
+                .default_value("f32")
+                .value_parser(["f32", "f16", "i8"])
+                .help("How made rows are stored"),
+        )
+        .arg(file("out", "Where made rows are written").requires("make-rows"))
         .arg(file("centers", "JS: cluster centres, in place of K-means"))
         .arg(
             Arg::new("what")
@@ -88,6 +114,14 @@ fn bandwidth(run: &Run) -> f64 {
 pub fn select(matches: &ArgMatches) -> Result<()> {
     let config = config_of(matches)?;
     let run = run_of(&config)?;
+    if let Some(rows) = matches.get_one::<u32>("make-rows") {
+        let dim = matches.get_one::<u32>("dim").map_or(0, |dim| *dim as usize);
+        let made = Made::new(*rows as usize, dim)?;
+        let format = Format::parse(matches.get_one::<String>("store").map_or("f32", String::as_str))?;
+        let out = path(matches, "out");
+        embed::pack(&made, &out, format, &Default::default(), &run)?;
+        return print(&format!("{rows} rows x {dim} values: {}", out.display()));
+    }
     let speed = bandwidth(&run);
     let x = Stored::open(&path(matches, "embeddings"))?;
     let centers = matches.get_one::<String>("centers").map(|p| embed::read_only_matrix(Path::new(p))).transpose()?;
@@ -99,8 +133,12 @@ pub fn select(matches: &ArgMatches) -> Result<()> {
     let rows_bytes = (x.count() * x.row_bytes()) as f64;
     let mut best: Option<(Cost, f64, Vec<u64>, String)> = None;
     let kmeans_alone = matches.get_one::<String>("what").is_some_and(|what| what == "kmeans");
+    let mut working = 0;
+    // Every row is in memory before anything is measured.
+    squares(&x, "bench", &run)?;
     for _ in 0..runs {
         reset_peak_memory();
+        let before = peak_memory_bytes();
         let (cost, objective, picks, text) = if kmeans_alone {
             let (fitted, cost) = timed(|| kmeans::kmeans(&x, &kmeans::Options::of(&config.select), &run))?;
             let text = format!(
@@ -116,6 +154,7 @@ pub fn select(matches: &ArgMatches) -> Result<()> {
             let (selected, cost) = timed(|| select_with(&x, None, &terms, &config.select, &run))?;
             (cost, selected.report.objective, selected.selection.rows(), selected.report.to_string())
         };
+        working = working.max(peak_memory_bytes().saturating_sub(before));
         if best.as_ref().is_none_or(|b| cost.seconds < b.0.seconds) {
             best = Some((cost, objective, picks, text));
         }
@@ -131,8 +170,9 @@ pub fn select(matches: &ArgMatches) -> Result<()> {
             run.threads()
         ),
         format!(
-            "peak RSS {} (mapped rows among it); {}",
+            "peak RSS {} (mapped rows among it), {} of it working memory; said beforehand: {}",
             human(peak_memory_bytes()),
+            human(working),
             estimate(&x, None, &config.select)?
         ),
         format!(

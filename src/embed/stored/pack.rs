@@ -6,6 +6,7 @@ use crate::artifact;
 use crate::error::{Error, Result};
 use crate::math::Rows;
 use crate::run::Run;
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -48,24 +49,40 @@ impl RowsFile {
     /// # Errors
     /// [`crate::ErrorKind::Io`].
     pub fn write(&self, out: &mut File, path: &Path, first: usize, values: &[f32]) -> Result<()> {
-        let io = |e| Error::io(path, e);
-        let mut bytes = Vec::with_capacity(values.len() * self.format.bytes());
-        let mut scales = Vec::new();
+        self.put(out, path, first, &self.encode(values))
+    }
+    /// The bytes of some rows, `values` `[any, dim]`.
+    fn encode(&self, values: &[f32]) -> Encoded {
+        let mut encoded = Encoded { bytes: Vec::with_capacity(values.len() * self.format.bytes()), scales: Vec::new() };
         for row in values.chunks_exact(self.dim) {
-            let scale = self.format.encode(row, &mut bytes);
-            scales.extend_from_slice(&scale.to_le_bytes());
+            let scale = self.format.encode(row, &mut encoded.bytes);
+            encoded.scales.extend_from_slice(&scale.to_le_bytes());
         }
+        encoded
+    }
+    /// Writes encoded rows as rows `first…`.
+    fn put(&self, out: &mut File, path: &Path, first: usize, Encoded { bytes, scales }: &Encoded) -> Result<()> {
+        let io = |e| Error::io(path, e);
         if self.format == Format::I8 {
             out.seek(SeekFrom::Start((self.header.len() + 4 * first) as u64)).map_err(io)?;
-            out.write_all(&scales).map_err(io)?;
+            out.write_all(scales).map_err(io)?;
         }
         out.seek(SeekFrom::Start(self.row_at(first))).map_err(io)?;
-        out.write_all(&bytes).map_err(io)
+        out.write_all(bytes).map_err(io)
     }
 }
 
-/// Rows read and written at once.
-const BLOCK_ROWS: usize = 4096;
+/// Rows as they stand in a file.
+struct Encoded {
+    bytes: Vec<u8>,
+    /// Four bytes a row.
+    scales: Vec<u8>,
+}
+
+/// Values that one task reads and encodes, about.
+const BLOCK_VALUES: usize = 1 << 19;
+/// Tasks whose rows are written at once.
+const BLOCKS: usize = 16;
 
 /// Writes the rows of `x` to the safetensors file at `path` in `format`, all or nothing.
 ///
@@ -81,10 +98,9 @@ pub fn pack(x: &dyn Rows, path: &Path, format: Format, metadata: &BTreeMap<Strin
     let result = (|| {
         let mut out = File::create(&temporary).map_err(|e| Error::io(&temporary, e))?;
         out.write_all(&layout.header).map_err(|e| Error::io(&temporary, e))?;
-        let mut room = Vec::new();
-        for first in (0..rows).step_by(BLOCK_ROWS) {
-            let count = BLOCK_ROWS.min(rows - first);
-            let values = x.block(first, count, &mut room);
+        let block = (BLOCK_VALUES / dim.max(1)).max(1);
+        let encode = |first: usize, room: &mut Vec<f32>| {
+            let values = x.block(first, block.min(rows - first), room);
             if format == Format::F16
                 && let Some(at) = values.iter().position(|v| v.abs() > 65504.0)
             {
@@ -94,8 +110,17 @@ pub fn pack(x: &dyn Rows, path: &Path, format: Format, metadata: &BTreeMap<Strin
                     values[at]
                 )));
             }
-            layout.write(&mut out, &temporary, first, values)?;
-            run.step("pack", "rows", (first + count) as u64, rows as u64)?;
+            Ok(layout.encode(values))
+        };
+        for first in (0..rows).step_by(BLOCKS * block) {
+            let end = (first + BLOCKS * block).min(rows);
+            let firsts: Vec<usize> = (first..end).step_by(block).collect();
+            let encoded: Vec<Result<Encoded>> =
+                run.install(|| firsts.par_iter().map_init(Vec::new, |room, &first| encode(first, room)).collect());
+            for (first, encoded) in firsts.iter().zip(encoded) {
+                layout.put(&mut out, &temporary, *first, &encoded?)?;
+            }
+            run.step("pack", "rows", end as u64, rows as u64)?;
         }
         out.sync_all().map_err(|e| Error::io(&temporary, e))?;
         std::fs::rename(&temporary, path).map_err(|e| Error::io(path, e))

@@ -65,8 +65,8 @@ impl Fisher<'_> {
         let k = earlier.len() + picks.len();
         let objective: f64 = self.gains[self.gains.len() - k..].iter().sum();
         let mut scores: Vec<(u32, f64)> = Vec::new();
-        let waiting = self.waiting.iter().flatten().chain(&self.unavailable);
-        let outside = waiting.map(|&row| (row, self.bounds[row as usize]));
+        let waiting = self.waiting().chain(self.unavailable.iter().copied());
+        let outside = waiting.map(|row| (row, self.bounds[row as usize]));
         for (row, score) in outside.chain(self.pool.iter().map(|e| (e.row, e.score))) {
             let score = score.max(0.0);
             let open = self.equals.of(&row).iter().filter(|&&row| field.is_open(row as usize));
@@ -85,7 +85,7 @@ impl Fisher<'_> {
         let dim = self.x.width() as f64;
         let mut own = 0.0;
         // Some rows at a time: the coefficients of all picks would be picks^2 values.
-        for rows in rows.chunks(1024) {
+        for rows in rows.chunks(super::SCORED_ROWS) {
             let (found, _) = run.install(|| self.precise.scores(self.x, &self.squares, rows));
             for (&row, score) in rows.iter().zip(found) {
                 own += score.max(0.0);

@@ -19,7 +19,7 @@ const NARROW: usize = 8;
 /// Terms of a product that are summed in f32 before the sum is put away: the error grows with this and not with dim.
 const RUN_LENGTH: usize = 128;
 /// Values of a task's rows, about: they are to stay in a core's own cache.
-const TASK_VALUES: usize = 1 << 16;
+const TASK_VALUES: usize = 1 << 17;
 /// Tasks between two looks at the cancel flag.
 const TASKS: usize = 2048;
 /// Rows on which a block's directions are ordered.
@@ -59,10 +59,21 @@ pub enum Kind {
 pub struct Lowered {
     /// The row.
     pub row: u32,
-    /// Chunks of the kind that it has met.
-    pub met: u32,
+    /// Strong chunks that it has met.
+    pub strong: u32,
+    /// Weak chunks that it has met.
+    pub weak: u32,
     /// The upper bound on its score.
     pub bound: f64,
+}
+
+impl Lowered {
+    fn met(&mut self, kind: Kind) -> &mut u32 {
+        match kind {
+            Kind::Strong => &mut self.strong,
+            Kind::Weak => &mut self.weak,
+        }
+    }
 }
 
 impl Chunks {
@@ -84,7 +95,9 @@ impl Chunks {
     }
     /// Bytes that the chunks of `budget` vectors take, about.
     pub fn bytes(dim: usize, budget: usize) -> u64 {
-        5 * (dim as u64) * (budget as u64) + 4 * (SAMPLE_ROWS * dim) as u64
+        // The last chunk of a block may be half empty; threads decode a task's rows each.
+        let tasks = 16 * 4 * TASK_VALUES.max(24 * dim) as u64;
+        6 * (dim as u64) * (budget as u64) + 4 * (SAMPLE_ROWS * dim) as u64 + tasks
     }
     /// Cuts a block of update vectors `[count, dim]` into chunks, rotated so that the directions that lower the scores most
     /// come first.
@@ -114,26 +127,18 @@ impl Chunks {
         }
         Ok(())
     }
-    /// Takes each row through the chunks of a kind that it has not met until its bound is below `floor` or none is left.
-    /// `rows`: in rising order of `met`, no bound below `floor`. `squares`: |x|^2 of all rows.
+    /// Takes each row through the strong chunks that it has not met, then through the weak ones, until its bound is below
+    /// `floor` or none is left. `rows`: in rising order of `strong`. `squares`: |x|^2 of all rows.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Cancelled`].
-    pub fn lower(
-        &self,
-        kind: Kind,
-        x: &dyn Rows,
-        squares: &[f64],
-        rows: &mut [Lowered],
-        floor: f64,
-        run: &Run,
-    ) -> Result<()> {
+    pub fn lower(&self, x: &dyn Rows, squares: &[f64], rows: &mut [Lowered], floor: f64, run: &Run) -> Result<()> {
         let task_rows = (TASK_VALUES / self.dim.max(1) / 6 * 6).clamp(24, 96);
         for rows in rows.chunks_mut(TASKS * task_rows) {
             run.check()?;
             run.install(|| {
                 rows.par_chunks_mut(task_rows).for_each_init(Room::default, |room, rows| {
-                    self.task(self.of(kind), x, squares, rows, floor, room);
+                    self.task(x, squares, rows, floor, room);
                 });
             });
         }
@@ -141,8 +146,9 @@ impl Chunks {
     }
 
     /// [`Chunks::lower`] for some rows.
-    fn task(&self, chunks: &[Chunk], x: &dyn Rows, squares: &[f64], rows: &mut [Lowered], floor: f64, room: &mut Room) {
+    fn task(&self, x: &dyn Rows, squares: &[f64], rows: &mut [Lowered], floor: f64, room: &mut Room) {
         let dim = self.dim;
+        std::hint::black_box(rows.iter().fold(0, |sum, row| sum ^ x.touch(row.row as usize)));
         if rows.iter().any(|row| x.direct(row.row as usize, 1).is_none()) {
             room.decoded.resize(rows.len() * dim, 0.0);
             rows.iter().zip(room.decoded.chunks_exact_mut(dim)).for_each(|(row, out)| x.decode(row.row as usize, out));
@@ -151,35 +157,66 @@ impl Chunks {
         let values: Vec<&[f32]> = (rows.iter().enumerate())
             .map(|(i, row)| x.direct(row.row as usize, 1).unwrap_or_else(|| &decoded[i * dim..(i + 1) * dim]))
             .collect();
+        let lengths: Vec<f64> = rows.iter().map(|row| squares[row.row as usize].sqrt()).collect();
+        let task = Task { dim, values: &values, lengths: &lengths, floor };
+        let order: Vec<usize> = (0..rows.len()).collect();
+        task.through(Kind::Strong, &self.strong, rows, &order, &mut room.totals);
+        let mut order = order;
+        order.retain(|&i| rows[i].bound >= floor);
+        order.sort_by_key(|&i| rows[i].weak);
+        task.through(Kind::Weak, &self.weak, rows, &order, &mut room.totals);
+    }
+}
+
+/// The rows of a task.
+struct Task<'a> {
+    dim: usize,
+    values: &'a [&'a [f32]],
+    /// |x|.
+    lengths: &'a [f64],
+    floor: f64,
+}
+
+impl Task<'_> {
+    /// Takes the rows of `order`, in rising order of what they have met, through chunks of a kind.
+    fn through(&self, kind: Kind, chunks: &[Chunk], rows: &mut [Lowered], order: &[usize], totals: &mut Vec<f32>) {
+        let dim = self.dim;
         // |computed - true| of one product: rounding of w, of each term and each sum, at most this often, in units of f32's.
         let roundings = (RUN_LENGTH + dim.div_ceil(RUN_LENGTH) + 3) as f64;
         let unit = 1.01 * roundings * f64::from(f32::EPSILON) / 2.0;
-        let mut alive: Vec<usize> = Vec::with_capacity(rows.len());
+        let mut alive: Vec<usize> = Vec::with_capacity(order.len());
         let (mut next, mut c) = (0, 0);
-        let totals = &mut room.totals;
         loop {
             if alive.is_empty() {
                 // On to the first chunk that any row has not met.
-                let Some(row) = rows.get(next) else { return };
-                c = row.met as usize;
+                let Some(&row) = order.get(next) else { return };
+                c = *rows[row].met(kind) as usize;
             }
             let Some(chunk) = chunks.get(c) else { return };
-            while rows.get(next).is_some_and(|row| row.met as usize <= c) {
-                alive.push(next);
+            while let Some(&row) = order.get(next)
+                && *rows[row].met(kind) as usize <= c
+            {
+                alive.push(row);
                 next += 1;
             }
             totals.clear();
             totals.resize(alive.len() * chunk.width, 0.0);
-            widest(Products { chunk, values: &values, alive: &alive, dim, totals });
+            widest(Products { chunk, values: self.values, alive: &alive, dim, totals });
             let width = (chunk.width as f64).sqrt();
             for (products, &i) in totals.chunks_exact(chunk.width).zip(&alive) {
-                let drop: f64 = products.iter().map(|a| f64::from(*a) * f64::from(*a)).sum();
+                let mut squares = [0f64; NARROW];
+                for products in products.as_chunks::<NARROW>().0 {
+                    for j in 0..NARROW {
+                        squares[j] += f64::from(products[j]) * f64::from(products[j]);
+                    }
+                }
+                let drop: f64 = squares.iter().sum();
                 // sum (|a| - e)^2 >= sum a^2 - 2 e sum |a| >= A - 2 e sqrt(width A).
-                let error = unit * chunk.length * squares[rows[i].row as usize].sqrt();
+                let error = unit * chunk.length * self.lengths[i];
                 rows[i].bound -= (drop - 2.0 * error * width * drop.sqrt()).max(0.0);
-                rows[i].met = c as u32 + 1;
+                *rows[i].met(kind) = c as u32 + 1;
             }
-            alive.retain(|&i| rows[i].bound >= floor);
+            alive.retain(|&i| rows[i].bound >= self.floor);
             c += 1;
         }
     }

@@ -29,6 +29,18 @@ use rayon::prelude::*;
 /// Rows that a refresh lets into the pool.
 const POOL: usize = 512;
 
+/// Not a number of chunks: the row does not wait outside the pool.
+const AWAY: u32 = u32::MAX;
+/// Rows that are scored in f64 at a time.
+const SCORED_ROWS: usize = 1024;
+/// Update vectors that are put into chunks at a time, at most: turning them costs the cube of their number.
+const BLOCK: usize = 256;
+/// Rows looked through at a time: their list stays small.
+const SLICE_ROWS: usize = 1 << 18;
+/// A row that is looked at is brought this share of the best score below what is asked for, so that it can be left alone for
+/// some refreshes: fetching it costs more than meeting some more vectors.
+const MARGIN: f64 = 0.1;
+
 /// A row of the pool.
 struct Entry {
     row: u32,
@@ -54,10 +66,12 @@ pub struct Fisher<'a> {
     pool: Vec<Entry>,
     /// Upper bounds on the scores of the rows outside the pool.
     bounds: Vec<f64>,
-    /// `waiting[c]`: the rows outside the pool that have met the first c strong chunks.
-    waiting: Vec<Vec<u32>>,
+    /// Strong chunks that each row has met; [`AWAY`]: it does not wait outside the pool, or another stands for it.
+    strong_met: Vec<u32>,
     /// Weak chunks that each row has met.
     weak_met: Vec<u32>,
+    /// Rows that wait outside the pool.
+    waiting: usize,
     /// Rows that the caps closed, with their bounds: only the certificate still asks for them.
     unavailable: Vec<u32>,
     /// No bound outside the pool is greater.
@@ -73,6 +87,8 @@ pub struct Fisher<'a> {
 pub struct Work {
     /// Refreshes.
     pub refreshes: u64,
+    /// Rows fetched, over all refreshes.
+    pub looked: u64,
     /// Rows taken through one strong chunk, over all refreshes.
     pub strong: u64,
     /// Rows taken through one weak chunk.
@@ -93,17 +109,20 @@ impl<'a> Fisher<'a> {
             let mut room = Vec::new();
             Equals::new(&squares, |row| x.read(row, &mut room).iter().map(|v| u64::from(v.to_bits())).collect())
         });
+        let mut strong_met = vec![AWAY; squares.len()];
+        equals.first.iter().for_each(|&row| strong_met[row as usize] = 0);
         Ok(Fisher {
             x,
             bounds: squares.clone(),
             weak_met: vec![0; squares.len()],
+            strong_met,
+            waiting: equals.first.len(),
             squares,
             precise: Precise::new(x.width()),
             chunks: Chunks::new(x),
             closed: 0,
             gains: Vec::new(),
             pool: Vec::new(),
-            waiting: vec![equals.first.clone()],
             equals,
             unavailable: Vec::new(),
             threshold: f64::INFINITY,
@@ -117,9 +136,13 @@ impl<'a> Fisher<'a> {
     pub fn bytes(rows: usize, dim: usize, budget: usize) -> u64 {
         // Squares and bounds; the row's place among the waiting and the weak chunks, among the sets of equals and in their
         // order; a refresh's or the certificate's list.
-        let per_row = 8 + 8 + 4 + 4 + 4 + 4 + 2 * 16;
-        let pool = 3 * POOL as u64 / 2 * (4 * dim as u64 + 8 * dim.min(budget) as u64);
-        per_row * rows as u64 + pool + Precise::bytes(dim, budget) + Chunks::bytes(dim, budget)
+        let per_row = 8 + 8 + 4 + 4 + 4 + 4 + 16;
+        let slice = (24 + 24) * rows.min(SLICE_ROWS) as u64;
+        // An entry's coefficients may have room for twice as many; those of the rows that join, or of the certificate's, come
+        // once more while they are computed.
+        let (values, recent) = (dim as u64, dim.min(budget) as u64);
+        let pool = 3 * POOL as u64 / 2 * (4 * values + 16 * recent) + SCORED_ROWS as u64 * 8 * recent;
+        per_row * rows as u64 + slice + pool + Precise::bytes(dim, budget) + Chunks::bytes(dim, budget)
     }
 
     /// What was done so far.
@@ -179,8 +202,8 @@ impl<'a> Fisher<'a> {
     /// [`crate::ErrorKind::Cancelled`].
     pub fn settle(&mut self, run: &Run) -> Result<()> {
         self.catch_up_all(run);
-        let rows: Vec<u32> = self.waiting.iter().flatten().chain(&self.unavailable).copied().collect();
-        for rows in rows.chunks(1 << 14) {
+        let rows: Vec<u32> = self.waiting().chain(self.unavailable.iter().copied()).collect();
+        for rows in rows.chunks(SCORED_ROWS) {
             run.check()?;
             let (scores, _) = run.install(|| self.precise.scores(self.x, &self.squares, rows));
             rows.iter().zip(scores).for_each(|(&row, score)| self.bounds[row as usize] = score + self.tie);
@@ -194,47 +217,68 @@ impl<'a> Fisher<'a> {
         run.install(|| pool.par_iter_mut().for_each(|entry| Self::catch_up(entry, precise)));
     }
 
-    /// Brings the bounds of the waiting rows down until they are below `floor` or up to date; gives those that are up to date
-    /// and not below, no longer waiting.
-    fn lower(&mut self, floor: f64, run: &Run) -> Result<Vec<u32>> {
-        let last = self.chunks.count(Kind::Strong);
-        let bounds = &self.bounds;
-        let mut strong: Vec<Lowered> = Vec::new();
-        for (met, waiting) in self.waiting.iter_mut().enumerate() {
-            let high = waiting.extract_if(.., |row| bounds[*row as usize] >= floor);
-            strong.extend(high.map(|row| Lowered { row, met: met as u32, bound: bounds[row as usize] }));
-            // Most rows move on: what they leave behind here is given back, or every list would keep room for all rows.
-            waiting.shrink_to(2 * waiting.len());
-        }
-        let before: u64 = strong.iter().map(|lowered| u64::from(lowered.met)).sum();
-        let result = self.chunks.lower(Kind::Strong, self.x, &self.squares, &mut strong, floor, run);
-        self.work.strong += strong.iter().map(|lowered| u64::from(lowered.met)).sum::<u64>() - before;
-        // What was lowered before a cancel stays so; either way every row waits where it stands.
-        let mut weak: Vec<Lowered> = Vec::new();
-        for lowered in strong {
-            let row = lowered.row as usize;
-            self.bounds[row] = lowered.bound;
-            if lowered.bound >= floor && lowered.met as usize == last {
-                weak.push(Lowered { met: self.weak_met[row], ..lowered });
-            } else {
-                self.waiting[lowered.met as usize].push(lowered.row);
-            }
-        }
-        weak.sort_unstable_by_key(|lowered| (lowered.met, lowered.row));
-        let before: u64 = weak.iter().map(|lowered| u64::from(lowered.met)).sum();
-        let result = result.and_then(|()| self.chunks.lower(Kind::Weak, self.x, &self.squares, &mut weak, floor, run));
+    /// The rows that wait outside the pool, rising.
+    fn waiting(&self) -> impl Iterator<Item = u32> + '_ {
+        self.strong_met.iter().enumerate().filter(|(_, met)| **met != AWAY).map(|(row, _)| row as u32)
+    }
+
+    /// Brings the bounds of the waiting rows that are not below `floor` down until they are below it by a margin, or up to
+    /// date; gives those that are up to date and not below `floor`, no longer waiting.
+    fn lower(&mut self, floor: f64, margin: f64, run: &Run) -> Result<Vec<u32>> {
         let mut joining = Vec::new();
-        self.work.weak += weak.iter().map(|lowered| u64::from(lowered.met)).sum::<u64>() - before;
-        for lowered in weak {
-            let row = lowered.row as usize;
-            (self.bounds[row], self.weak_met[row]) = (lowered.bound, lowered.met);
-            if lowered.bound >= floor && result.is_ok() {
-                joining.push(lowered.row);
-            } else {
-                self.waiting[last].push(lowered.row);
+        for first in (0..self.squares.len()).step_by(SLICE_ROWS) {
+            let rows = first..(first + SLICE_ROWS).min(self.squares.len());
+            let high = |row: usize| self.strong_met[row] != AWAY && self.bounds[row] >= floor;
+            let mut high: Vec<Lowered> = rows
+                .filter(|&row| high(row))
+                .map(|row| Lowered {
+                    row: row as u32,
+                    strong: self.strong_met[row],
+                    weak: self.weak_met[row],
+                    bound: self.bounds[row],
+                })
+                .collect();
+            // Those that have met everything come last and are not fetched.
+            let (strong, weak) = (self.chunks.count(Kind::Strong), self.chunks.count(Kind::Weak));
+            let up_to_date = |l: &Lowered| (l.strong as usize, l.weak as usize) == (strong, weak);
+            high.sort_by_key(|lowered| (up_to_date(lowered), lowered.strong));
+            let stale = high.partition_point(|lowered| !up_to_date(lowered));
+            let met = |high: &[Lowered]| {
+                let sum = |met: (u64, u64), l: &Lowered| (met.0 + u64::from(l.strong), met.1 + u64::from(l.weak));
+                high.iter().fold((0, 0), sum)
+            };
+            let before = met(&high);
+            let result = self.chunks.lower(self.x, &self.squares, &mut high[..stale], floor - margin, run);
+            let after = met(&high);
+            self.work.looked += stale as u64;
+            self.work.strong += after.0 - before.0;
+            self.work.weak += after.1 - before.1;
+            // What was lowered before a cancel stays so.
+            for lowered in high {
+                let row = lowered.row as usize;
+                self.bounds[row] = lowered.bound;
+                self.weak_met[row] = lowered.weak;
+                self.strong_met[row] = lowered.strong;
+                if lowered.bound >= floor && up_to_date(&lowered) && result.is_ok() {
+                    self.strong_met[row] = AWAY;
+                    self.waiting -= 1;
+                    joining.push(lowered.row);
+                }
+            }
+            if let Err(e) = result {
+                // These go back: they joined nothing.
+                joining.iter().for_each(|&row| self.wait(row));
+                return Err(e);
             }
         }
-        result.map(|()| joining)
+        Ok(joining)
+    }
+
+    /// Sends a row that has met all chunks outside the pool.
+    fn wait(&mut self, row: u32) {
+        self.strong_met[row as usize] = self.chunks.count(Kind::Strong) as u32;
+        self.weak_met[row as usize] = self.chunks.count(Kind::Weak) as u32;
+        self.waiting += 1;
     }
 
     /// Lets into the pool the best of the rows outside; with `all`, every row that could be better than the pool's best.
@@ -245,14 +289,12 @@ impl<'a> Fisher<'a> {
         let best = self.pool.iter().map(|e| e.score).fold(f64::NEG_INFINITY, f64::max);
         // Two ties below: what stays outside is then more than a tie below the best, and the next look ends.
         let floor = best - if all { 2.0 * self.tie } else { self.reach };
-        let (last, weak) = (self.chunks.count(Kind::Strong), self.chunks.count(Kind::Weak) as u32);
-        self.waiting.resize(last + 1, Vec::new());
-        for entry in self.pool.extract_if(.., |entry| entry.score < floor) {
+        for entry in self.pool.extract_if(.., |entry| entry.score < floor).collect::<Vec<_>>() {
             self.bounds[entry.row as usize] = entry.score + self.tie;
-            self.weak_met[entry.row as usize] = weak;
-            self.waiting[last].push(entry.row);
+            self.wait(entry.row);
         }
-        let mut joining = self.lower(floor, run)?;
+        let margin = if best.is_finite() { MARGIN * best } else { 0.0 };
+        let mut joining = self.lower(floor, margin, run)?;
         let closed: Vec<u32> = joining.extract_if(.., |row| self.equals.stands_for(*row, field).is_none()).collect();
         self.unavailable.extend(closed);
         self.work.refreshes += 1;
@@ -264,9 +306,9 @@ impl<'a> Fisher<'a> {
             let order = |a: &u32, b: &u32| bounds[*b as usize].total_cmp(&bounds[*a as usize]).then(a.cmp(b));
             joining.select_nth_unstable_by(room, order);
             self.threshold = self.threshold.max(bounds[joining[room] as usize]);
-            self.waiting[last].extend(joining.drain(room..));
+            joining.drain(room..).collect::<Vec<_>>().into_iter().for_each(|row| self.wait(row));
         }
-        if self.waiting.iter().all(Vec::is_empty) {
+        if self.waiting == 0 {
             self.threshold = f64::NEG_INFINITY;
         }
         if found > POOL * 3 / 2 {
@@ -302,6 +344,9 @@ impl Greedy for Fisher<'_> {
         let (precise, square) = (&mut self.precise, self.squares[row]);
         let gain = run.install(|| precise.fold(x, square)).ln_1p();
         self.gains.push(gain);
+        if self.precise.recent() - self.closed >= BLOCK {
+            self.close(run)?;
+        }
         Ok(gain)
     }
 

@@ -151,7 +151,9 @@ impl Precise {
     /// Bytes held, at most: base and columns.
     pub fn bytes(dim: usize, budget: usize) -> u64 {
         let lines = budget.min(dim + 1) + if budget > dim { dim } else { 0 };
-        8 * (lines as u64) * (dim as u64)
+        // Beside them the shares of a fold's sum.
+        let shares = dim.min(budget).div_ceil(FOLD_COLUMNS);
+        8 * (lines + shares) as u64 * (dim as u64)
     }
 }
 
