@@ -200,4 +200,22 @@ fn a_language_model_made_of_the_reviews_is_tuned_in_rounds_and_recommends() {
     let distinct = items.len();
     items.dedup();
     assert!(distinct == items.len() && distinct > 20 && items.iter().all(|i| *i < 60 && *i != 3), "{items:?}");
+
+    // Asked for at the command line, another way to rank is taken: it was not, without a word.
+    let file = folder.path().join("one.jsonl");
+    let talk = fs::read_to_string(&config.evaluate.conversations[0]).unwrap();
+    fs::write(&file, talk.lines().next().unwrap()).unwrap();
+    let said = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_causerie"));
+        command.args(["recommend", "--system", "lm", "--strategy", "fisher", "--threads", "1", "--work"]).arg(&one);
+        let output = command.arg("--conversations").arg(&file).args(more).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        line["items"].as_array().unwrap().iter().map(|i| i["score"].as_f64().unwrap()).collect::<Vec<f64>>()
+    };
+    // Log-probabilities by search; places in the list, 0, -1, -2, …, where the model writes one.
+    let searched = said(&[]);
+    assert!(searched.len() == 20 && searched.iter().all(|s| *s < 0.0 && s.fract() != 0.0), "{searched:?}");
+    let written = said(&["--set", "recommend.mode=generate"]);
+    assert!(written.iter().enumerate().all(|(n, s)| *s == -(n as f64)), "{written:?}");
 }

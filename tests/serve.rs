@@ -404,6 +404,8 @@ fn every_refusal_has_its_status_its_code_and_says_what_to_do() {
     let chunks = [JSON, ("Transfer-Encoding", "chunked")];
     let gzip = [JSON, ("Content-Encoding", "gzip")];
     let expects = [JSON, ("Expect", "100-continue")];
+    // Never sent: it is refused before it is waited for.
+    let claims = [JSON, ("Content-Length", "90000000000")];
     let text: [(&str, &str); 1] = [("Content-Type", "text/plain")];
     let latin: [(&str, &str); 1] = [("Content-Type", "application/json; charset=latin1")];
     let origin = [JSON, ("Origin", "https://elsewhere.example")];
@@ -424,12 +426,15 @@ fn every_refusal_has_its_status_its_code_and_says_what_to_do() {
         ("DELETE", "/health", &[], b"", 405, "method_not_allowed"),
         ("OPTIONS", r, &[], b"", 405, "method_not_allowed"),
         ("POST", r, &[JSON], long.as_bytes(), 413, "body_too_large"),
+        ("POST", r, &claims, b"", 413, "body_too_large"),
         ("POST", r, &expects, long.as_bytes(), 413, "body_too_large"),
         ("POST", r, &chunks, chunked.as_bytes(), 413, "body_too_large"),
         ("POST", r, &text, good.as_bytes(), 415, "not_json_content"),
         ("POST", r, &[], good.as_bytes(), 415, "not_json_content"),
         ("POST", r, &latin, good.as_bytes(), 415, "not_json_content"),
         ("POST", r, &gzip, good.as_bytes(), 415, "encoded_content"),
+        ("POST", r, &[JSON], b"[[], [], [], [], 3]", 422, "invalid_request"),
+        ("POST", r, &[JSON], b"[null]", 422, "invalid_request"),
         ("POST", r, &[JSON], b"{\"conversation\": [], \"exclud\": []}", 422, "invalid_request"),
         ("POST", r, &[JSON], b"{\"conversation\": [], \"top_k\": 100000}", 422, "invalid_request"),
         ("POST", r, &[JSON], b"{\"conversation\": [], \"top_k\": 1000, \"explain\": 20}", 422, "answer_too_large"),

@@ -34,7 +34,9 @@ pub(super) async fn read_json(request: Request<Incoming>, config: &ServeConfig) 
     let waits = header(EXPECT).is_some();
     let mut body = request.into_body();
     let most = config.body_bytes as u64;
-    if waits && body.size_hint().lower() > most {
+    // A client that waits is told at once; and one that will never be read to its end.
+    let claimed = body.size_hint().lower();
+    if claimed > most && (waits || claimed > most.saturating_add(THROWN_AWAY)) {
         return Err(too_large(most));
     }
     let limit = Duration::from_millis(config.read_timeout_ms);

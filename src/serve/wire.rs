@@ -27,6 +27,14 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Outcome<T> {
         let message = format!("the JSON is nested more than {MOST_DEEP} deep: send a flat request");
         return Err(Problem::new(400, "too_deep", message));
     }
+    // A list would be taken for the fields of a request in their order.
+    if !text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok() {
+        return Err(Problem::new(
+            422,
+            "invalid_request",
+            "the body is JSON but no object: send {\"conversation\": […]}",
+        ));
+    }
     serde_json::from_str(text).map_err(|e| match e.classify() {
         serde_json::error::Category::Data => Problem::new(422, "invalid_request", e.to_string()),
         serde_json::error::Category::Syntax | serde_json::error::Category::Eof | serde_json::error::Category::Io => {

@@ -10,14 +10,15 @@ use causerie::{Error, ErrorKind, Result, Run};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Tokens of the prompt and of the text behind it, as `llama-bench -p 512 -n 64` has them.
 const PROMPT: usize = 512;
 const WRITTEN: usize = 64;
-/// Answers that are cancelled, each this much later than the one before.
+/// Answers that are cancelled, at as many places spread over the time that an answer takes.
 const CANCELS: usize = 12;
-const CANCEL_AFTER: Duration = Duration::from_millis(150);
+/// Batches of the search: so many tokens, behind each of which logits are asked for.
+const BATCHES: [usize; 5] = [1, 4, 16, 32, 64];
 /// Exchanges of adapters.
 const EXCHANGES: usize = 10;
 
@@ -62,6 +63,20 @@ impl Case<'_> {
                 written.push(started.elapsed().as_secs_f64());
             }
         }
+        let mut widths = Vec::new();
+        for width in BATCHES {
+            let mut times = Vec::new();
+            for _ in 0..self.requests {
+                context.forget_from(0, PROMPT);
+                let mut batch = Batch::default();
+                (0..width).for_each(|n| batch.push(token(), PROMPT + n, 0, true));
+                let started = Instant::now();
+                context.run_batch(&batch, self.run)?;
+                times.push(started.elapsed().as_secs_f64() * 1e3);
+            }
+            widths.push(format!("{width}: {:.1} ms", middle_and_most(times).0));
+        }
+        print(&format!("\npasses of so many tokens with logits of all: {}", widths.join(", ")))?;
         let rate = |tokens: usize, seconds: Vec<f64>| tokens as f64 / middle_and_most(seconds).0;
         print(&format!(
             "\nforward passes alone: prompt of {PROMPT}: {:.1} tokens/s; {WRITTEN} tokens behind it, one by one: {:.2} \
@@ -121,13 +136,16 @@ impl Case<'_> {
     pub(super) fn cancel(&self) -> Result<()> {
         let lm = self.open("constrained")?;
         let (mut times, mut finished) = (Vec::new(), 0);
+        let started = Instant::now();
+        lm.answer(&self.conversation(0)?, &[], self.config.top_k, self.run)?;
+        let whole = started.elapsed();
         for n in 1..=CANCELS {
             let flag = Arc::new(AtomicBool::new(false));
             let run = Run::new(self.run.threads())?.cancelled_by(flag.clone());
             let talk = self.conversation(n as u64)?;
             let (answer, cancelled, returned) = std::thread::scope(|scope| {
                 let asked = scope.spawn(|| (lm.answer(&talk, &[], self.config.top_k, &run), Instant::now()));
-                std::thread::sleep(CANCEL_AFTER * n as u32);
+                std::thread::sleep(whole * n as u32 / (CANCELS + 1) as u32);
                 flag.store(true, Ordering::Relaxed);
                 let cancelled = Instant::now();
                 let (answer, returned) = asked.join().map_err(|_| Error::bug("the caller panicked"))?;

@@ -118,7 +118,8 @@ pub fn recommend(matches: &ArgMatches) -> Result<()> {
         run.threads()
     ))?;
     print(
-        "| mode | callers | prompt | p50 ms | p99 ms | requests/s | CPU ms a request | peak RSS MiB |\n|---|---|---|---|---|---|---|---|",
+        "| mode | callers | prompt | p50 ms | p99 ms | requests/s | CPU ms a request | peak RSS MiB | tokens computed \
+         |\n|---|---|---|---|---|---|---|---|---|",
     )?;
     let callers = numbers(matches, "callers")?;
     let case = Case { config: &config.recommend, dataset: &dataset, model: &model, tokens, requests, run: &run };
@@ -176,6 +177,14 @@ fn cpu_seconds() -> f64 {
     fields.skip(11).take(2).filter_map(|f| f.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
+/// What one case took: seconds of each request, and tokens computed, seconds and CPU seconds of all together.
+struct Measured {
+    times: Vec<f64>,
+    tokens: usize,
+    wall: f64,
+    cpu: f64,
+}
+
 /// What is measured, on what.
 pub(super) struct Case<'a> {
     pub config: &'a RecommendConfig,
@@ -218,16 +227,19 @@ impl Case<'_> {
         })
     }
 
-    fn row(&self, mode: &str, callers: usize, prompt: &str, mut times: Vec<f64>, wall: f64, cpu: f64) -> Result<()> {
+    fn row(&self, mode: &str, callers: usize, prompt: &str, measured: Measured) -> Result<()> {
+        let Measured { mut times, tokens, wall, cpu } = measured;
         times.sort_by(f64::total_cmp);
         let at = |share: f64| times[(((times.len() - 1) as f64) * share).round() as usize] * 1e3;
+        let each = times.len() as f64;
         print(&format!(
-            "| {mode} | {callers} | {prompt} | {:.1} | {:.1} | {:.2} | {:.0} | {:.0} |",
+            "| {mode} | {callers} | {prompt} | {:.1} | {:.1} | {:.2} | {:.0} | {:.0} | {:.0} |",
             at(0.5),
             at(0.99),
-            times.len() as f64 / wall,
-            cpu / times.len() as f64 * 1e3,
-            peak_memory_bytes() as f64 / (1 << 20) as f64
+            each / wall,
+            cpu / each * 1e3,
+            peak_memory_bytes() as f64 / (1 << 20) as f64,
+            tokens as f64 / each
         ))
     }
 
@@ -242,7 +254,7 @@ impl Case<'_> {
         for prompt in ["new", "cached"] {
             reset_peak_memory();
             let (started, cpu) = (Instant::now(), cpu_seconds());
-            let results: Vec<Result<Vec<f64>>> = std::thread::scope(|scope| {
+            let results: Vec<Result<Vec<(f64, usize)>>> = std::thread::scope(|scope| {
                 let ask = |talks: &Vec<Conversation>| {
                     let mut times = Vec::new();
                     for talk in talks {
@@ -251,7 +263,8 @@ impl Case<'_> {
                         if answer.items.len() != self.config.top_k.min(self.dataset.items.len()) {
                             return Err(Error::bug(format!("{} items", answer.items.len())));
                         }
-                        times.push(started.elapsed().as_secs_f64());
+                        let tokens = answer.prompt_tokens - answer.reused_tokens + answer.searched_tokens;
+                        times.push((started.elapsed().as_secs_f64(), tokens));
                     }
                     Ok(times)
                 };
@@ -260,8 +273,10 @@ impl Case<'_> {
                 threads.into_iter().map(|t| t.join().unwrap_or_else(gone)).collect()
             });
             let wall = started.elapsed().as_secs_f64();
-            let times: Vec<f64> = results.into_iter().collect::<Result<Vec<_>>>()?.concat();
-            self.row(mode, callers, prompt, times, wall, cpu_seconds() - cpu)?;
+            let cpu = cpu_seconds() - cpu;
+            let (times, tokens): (Vec<f64>, Vec<usize>) =
+                results.into_iter().collect::<Result<Vec<_>>>()?.concat().into_iter().unzip();
+            self.row(mode, callers, prompt, Measured { times, tokens: tokens.iter().sum(), wall, cpu })?;
         }
         Ok(())
     }
@@ -275,7 +290,7 @@ impl Case<'_> {
         let list = chat.answer(&lines.join("\n"))?;
         reset_peak_memory();
         let (started, cpu) = (Instant::now(), cpu_seconds());
-        let results: Vec<Result<Vec<(f64, f64)>>> = std::thread::scope(|scope| {
+        let results: Vec<Result<Vec<(f64, f64, usize)>>> = std::thread::scope(|scope| {
             let work: Vec<_> = (0..callers)
                 .map(|c| {
                     scope.spawn({
@@ -288,19 +303,26 @@ impl Case<'_> {
             work.into_iter().map(|t| t.join().unwrap_or_else(gone)).collect()
         });
         let (wall, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-        let times: Vec<(f64, f64)> = results.into_iter().collect::<Result<Vec<_>>>()?.concat();
-        let (prefill, writing): (Vec<f64>, Vec<f64>) = times.iter().copied().unzip();
-        let both: Vec<f64> = times.iter().map(|(p, w)| p + w).collect();
+        let times: Vec<(f64, f64, usize)> = results.into_iter().collect::<Result<Vec<_>>>()?.concat();
+        let read: Vec<f64> = times.iter().map(|t| t.0).collect();
+        let written: Vec<f64> = times.iter().map(|t| t.1).collect();
+        let both: Vec<f64> = times.iter().map(|t| t.0 + t.1).collect();
+        let prompts: usize = times.iter().map(|t| t.2).sum();
+        let lists = list.len() * times.len();
         // Of the whole, each part has the share of its time.
         let share = |part: &[f64]| part.iter().sum::<f64>() / both.iter().sum::<f64>();
-        let (read, written) = (share(&prefill), share(&writing));
-        self.row("generate", callers, "new", both, wall, cpu)?;
-        self.row("generate", callers, "cached", writing, wall * written, cpu * written)?;
-        self.row("bare prefill", callers, "new", prefill, wall * read, cpu * read)
+        let row = |prompt, mode, times: &Vec<f64>, tokens| {
+            let share = share(times);
+            let measured = Measured { times: times.clone(), tokens, wall: wall * share, cpu: cpu * share };
+            self.row(mode, callers, prompt, measured)
+        };
+        row("new", "generate", &both, prompts + lists)?;
+        row("cached", "generate", &written, lists)?;
+        row("new", "bare prefill", &read, prompts)
     }
 
-    /// Seconds of each prompt and of each list behind it.
-    fn write_lists(&self, chat: &Chat, list: &[u32], caller: usize) -> Result<Vec<(f64, f64)>> {
+    /// Seconds of each prompt and of each list behind it, and the prompt's tokens.
+    fn write_lists(&self, chat: &Chat, list: &[u32], caller: usize) -> Result<Vec<(f64, f64, usize)>> {
         let sizes = llama::ContextOptions {
             tokens: self.tokens + list.len() + 256,
             batch_tokens: 512,
@@ -330,7 +352,7 @@ impl Case<'_> {
                 chosen = chosen.max(likeliest(context.logits(0)?));
             }
             std::hint::black_box(chosen);
-            times.push(((prefilled - started).as_secs_f64(), prefilled.elapsed().as_secs_f64()));
+            times.push(((prefilled - started).as_secs_f64(), prefilled.elapsed().as_secs_f64(), prompt.len()));
         }
         Ok(times)
     }

@@ -4,6 +4,7 @@
 //! before it alone. Entries are kept per adapter generation and never cross it; the cache belongs to one model. The entry
 //! used longest ago goes first when the bytes are over.
 
+use super::session::Row;
 use crate::error::Result;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,12 +25,14 @@ struct Entry {
     generation: u64,
     tokens: Arc<Vec<u32>>,
     state: Arc<Vec<u8>>,
+    end: Option<Arc<End>>,
     used: u64,
 }
 
 impl Entry {
     fn bytes(&self) -> u64 {
-        (self.state.len() + 4 * self.tokens.len()) as u64
+        let end = self.end.as_ref().map_or(0, |e| e.wants.len() + e.row.values.len());
+        (self.state.len() + 4 * (self.tokens.len() + end)) as u64
     }
 }
 
@@ -39,6 +42,26 @@ pub struct Known {
     pub tokens: Arc<Vec<u32>>,
     /// Their keys and values, as [`crate::llama::Context::save_sequence`] gives them.
     pub state: Arc<Vec<u8>>,
+}
+
+/// What was computed behind a prompt's last token: the same prompt again, under other masks for instance, needs no pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct End {
+    /// Tokens whose log-probabilities the row holds, ascending.
+    pub wants: Vec<u32>,
+    /// The row.
+    pub row: Row,
+}
+
+impl End {
+    /// The row of `wants`; none where it does not hold them all.
+    pub fn row_of(&self, wants: &[u32]) -> Option<Row> {
+        if wants == self.wants {
+            return Some(self.row.clone());
+        }
+        let value = |want: &u32| self.row.values.get(self.wants.binary_search(want).ok()?).copied();
+        Some(Row { values: wants.iter().map(value).collect::<Option<_>>()?, best: self.row.best })
+    }
 }
 
 /// How many first tokens are the same.
@@ -67,6 +90,16 @@ impl PrefixCache {
         Some(Known { tokens: best.1.tokens.clone(), state: best.1.state.clone() })
     }
 
+    /// The entry of just these tokens, with what stands behind them.
+    pub fn whole(&self, generation: u64, tokens: &[u32]) -> Option<(Arc<Vec<u8>>, Arc<End>)> {
+        let mut inner = self.lock();
+        inner.clock += 1;
+        let clock = inner.clock;
+        let entry = inner.entries.iter_mut().find(|e| e.generation == generation && *e.tokens == tokens)?;
+        entry.used = clock;
+        Some((entry.state.clone(), entry.end.clone()?))
+    }
+
     /// Keeps the state of `tokens`, which `save` gives; entries whose tokens it begins with are not needed any more, but
     /// for those of up to `keep` tokens (the instruction, which other conversations begin with).
     ///
@@ -77,6 +110,7 @@ impl PrefixCache {
         generation: u64,
         tokens: &[u32],
         keep: usize,
+        end: Option<Arc<End>>,
         save: impl FnOnce() -> Result<Vec<u8>>,
     ) -> Result<()> {
         if self.limit == 0 || tokens.is_empty() {
@@ -91,12 +125,15 @@ impl PrefixCache {
                 && (tokens.len() > keep || there.tokens.len() == tokens.len())
             {
                 there.used = clock;
+                if there.tokens.len() == tokens.len() && end.is_some() {
+                    there.end = end;
+                }
                 return Ok(());
             }
         }
         let state = Arc::new(save()?);
         let mut inner = self.lock();
-        let entry = Entry { generation, tokens: Arc::new(tokens.to_vec()), state, used: inner.clock };
+        let entry = Entry { generation, tokens: Arc::new(tokens.to_vec()), state, end, used: inner.clock };
         if entry.bytes() > self.limit {
             return Ok(());
         }
@@ -140,7 +177,7 @@ mod tests {
     use super::*;
 
     fn put(cache: &PrefixCache, generation: u64, tokens: &[u32], bytes: usize) {
-        cache.put(generation, tokens, 2, || Ok(vec![7; bytes])).unwrap();
+        cache.put(generation, tokens, 2, None, || Ok(vec![7; bytes])).unwrap();
     }
 
     #[test]
@@ -160,6 +197,22 @@ mod tests {
         assert_eq!(cache.bytes(), 10 + 30 + 40 + 4 * (2 + 4 + 5));
         cache.forget_before(2);
         assert_eq!(cache.bytes(), 0);
+    }
+
+    #[test]
+    fn what_stands_behind_a_prompt_is_found_for_that_prompt_and_generation_alone() {
+        let cache = PrefixCache::new(10_000);
+        let row = Row { values: vec![-1.0, -2.0, -3.0], best: 9 };
+        let end = Arc::new(End { wants: vec![2, 5, 9], row: row.clone() });
+        cache.put(1, &[1, 2, 3, 4], 2, Some(end), || Ok(vec![7; 10])).unwrap();
+        let (state, found) = cache.whole(1, &[1, 2, 3, 4]).unwrap();
+        assert_eq!((state.len(), found.row_of(&[2, 5, 9])), (10, Some(row)));
+        assert_eq!(found.row_of(&[2, 9]), Some(Row { values: vec![-1.0, -3.0], best: 9 }));
+        assert_eq!(found.row_of(&[]), Some(Row { values: vec![], best: 9 }));
+        assert_eq!(found.row_of(&[2, 4]), None);
+        assert!(cache.whole(2, &[1, 2, 3, 4]).is_none());
+        assert!(cache.whole(1, &[1, 2, 3]).is_none() && cache.whole(1, &[1, 2, 3, 4, 5]).is_none());
+        assert_eq!(cache.bytes(), 10 + 4 * (4 + 6));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What computes a lane's steps: a context of its own, or a seat in one that several callers share (`hub`).
 
 use super::adapters::Adapters;
+use super::away::Away;
 use super::session::{Row, Step, StepToken};
 use crate::error::{Error, Result};
 use crate::llama::{Batch, Context, ContextOptions, Model, Pooling, Token};
 use crate::run::Run;
 use rayon::prelude::*;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Sequences 0, 1, … of one request at a time.
@@ -21,7 +22,7 @@ pub trait Engine: Send {
     -> Result<Vec<Row>>;
     /// Forgets all but the first `tokens` of sequence 0; false when the model cannot forget a part.
     fn keep(&mut self, tokens: usize) -> bool;
-    /// Forgets everything.
+    /// Forgets everything, at the latest before the next call: it waits for no pass that was left.
     fn forget(&mut self);
     /// Sequence 0 as bytes.
     ///
@@ -50,6 +51,8 @@ pub struct LaneOptions {
     pub exact: bool,
     /// Logits, or the last hidden state.
     pub pooling: Pooling,
+    /// Weights times tokens from which a pass has a thread of its own, see `away`.
+    pub long: u64,
 }
 
 impl LaneOptions {
@@ -72,9 +75,15 @@ impl LaneOptions {
 /// A context of one's own. Nobody else's tokens are in its batches, and its cells are filled from the first one on: the
 /// same steps give the same bits.
 pub struct Alone {
-    context: Context,
+    context: Arc<Mutex<Context>>,
+    /// Dropped with the place, it waits for the end of a pass that was left.
+    away: Away,
+    /// What a pass that was left put into the cells is not known: it goes before anything else.
+    stale: bool,
     sequences: usize,
     generation: Option<u64>,
+    long: u64,
+    weights: u64,
 }
 
 impl Alone {
@@ -83,8 +92,29 @@ impl Alone {
     /// # Errors
     /// Those of [`Context::new`].
     pub fn new(model: &Model, options: &LaneOptions, run: &Run) -> Result<Alone> {
-        Ok(Alone { context: options.context(model, 1, run)?, sequences: options.sequences, generation: None })
+        Ok(Alone {
+            context: Arc::new(Mutex::new(options.context(model, 1, run)?)),
+            away: Away::default(),
+            stale: false,
+            sequences: options.sequences,
+            generation: None,
+            long: options.long,
+            weights: model.parameters(),
+        })
     }
+
+    /// The context, once nobody computes in it.
+    fn context(&mut self) -> Arc<Mutex<Context>> {
+        self.away.home();
+        if std::mem::take(&mut self.stale) {
+            lock(&self.context).forget_all();
+        }
+        self.context.clone()
+    }
+}
+
+fn lock(context: &Mutex<Context>) -> MutexGuard<'_, Context> {
+    context.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Engine for Alone {
@@ -98,29 +128,43 @@ impl Engine for Alone {
         deadline: Option<Instant>,
         run: &Run,
     ) -> Result<Vec<Row>> {
+        let place = self.context();
+        let mut context = lock(&place);
         if self.generation != Some(adapters.generation()) {
             self.generation = None;
             // The lane has forgotten what the old ones computed, and may have restored what the new ones did: that stays.
-            self.context.exchange_adapters(adapters.list())?;
+            context.exchange_adapters(adapters.list())?;
             self.generation = Some(adapters.generation());
         }
-        prepare(&mut self.context, step, 0)?;
-        compute(&mut self.context, &step.tokens, 0, deadline, run)
+        prepare(&mut context, step, 0)?;
+        if self.weights.saturating_mul(step.tokens.len() as u64) < self.long {
+            return compute(&mut context, &step.tokens, 0, deadline, run);
+        }
+        drop(context);
+        let quiet = Run::new(run.threads())?.cancelled_by(run.cancel_flag());
+        let tokens = step.tokens.clone();
+        self.away.wait(move || compute(&mut lock(&place), &tokens, 0, deadline, &quiet), deadline, run)
     }
     fn keep(&mut self, tokens: usize) -> bool {
+        let place = self.context();
+        let mut context = lock(&place);
         for sequence in 1..self.sequences {
-            self.context.forget_from(sequence, 0);
+            context.forget_from(sequence, 0);
         }
-        self.context.forget_from(0, tokens)
+        context.forget_from(0, tokens)
     }
     fn forget(&mut self) {
-        self.context.forget_all();
+        if self.away.is_out() {
+            self.stale = true;
+        } else {
+            lock(&self.context()).forget_all();
+        }
     }
     fn save(&mut self) -> Result<Vec<u8>> {
-        self.context.save_sequence(0)
+        lock(&self.context()).save_sequence(0)
     }
     fn restore(&mut self, bytes: &[u8]) -> Result<bool> {
-        self.context.restore_sequence(0, bytes)
+        lock(&self.context()).restore_sequence(0, bytes)
     }
 }
 

@@ -1,18 +1,22 @@
 //! One context for several callers: their steps are computed together, in the order in which they came.
 //!
 //! There is no thread of its own: whoever finds the context free takes everything that waits and fits one forward pass,
-//! computes it and hands the rows out. A long prompt comes in chunks, between which others get their turn. Requests under
-//! different adapters never share a pass.
+//! computes it and hands the rows out; a long pass has a thread of its own (`away`), so that every caller can leave while it
+//! is under way. It is broken off when all of them did. A long prompt comes in chunks, between which others get their turn.
+//! Requests under different adapters never share a pass.
 
 use super::adapters::Adapters;
+use super::away::{late, spawn};
 use super::engine::{Engine, LaneOptions, compute, prepare};
 use super::session::{Row, Step, StepToken};
 use crate::error::{Error, Result};
 use crate::llama::{Context, Model};
 use crate::run::Run;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How often a waiting caller looks whether it was cancelled.
@@ -27,6 +31,8 @@ pub struct Hub {
     taken: AtomicUsize,
     sequences: usize,
     batch_tokens: usize,
+    weights: u64,
+    long: u64,
 }
 
 struct Work {
@@ -42,6 +48,11 @@ struct Queue {
     abandoned: HashSet<u64>,
     next: u64,
     busy: bool,
+    /// Who is in the pass that is computed now, and what breaks it off.
+    under_way: Vec<u64>,
+    stop: Arc<AtomicBool>,
+    /// The last pass that had a thread.
+    thread: Option<JoinHandle<()>>,
 }
 
 struct Ticket {
@@ -55,6 +66,10 @@ struct Ticket {
 pub struct Seat {
     hub: Arc<Hub>,
     base: usize,
+    /// Sequences to forget before they are used again: others computed when they were given up.
+    given_up: Vec<usize>,
+    /// A ticket that its caller left while it was computed.
+    left: Option<u64>,
 }
 
 impl Hub {
@@ -72,6 +87,8 @@ impl Hub {
             seats,
             taken: AtomicUsize::new(0),
             sequences: options.sequences,
+            weights: model.parameters(),
+            long: options.long,
         })
     }
 
@@ -84,7 +101,7 @@ impl Hub {
         if seat >= self.seats {
             return Err(Error::bug(format!("seat {seat} of {}", self.seats)));
         }
-        Ok(Seat { hub: self.clone(), base: seat * self.sequences })
+        Ok(Seat { hub: self.clone(), base: seat * self.sequences, given_up: Vec::new(), left: None })
     }
 
     fn work(&self) -> MutexGuard<'_, Work> {
@@ -95,11 +112,12 @@ impl Hub {
     }
 
     fn submit(
-        &self,
+        self: &Arc<Hub>,
         base: usize,
         step: Step,
         adapters: &Arc<Adapters>,
         deadline: Option<Instant>,
+        left: &mut Option<u64>,
         run: &Run,
     ) -> Result<Vec<Row>> {
         let mut queue = self.queue();
@@ -110,10 +128,9 @@ impl Hub {
             if let Some(result) = queue.done.remove(&id) {
                 return result;
             }
-            if run.is_cancelled() || deadline.is_some_and(|d| Instant::now() >= d) {
-                match queue.waiting.iter().position(|t| t.id == id) {
-                    Some(at) => drop(queue.waiting.remove(at)),
-                    None => drop(queue.abandoned.insert(id)),
+            if run.is_cancelled() || late(deadline) {
+                if queue.leave(id) {
+                    *left = Some(id);
                 }
                 return Err(Error::cancelled());
             }
@@ -122,41 +139,62 @@ impl Hub {
                 continue;
             }
             queue.busy = true;
-            let tickets = queue.take(self.batch_tokens);
-            drop(queue);
-            // Alone in the pass, one's own cancel and deadline hold within it.
-            let mine = matches!(tickets.as_slice(), [only] if only.id == id);
-            let results =
-                self.compute(&tickets, if mine { deadline } else { None }, mine.then_some(run), run.threads());
-            queue = self.queue();
-            queue.busy = false;
-            for (ticket, result) in tickets.iter().zip(results) {
-                if !queue.abandoned.remove(&ticket.id) {
-                    queue.done.insert(ticket.id, result);
+            let tickets = Arc::new(queue.take(self.batch_tokens));
+            queue.under_way = tickets.iter().map(|t| t.id).collect();
+            queue.stop = Arc::new(AtomicBool::new(false));
+            let stop = queue.stop.clone();
+            let tokens: usize = tickets.iter().map(|t| t.step.tokens.len()).sum();
+            if self.weights.saturating_mul(tokens as u64) < self.long {
+                drop(queue);
+                // Alone in the pass, one's own cancel and deadline hold within it.
+                let mine = matches!(tickets.as_slice(), [only] if only.id == id);
+                let (stop, deadline) = if mine { (run.cancel_flag(), deadline) } else { (stop, None) };
+                self.compute(&tickets, deadline, stop, run.threads());
+                queue = self.queue();
+                continue;
+            }
+            if let Some(before) = queue.thread.take() {
+                // It has handed out its rows, or there would be no turn for this pass; it needs the queue no more.
+                let _ = before.join();
+            }
+            let (hub, taken, threads) = (self.clone(), tickets.clone(), run.threads());
+            match spawn(move || hub.compute(&taken, None, stop, threads)) {
+                Ok(thread) => queue.thread = Some(thread),
+                Err(e) => {
+                    drop(queue);
+                    self.finish(&tickets, tickets.iter().map(|_| Err(e.clone())).collect());
+                    queue = self.queue();
                 }
             }
-            self.changed.notify_all();
         }
     }
 
-    fn compute(
-        &self,
-        tickets: &[Ticket],
-        deadline: Option<Instant>,
-        run: Option<&Run>,
-        threads: usize,
-    ) -> Vec<Result<Vec<Row>>> {
-        let quiet;
-        let run = match run {
-            Some(run) => run,
-            None => match Run::new(threads) {
-                Ok(run) => {
-                    quiet = run;
-                    &quiet
-                }
-                Err(e) => return tickets.iter().map(|_| Err(e.clone())).collect(),
-            },
+    /// Hands out what a pass gave; the next one may begin.
+    fn finish(&self, tickets: &[Ticket], results: Vec<Result<Vec<Row>>>) {
+        let mut queue = self.queue();
+        queue.busy = false;
+        queue.under_way.clear();
+        for (ticket, result) in tickets.iter().zip(results) {
+            if !queue.abandoned.remove(&ticket.id) {
+                queue.done.insert(ticket.id, result);
+            }
+        }
+        drop(queue);
+        self.changed.notify_all();
+    }
+
+    fn compute(&self, tickets: &[Ticket], deadline: Option<Instant>, stop: Arc<AtomicBool>, threads: usize) {
+        let pass = || match Run::new(threads) {
+            Ok(run) => self.pass(tickets, deadline, &run.cancelled_by(stop)),
+            Err(e) => tickets.iter().map(|_| Err(e.clone())).collect(),
         };
+        // A pass that panicked would leave all others waiting for ever.
+        let results = catch_unwind(AssertUnwindSafe(pass))
+            .unwrap_or_else(|_| tickets.iter().map(|_| Err(Error::bug("a forward pass panicked"))).collect());
+        self.finish(tickets, results);
+    }
+
+    fn pass(&self, tickets: &[Ticket], deadline: Option<Instant>, run: &Run) -> Vec<Result<Vec<Row>>> {
         let mut work = self.work();
         let together = work.pass(tickets, deadline, run);
         match together {
@@ -175,6 +213,18 @@ impl Hub {
 }
 
 impl Queue {
+    /// A caller goes: its ticket too, or (then true) its part of the pass, which is broken off once nobody waits for it.
+    fn leave(&mut self, id: u64) -> bool {
+        if let Some(at) = self.waiting.iter().position(|t| t.id == id) {
+            self.waiting.remove(at);
+            return false;
+        }
+        self.abandoned.insert(id);
+        if self.under_way.iter().all(|id| self.abandoned.contains(id)) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        true
+    }
     /// What is computed next: the first that waits, and those behind it that fit the same pass.
     fn take(&mut self, batch_tokens: usize) -> Vec<Ticket> {
         let mut taken: Vec<Ticket> = self.waiting.pop_front().into_iter().collect();
@@ -215,6 +265,51 @@ impl Work {
     }
 }
 
+impl Seat {
+    /// True when no pass computes for this seat any more.
+    fn is_quiet(&mut self) -> bool {
+        let hub = &self.hub;
+        self.left = self.left.filter(|id| hub.queue().abandoned.contains(id));
+        self.left.is_none()
+    }
+    /// Forgets `sequences`: now, or before they are used again where that would mean to wait.
+    fn give_up(&mut self, sequences: impl Iterator<Item = usize>) {
+        let quiet = self.is_quiet();
+        match self.hub.work.try_lock() {
+            Ok(mut work) if quiet => {
+                for sequence in sequences {
+                    work.context.forget_from(self.base + sequence, 0);
+                }
+            }
+            Ok(_) | Err(_) => self.given_up.extend(sequences),
+        }
+    }
+    /// The context, once the pass under way is over.
+    fn work(&mut self) -> MutexGuard<'_, Work> {
+        if let Some(id) = self.left.take() {
+            let mut queue = self.hub.queue();
+            while queue.abandoned.contains(&id) {
+                queue = self.hub.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        let mut work = self.hub.work();
+        for sequence in self.given_up.drain(..) {
+            work.context.forget_from(self.base + sequence, 0);
+        }
+        work
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // No pass goes on behind a recommender that is gone.
+        let thread = self.hub.queue().thread.take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}
+
 impl Engine for Seat {
     fn sequences(&self) -> usize {
         self.hub.sequences
@@ -226,26 +321,31 @@ impl Engine for Seat {
         deadline: Option<Instant>,
         run: &Run,
     ) -> Result<Vec<Row>> {
-        if step.tokens.is_empty() {
-            prepare(&mut self.hub.work().context, step, self.base)?;
+        if step.tokens.is_empty() && step.fork.is_empty() {
+            self.give_up(step.drop.iter().copied());
             return Ok(Vec::new());
         }
-        self.hub.submit(self.base, step.clone(), adapters, deadline, run)
+        let mut step = step.clone();
+        step.drop.append(&mut self.given_up);
+        self.hub.submit(self.base, step, adapters, deadline, &mut self.left, run)
     }
     fn keep(&mut self, tokens: usize) -> bool {
-        let mut work = self.hub.work();
-        for sequence in 1..self.hub.sequences {
-            work.context.forget_from(self.base + sequence, 0);
+        let (base, sequences) = (self.base, self.hub.sequences);
+        let mut work = self.work();
+        for sequence in 1..sequences {
+            work.context.forget_from(base + sequence, 0);
         }
-        work.context.forget_from(self.base, tokens)
+        work.context.forget_from(base, tokens)
     }
     fn forget(&mut self) {
-        self.keep(0);
+        self.give_up(0..self.hub.sequences);
     }
     fn save(&mut self) -> Result<Vec<u8>> {
-        self.hub.work().context.save_sequence(self.base)
+        let base = self.base;
+        self.work().context.save_sequence(base)
     }
     fn restore(&mut self, bytes: &[u8]) -> Result<bool> {
-        self.hub.work().context.restore_sequence(self.base, bytes)
+        let base = self.base;
+        self.work().context.restore_sequence(base, bytes)
     }
 }

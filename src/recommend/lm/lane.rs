@@ -1,11 +1,11 @@
 //! A place for one request at a time: a prompt in sequence 0, a search in the others.
 //!
 //! A prompt is computed in chunks whose borders depend on its tokens alone (the instruction's end, then every [`CHUNK`]
-//! tokens), and reuse stops at a border. So, with an engine of its own, the same request has the same bits, whether its
+//! tokens), and reuse stops at a border, or has the whole prompt with the row behind it. So, with an engine of its own, the same request has the same bits, whether its
 //! beginning was computed before or not.
 
 use super::adapters::Adapters;
-use super::cache::{PrefixCache, common};
+use super::cache::{End, PrefixCache, common};
 use super::engine::{Engine, LaneOptions};
 use super::session::{Row, Session, Step, StepToken};
 use crate::error::{Error, Result};
@@ -23,6 +23,8 @@ pub struct Lane {
     generation: Option<u64>,
     /// Tokens whose keys and values sequence 0 holds.
     held: Vec<u32>,
+    /// What was computed behind the last of them.
+    end: Option<Arc<End>>,
 }
 
 /// A prompt that was computed.
@@ -55,7 +57,7 @@ impl PromptTokens<'_> {
 impl Lane {
     /// A lane on `engine`.
     pub fn new(engine: Box<dyn Engine>, options: LaneOptions) -> Lane {
-        Lane { engine, options, generation: None, held: Vec::new() }
+        Lane { engine, options, generation: None, held: Vec::new(), end: None }
     }
 
     /// How much of a prompt is here already.
@@ -66,6 +68,7 @@ impl Lane {
     fn forget(&mut self) {
         self.engine.forget();
         self.held.clear();
+        self.end = None;
     }
 
     /// Puts the prompt into sequence 0; gives what is wanted behind its last token.
@@ -93,6 +96,9 @@ impl Lane {
             self.forget();
             self.generation = Some(adapters.generation());
         }
+        if let Some(row) = self.again(adapters.generation(), tokens, wants, cache)? {
+            return Ok(Prefilled { reused: tokens.len(), row });
+        }
         let at_border = |shared: usize| prompt.borders().take_while(|b| *b <= shared).last().unwrap_or(0);
         let mut from = at_border(common(&self.held, tokens));
         if let Some(known) = cache.find(adapters.generation(), tokens, from)
@@ -111,11 +117,34 @@ impl Lane {
             from = 0;
         }
         self.held.truncate(from);
+        self.end = None;
         let result = self.compute(adapters, prompt, wants, cache, deadline, run);
-        if result.is_err() {
-            self.forget();
+        match &result {
+            Ok(row) => self.end = Some(Arc::new(End { wants: wants.to_vec(), row: row.clone() })),
+            Err(_) => self.forget(),
         }
         result.map(|row| Prefilled { reused: from, row })
+    }
+
+    /// The row behind a prompt that is here, or in the cache, as a whole.
+    fn again(&mut self, generation: u64, tokens: &[u32], wants: &[u32], cache: &PrefixCache) -> Result<Option<Row>> {
+        if self.held == tokens
+            && let Some(row) = self.end.as_ref().and_then(|end| end.row_of(wants))
+            && self.engine.keep(tokens.len())
+        {
+            return Ok(Some(row));
+        }
+        if let Some((state, end)) = cache.whole(generation, tokens)
+            && let Some(row) = end.row_of(wants)
+        {
+            self.forget();
+            if self.engine.restore(&state)? {
+                self.held = tokens.to_vec();
+                self.end = Some(end);
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
     }
 
     fn compute(
@@ -143,7 +172,7 @@ impl Lane {
             self.held.extend_from_slice(&tokens[start..end]);
             if end == prompt.instruction && end < tokens.len() {
                 let engine = &mut self.engine;
-                cache.put(adapters.generation(), &tokens[..end], prompt.instruction, || engine.save())?;
+                cache.put(adapters.generation(), &tokens[..end], prompt.instruction, None, || engine.save())?;
             }
             start = end;
         }
@@ -156,8 +185,8 @@ impl Lane {
     /// Those of [`Engine::save`].
     pub fn remember(&mut self, prompt: PromptTokens, cache: &PrefixCache) -> Result<()> {
         let (Some(generation), true) = (self.generation, self.held == prompt.tokens) else { return Ok(()) };
-        let engine = &mut self.engine;
-        cache.put(generation, prompt.tokens, prompt.instruction, || engine.save())
+        let (engine, end) = (&mut self.engine, self.end.clone());
+        cache.put(generation, prompt.tokens, prompt.instruction, end, || engine.save())
     }
 
     /// Goes on by one token at `position` behind the prompt, which is forgotten at the next prompt; gives the likeliest

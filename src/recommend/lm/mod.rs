@@ -39,6 +39,7 @@
 
 mod adapters;
 mod answer;
+mod away;
 mod beam;
 mod cache;
 mod catalogue;

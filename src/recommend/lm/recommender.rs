@@ -154,6 +154,7 @@ impl LmRecommender {
                 Mode::Constrained | Mode::Generate => Pooling::Logits,
                 Mode::Head => Pooling::Last,
             },
+            long: super::away::LONG,
         };
         let grounder = match mode {
             Mode::Generate => Some(Arc::new(Grounder::new(items))),
@@ -204,7 +205,7 @@ impl LmRecommender {
     /// Answers a conversation with at most `top_k` items, none of `masked` (sorted item rows).
     ///
     /// Past `recommend.timeout_ms` the answer holds what is finished and says so. [`Run::cancel`] ends the request within
-    /// one operation of the network.
+    /// 100 ms, whatever is being computed for it: a long pass is left to end by itself.
     ///
     /// # Errors
     /// [`ErrorKind::Cancelled`]; those of the prompt.

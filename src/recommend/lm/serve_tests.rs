@@ -132,6 +132,106 @@ fn callers_who_share_passes_get_what_they_would_get_alone() {
     });
 }
 
+/// Other conversations and masks, adapters that come and go, callers that leave in the middle of a pass; passes computed where
+/// they are asked for, and on threads of their own.
+#[test]
+fn an_answer_is_the_same_whatever_other_callers_ask_exchange_or_break_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = random_model(folder.path());
+    let width = Model::load(&model).unwrap().width();
+    let one = adapter(folder.path(), "1.gguf", width, 1);
+    let dataset = catalogue(80);
+    let long_talk = "a tree in the park and the sun, please; ".repeat(5);
+    let asked = [
+        (conversation(&["a dog"]), Vec::new()),
+        (conversation(&[long_talk.as_str(), "or a big red ball?"]), vec![1, 2, 3]),
+        (conversation(&["happy day"]), (0..40).collect()),
+    ];
+    let sets: [&[(&Path, f32)]; 2] = [&[(&one, 1.0)], &[]];
+    let config =
+        |batching: &str| RecommendConfig { contexts: 3, batching: batching.into(), context_tokens: 512, ..settings() };
+    // Of a recommender that nobody else uses. Odd generations serve the bare model, even ones the adapter.
+    let expected: Vec<Vec<LmAnswer>> = (0..2)
+        .map(|odd| {
+            let of = |(talk, masked): &(_, Vec<u32>)| {
+                let lm = open(&model, &dataset, &config("alone"));
+                if odd == 0 {
+                    lm.swap_adapters(1, sets[0]).unwrap();
+                }
+                lm.answer(talk, masked, 10, &run()).unwrap()
+            };
+            asked.iter().map(of).collect()
+        })
+        .collect();
+    assert_ne!(expected[0][0].items, expected[1][0].items, "the adapter changes the ranking");
+    for (batching, long) in [("alone", u64::MAX), ("alone", 0), ("shared", u64::MAX), ("shared", 0)] {
+        let mut lm = open(&model, &dataset, &config(batching));
+        lm.lane.long = long;
+        let lm = &lm;
+        let same = |which: usize, got: &LmAnswer| {
+            let like = &expected[(got.generation % 2) as usize][which];
+            if batching == "alone" {
+                assert_eq!(got.items, like.items, "{batching} {long}: generation {}", got.generation);
+                return;
+            }
+            assert_eq!(got.items.len(), like.items.len());
+            for (ours, theirs) in got.items.iter().zip(&like.items) {
+                assert!((ours.score - theirs.score).abs() < 1e-4 * theirs.score.abs(), "{batching} {long}");
+            }
+        };
+        let left = std::thread::scope(|scope| {
+            for caller in 0..3 {
+                let (asked, same) = (&asked, &same);
+                scope.spawn(move || {
+                    for n in 0..8 {
+                        let which = (caller + n) % asked.len();
+                        same(which, &lm.answer(&asked[which].0, &asked[which].1, 10, &run()).unwrap());
+                    }
+                });
+            }
+            let leaver = scope.spawn(|| {
+                let mut left = 0;
+                for n in 0..24u64 {
+                    let (talk, masked) = &asked[n as usize % asked.len()];
+                    let wait = Duration::from_micros(300 * n);
+                    if n % 2 == 0 {
+                        let got = lm.answer_until(talk, masked, 10, Some(Instant::now() + wait), &run()).unwrap();
+                        assert!(got.items.iter().all(|i| masked.binary_search(&i.item).is_err()));
+                        left += usize::from(got.partial);
+                        continue;
+                    }
+                    let run = run();
+                    let flag = run.cancel_flag();
+                    let got = std::thread::scope(|inner| {
+                        let asking = inner.spawn(|| lm.answer(talk, masked, 10, &run));
+                        std::thread::sleep(wait);
+                        flag.store(true, Ordering::Relaxed);
+                        asking.join().unwrap()
+                    });
+                    match got {
+                        Ok(got) => same(n as usize % asked.len(), &got),
+                        Err(e) => {
+                            assert_eq!(e.kind(), ErrorKind::Cancelled);
+                            left += 1;
+                        }
+                    }
+                }
+                left
+            });
+            for n in 0..6 {
+                lm.swap_adapters(n as u64 + 1, sets[n % 2]).unwrap();
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            leaver.join().unwrap()
+        });
+        assert!(left > 0, "{batching} {long}: somebody left");
+        // And when all is quiet again.
+        for (which, (talk, masked)) in asked.iter().enumerate() {
+            same(which, &lm.answer(talk, masked, 10, &run()).unwrap());
+        }
+    }
+}
+
 #[test]
 fn a_deadline_gives_what_is_finished_and_a_cancel_ends_the_request_soon() {
     let folder = tempfile::tempdir().unwrap();

@@ -263,6 +263,15 @@ fn the_same_request_has_the_same_bits_whatever_was_asked_before_and_in_between()
         reused = workers.into_iter().map(|w| w.join().unwrap()).sum();
     });
     assert!(reused > 1000, "{reused} tokens came from the cache");
+    // The very prompt again needs no pass, under the same masks or others.
+    for (which, mask) in [(0, &[5][..]), (0, &[5, 7, 30, 31]), (2, &[5]), (1, &[]), (1, &[])] {
+        let again = lm.answer(&talks[which], mask, 10, &run()).unwrap();
+        let fresh = open(&model, &dataset, &config).answer(&talks[which], mask, 10, &run()).unwrap();
+        assert_eq!(again.items, fresh.items, "{which} {mask:?}");
+        if mask.contains(&5) {
+            assert_eq!(again.reused_tokens, again.prompt_tokens, "{which} {mask:?}");
+        }
+    }
     assert!(lm.cached_bytes() > 0 && lm.cached_bytes() <= config.cache_bytes);
 }
 
