@@ -24,15 +24,14 @@ impl Request<'_> {
     /// # Errors
     /// [`crate::ErrorKind::NotFound`] when `allow` names no item of the catalogue.
     pub fn masked(&self, items: &Items, mentions: &Mentions) -> Result<Vec<u32>> {
-        warn_of_unknown(unknown(items, self.exclude));
-        self.rows_masked(items, mentions)
+        self.masked_with(&excluded_rows(items, self.exclude), items, mentions)
     }
 
-    /// [`Request::masked`] without a word about unknown ids.
-    fn rows_masked(&self, items: &Items, mentions: &Mentions) -> Result<Vec<u32>> {
+    /// [`Request::masked`] of the rows that are excluded.
+    fn masked_with(&self, excluded: &[u32], items: &Items, mentions: &Mentions) -> Result<Vec<u32>> {
         let named = mentions.of_conversation(self.conversation);
         let allowed = if self.allow.is_empty() { None } else { Some(allowed_rows(items, self.allow)?) };
-        Ok(mask(items.len(), named, &known_rows(items, self.exclude), allowed.as_deref()))
+        Ok(mask(items.len(), named, excluded, allowed.as_deref()))
     }
 }
 
@@ -118,7 +117,10 @@ pub fn recommend(
     let conversations: Vec<&Conversation> = requests.iter().map(|r| r.conversation).collect();
     // Many requests mostly exclude the same: it is said once.
     warn_of_unknown(requests.iter().filter_map(|r| unknown(items, r.exclude)).max_by_key(|(count, _)| *count));
-    let masked = requests.iter().map(|r| r.rows_masked(items, mentions)).collect::<Result<Vec<_>>>()?;
+    let masked = requests
+        .iter()
+        .map(|r| r.masked_with(&known_rows(items, r.exclude), items, mentions))
+        .collect::<Result<Vec<_>>>()?;
     let most = requests.iter().map(|r| r.top_k).max().unwrap_or(0);
     let mut answers = recommender.rank_all(&conversations, &masked, most, run)?;
     answers.iter_mut().zip(requests).for_each(|(answer, request)| answer.truncate(request.top_k));
