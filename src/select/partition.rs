@@ -295,6 +295,8 @@ pub fn finalise(
     let config = &SelectConfig { force: Vec::new(), exclude: Vec::new(), ..config.clone() };
     let mut selected = select_among(&merged.rows, x, features, terms, config, run)?;
     selected.report.rows = x.count();
+    // H of the merged rows says nothing of all rows.
+    selected.report.entropy = None;
     let sum = |picks: &[Pick]| picks.iter().map(|p| p.gain).sum::<f64>();
     // A part need not hold the rows that are forced in.
     let complete = terms.forced.is_empty() && merged.best.len() == selected.selection.picks.len();

@@ -56,6 +56,7 @@ pub struct Report {
     /// JS: T.
     pub temperature: Option<f64>,
     /// JS: H(p_i) over all rows, in nats. When its ends meet, T is too high for these embeddings: the ranking hangs on noise.
+    /// None after [`super::partition::finalise`], which sees the merged rows alone.
     pub entropy: Option<Spread>,
     /// JS with K-means: sum of squared distances of the rows to their centres.
     pub inertia: Option<f64>,

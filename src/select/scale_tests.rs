@@ -223,6 +223,10 @@ fn parts_keep_caps_and_named_rows_and_strategies() {
         let parts: Vec<_> =
             (0..3).map(|p| select_part((p, 3), &x, Some(&features), &terms, &config, &run()).unwrap()).collect();
         let found = finalise(&merge(&parts).unwrap(), &x, Some(&features), &terms, &config, &run()).unwrap();
+        assert_eq!(
+            found.report.entropy, None,
+            "{strategy}: the spread of H over the merged rows was told as that of all"
+        );
         let rows = found.selection.rows();
         assert!(rows.len() == 12 && rows[0] == 250 && !rows.contains(&0), "{strategy}: {rows:?}");
         for item in 0..9 {
