@@ -18,7 +18,8 @@ pub(super) fn check(config: &Config) -> Result<()> {
     if let Some((_, twice)) = strategies.iter().enumerate().find(|(at, name)| strategies[..*at].contains(name)) {
         return Err(Error::invalid(format!("pipeline.strategies names {twice} twice; once is enough")));
     }
-    if let Some(absent) = students.iter().find(|name| !strategies.contains(name)) {
+    let tunes = config.tune.method != "head";
+    if let Some(absent) = students.iter().find(|name| tunes && !strategies.contains(name)) {
         return Err(Error::invalid(format!(
             "pipeline.students names {absent}, which pipeline.strategies ({}) does not run; name it there too",
             strategies.join(", ")
@@ -33,7 +34,7 @@ pub(super) fn check(config: &Config) -> Result<()> {
         }
     }
     let model = Path::new(&config.tune.model);
-    if config.tune.method != "head" && !config.tune.model.is_empty() {
+    if tunes && !config.tune.model.is_empty() {
         std::fs::metadata(model).map_err(|e| Error::io(model, e).context("tune.model"))?;
     }
     Ok(())
@@ -66,6 +67,7 @@ mod tests {
             ("evaluate.posts", bad.as_str(), "bad.jsonl:1"),
         ] {
             let mut config = Config::default();
+            config.set("tune.method", "lora").unwrap();
             config.set(key, value).unwrap();
             let e = check(&config).unwrap_err();
             assert!(e.message().contains(says), "{key} = {value}: {e}");
@@ -81,6 +83,10 @@ mod tests {
             assert!(e.message().contains(says), "{key} = {value}: {e}");
         }
         check(&Config::default()).unwrap();
+        // Where no language model is tuned it does not matter on what.
+        let mut head = Config::default();
+        head.set("pipeline.students", "js").unwrap();
+        check(&head).unwrap();
         check_teacher(&Config::default()).unwrap();
     }
 }
