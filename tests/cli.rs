@@ -420,6 +420,11 @@ fn a_language_model_from_nothing_is_tuned_with_the_catalogue_and_its_adapter_mer
     let text = failure(&["merge", "--model", &at("other.gguf"), "--adapter", &adapter, "--out", &at("wrong.gguf")]);
     assert!(text.contains("another base"), "{text}");
     assert!(!folder.path().join("wrong.gguf").exists());
+    // The adapter that the bench made to exchange changed nothing, and was refused.
+    let model = format!("recommend.model={base}");
+    let bench = ["bench", "recommend", "--set", &model, "--items", "60", "--requests", "1", "--modes", "exchange"];
+    let text = ok(&bench);
+    assert!(text.contains("none failed"), "{text}");
 }
 
 /// The estimate was once too low for large budgets: what update vectors, their copies and the pool hold grows with the budget.

@@ -82,6 +82,7 @@ unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _: 
         return;
     }
     let level = match level {
+        sys::GGML_LOG_LEVEL_ERROR if is_break_off(text) => Level::Debug,
         sys::GGML_LOG_LEVEL_ERROR => {
             text.clone_into(&mut COMPLAINT.lock().unwrap_or_else(PoisonError::into_inner));
             Level::Warn
@@ -94,10 +95,42 @@ unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _: 
     let _ = std::panic::catch_unwind(|| log(level, &format!("llama.cpp: {text}")));
 }
 
+/// True for what llama.cpp says of a pass that was broken off because it was asked to: GGML_STATUS_ABORTED is 1, and
+/// llama_decode then returns 2. Who cancels knows it.
+fn is_break_off(text: &str) -> bool {
+    text.ends_with("graph_compute_async failed with error 1")
+        || text.ends_with("failed to compute graph, compute status: 1")
+        || text.ends_with("failed to decode, ret = 2")
+}
+
 unsafe extern "C" fn on_abort(message: *const c_char) {
     if !message.is_null() {
         // SAFETY: ggml passes a zero-ended text that lives for this call.
         let text = unsafe { CStr::from_ptr(message) }.to_string_lossy();
         let _ = std::panic::catch_unwind(|| log(Level::Error, &format!("llama.cpp ends the process: {text}")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The three lines as llama.cpp writes them, and their sisters that tell of a failure.
+    #[test]
+    fn a_cancelled_pass_is_no_warning_and_a_failed_one_is() {
+        for text in [
+            "graph_compute: ggml_backend_sched_graph_compute_async failed with error 1",
+            "process_ubatch: failed to compute graph, compute status: 1",
+            "llama_decode: failed to decode, ret = 2",
+        ] {
+            assert!(is_break_off(text));
+        }
+        for text in [
+            "graph_compute: ggml_backend_sched_graph_compute_async failed with error -1",
+            "process_ubatch: failed to compute graph, compute status: -1",
+            "llama_decode: failed to decode, ret = -3",
+        ] {
+            assert!(!is_break_off(text));
+        }
     }
 }

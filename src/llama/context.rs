@@ -168,6 +168,8 @@ impl Context {
             // One micro-batch per batch: pooling and non-causal attention need the whole batch at once.
             params.n_ubatch = if options.pooling == Pooling::Logits { batch_tokens.min(512) } else { batch_tokens };
             params.n_seq_max = sequences;
+            // llama.cpp reserves a row of logits a sequence, and ends the process where that is more than it was told.
+            params.n_outputs_max = batch_tokens.max(sequences);
             params.n_threads = threads;
             params.n_threads_batch = threads;
             params.kv_unified = true;

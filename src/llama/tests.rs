@@ -138,6 +138,21 @@ fn hidden_states_are_those_of_the_slow_twin() {
     }
 }
 
+/// Four callers that shared a context of the default width had more sequences than it took tokens at a time, and the first
+/// pass ended the process.
+#[test]
+fn more_sequences_than_tokens_a_batch_do_not_end_the_process() {
+    let Some(model) = stories() else { return };
+    let tokens = model.tokenise(TEXT, true, false).unwrap();
+    let logits = |batch_tokens, sequences| {
+        let options = ContextOptions { tokens: 64, batch_tokens, sequences, pooling: Pooling::Logits, exact: true };
+        let mut context = Context::new(&model, options, &run()).unwrap();
+        context.run_batch(&batch_of(&[&tokens[..8]]), &run()).unwrap();
+        context.logits(7).unwrap().to_vec()
+    };
+    assert_eq!(logits(8, 40), logits(8, 1));
+}
+
 #[test]
 fn mean_pooling_is_the_mean_and_neighbours_in_the_batch_change_it_by_rounding_only() {
     let Some(model) = stories() else { return };
