@@ -587,7 +587,7 @@ settings! {
         allow_no_token: bool = false, ANY;
         /// Bytes in the body of a request.
         body_bytes: usize = 1 << 20, int(1024, 1 << 30);
-        /// Open connections.
+        /// Open connections; above it, the one that has been idle longest, a second at least, makes room.
         max_connections: usize = 256, int(1, 1 << 16);
         /// Requests computed at once; 0: one per thread.
         max_concurrent: usize = 0, int(0, 4096);

@@ -631,9 +631,11 @@ fn a_client_who_leaves_takes_its_work_along() {
 #[test]
 fn too_many_connections_are_told_so() {
     let served = start(&["--max-connections", "2"]);
-    let held: Vec<TcpStream> = (0..2).map(|_| served.connect()).collect();
-    let until = Instant::now() + Duration::from_secs(5);
+    let until = Instant::now() + Duration::from_secs(30);
+    let mut held: Vec<TcpStream> = Vec::new();
     loop {
+        // New ones, which are not yet idle.
+        held.extend((0..2).map(|_| served.connect()));
         let answer = served.ask("GET", "/health", &[], b"");
         if answer.status == 503 {
             assert_eq!(answer.json()["error"]["code"], "too_many_connections");
@@ -645,6 +647,45 @@ fn too_many_connections_are_told_so() {
     drop(held);
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(served.ask("GET", "/health", &[], b"").status, 200);
+}
+
+#[test]
+fn slow_connections_that_held_every_place_make_room() {
+    let served = start(&["--max-connections", "4", "--read-timeout-ms", "600000"]);
+    let slow = |part: &str| {
+        let mut stream = served.connect();
+        stream.write_all(part.as_bytes()).unwrap();
+        stream
+    };
+    let head = "POST /v1/recommend HTTP/1.1\r\nHost: 127.0.0.1\r\n";
+    let waits_for_body = format!("{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{");
+    let mut held = Vec::new();
+    let until = Instant::now() + Duration::from_secs(60);
+    // A connection that was closed a moment ago may still have its place when the first slow ones come: once more, then.
+    while !served.log().contains("\"event\":\"made_room\"") {
+        assert!(Instant::now() < until, "{}", served.log());
+        held.extend([slow(""), slow(head), slow(&waits_for_body), slow(&waits_for_body)]);
+        std::thread::sleep(Duration::from_millis(1200));
+        for _ in 0..3 {
+            assert_eq!(served.recommend(&json!({"conversation": says("a jungle")})).status, 200);
+        }
+    }
+    drop(held);
+}
+
+#[test]
+fn a_refusal_before_the_body_came_was_lost_with_the_connection() {
+    let served = start(&[]);
+    let mut stream = served.connect();
+    let head = "POST /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 262144\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    // Time to answer. A server that has closed over what follows resets the connection.
+    std::thread::sleep(Duration::from_millis(300));
+    stream.write_all(&[b' '; 262_144]).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
 }
 
 #[test]

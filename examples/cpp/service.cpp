@@ -12,6 +12,7 @@
 
 #include <causerie.hpp>
 #include <cerrno>
+#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
@@ -26,7 +27,7 @@
 namespace {
 
 constexpr std::size_t max_request = 1 << 20;
-constexpr int workers = 4, backlog = 64, seconds_to_read = 5;
+constexpr int workers = 4, backlog = 64, seconds_to_read = 5, seconds_to_part = 1;
 
 // A file descriptor that closes itself.
 class descriptor {
@@ -134,6 +135,18 @@ bool read_request(int client, std::string &body, answer &refusal) {
   }
 }
 
+// Says that no more comes, and takes what the client still sends, for a moment: closing over bytes that were not read
+// resets the connection, and with it the answer that is on its way.
+void part(int client) {
+  shutdown(client, SHUT_WR);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(seconds_to_part);
+  const timeval patience = {seconds_to_part, 0};
+  setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  char buffer[4096];
+  while (std::chrono::steady_clock::now() < until && recv(client, buffer, sizeof buffer, 0) > 0) {
+  }
+}
+
 void serve_one(const causerie::recommender &recommender, int client) {
   const timeval patience = {seconds_to_read, 0};
   setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
@@ -149,6 +162,7 @@ void serve_one(const causerie::recommender &recommender, int client) {
     if (n <= 0) return;
     sent += static_cast<std::size_t>(n);
   }
+  part(client);
 }
 
 void serve(const std::string &work, std::uint16_t port) {

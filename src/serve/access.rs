@@ -1,6 +1,7 @@
 //! One request from its head to the last byte of its answer: its id, its line in the log, its place in the metrics.
 
 use super::route::Route;
+use super::seats::{Seat, UnderWay};
 use super::server::Shared;
 use crate::run::Level;
 use serde_json::{Map, Value, json};
@@ -17,6 +18,8 @@ const LONGEST_ID: usize = 64;
 /// Written to the log and counted when dropped.
 pub(super) struct Access {
     shared: Arc<Shared>,
+    seat: Arc<Seat>,
+    under_way: Option<UnderWay>,
     pub id: String,
     pub method: &'static str,
     pub route: Route,
@@ -39,8 +42,15 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// `id`: what the caller sent as `x-request-id`.
-    pub fn new(shared: Arc<Shared>, method: &'static str, route: Route, peer: IpAddr, id: Option<&str>) -> Access {
+    /// `id`: what the caller sent as `x-request-id`; `seat`: the connection that it came on.
+    pub fn new(
+        shared: Arc<Shared>,
+        seat: Arc<Seat>,
+        method: &'static str,
+        route: Route,
+        peer: IpAddr,
+        id: Option<&str>,
+    ) -> Access {
         shared.metrics.begin();
         let fits = |id: &&str| {
             let sound = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
@@ -49,6 +59,8 @@ impl Access {
         let id = id.filter(fits).map_or_else(new_id, str::to_string);
         Access {
             shared,
+            seat,
+            under_way: None,
             id,
             method,
             route,
@@ -65,6 +77,11 @@ impl Access {
             cause: None,
             text: None,
         }
+    }
+
+    /// The request is here as a whole: its connection stays until it is answered.
+    pub fn arrived(&mut self) {
+        self.under_way = Some(self.seat.under_way());
     }
 }
 

@@ -20,6 +20,7 @@ mod metrics;
 mod problem;
 mod reply;
 mod route;
+mod seats;
 mod served;
 mod server;
 mod stall;

@@ -6,6 +6,7 @@ use super::body::read_json;
 use super::metrics::Now;
 use super::problem::{Outcome, Problem};
 use super::reply::{Reply, json, refusal, response};
+use super::seats::Seat;
 use super::served::{Answer, Ask};
 use super::server::Shared;
 use super::wire::{self, Recommend};
@@ -109,11 +110,12 @@ fn method_name(method: &Method) -> &'static str {
 pub(super) async fn handle(
     shared: Arc<Shared>,
     peer: IpAddr,
+    seat: Arc<Seat>,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Infallible> {
     let id = request.headers().get("x-request-id").and_then(|v| v.to_str().ok());
     let route = Route::of(request.uri().path());
-    let access = Access::new(shared.clone(), method_name(request.method()), route, peer, id);
+    let access = Access::new(shared.clone(), seat, method_name(request.method()), route, peer, id);
     Ok(match check(&shared, route, &request) {
         Ok(()) => answer(shared, peer, access, request).await,
         Err(problem) => refusal(access, problem),
@@ -175,6 +177,7 @@ async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access, request: 
                 Ok(body) => body,
                 Err(problem) => return refusal(access, problem),
             };
+            access.arrived();
             access.bytes_in = body.len() as u64;
             match access.route {
                 Route::Chat => chat::answer(shared, peer, access, body).await,

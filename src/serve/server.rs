@@ -7,6 +7,7 @@ use super::metrics::Metrics;
 use super::problem::{Outcome, Problem};
 use super::reply::CancelOnDrop;
 use super::route::handle;
+use super::seats::{Seat, Seats};
 use super::served::{Generation, Served};
 use super::stall::Stall;
 use crate::config::ServeConfig;
@@ -269,6 +270,7 @@ async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Stopper) -> Res
         tokio::net::TcpListener::from_std(listener).map_err(|e| Error::new(ErrorKind::Io, format!("serve: {e}")))?;
     let mut stopped = stop.0.subscribe();
     let mut connections: JoinSet<()> = JoinSet::new();
+    let seats = Seats::new(shared.config.max_connections);
     let first = shared.clone();
     let mut loading = pin!(tokio::task::spawn_blocking(move || (first.load)()));
     let mut loaded = false;
@@ -284,10 +286,12 @@ async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Stopper) -> Res
             }
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) if connections.len() < shared.config.max_connections => {
-                    connections.spawn(connection(shared.clone(), stream, peer.ip(), stop.0.subscribe()));
-                }
-                Ok((stream, _)) => drop(tokio::spawn(turn_away(stream))),
+                Ok((stream, peer)) => match seats.take(std::time::Instant::now()) {
+                    Some(seat) => {
+                        connections.spawn(connection(shared.clone(), stream, peer.ip(), seat, stop.0.subscribe()));
+                    }
+                    None => drop(tokio::spawn(turn_away(stream))),
+                },
                 Err(e) => {
                     // Too many open files, most likely: it passes, and a tight loop would not help.
                     shared.log(Level::Error, json!({"event": "accept", "cause": e.to_string()}));
@@ -311,13 +315,20 @@ async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Stopper) -> Res
 }
 
 /// One connection, from its first request to its last.
-async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: IpAddr, mut stopped: watch::Receiver<bool>) {
+async fn connection(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    peer: IpAddr,
+    seat: Seat,
+    mut stopped: watch::Receiver<bool>,
+) {
     let _counted = shared.metrics.connection();
     // An event of a stream leaves when it is made.
     let _ = stream.set_nodelay(true);
     let io = TokioIo::new(Stall::new(stream, Duration::from_millis(shared.config.write_timeout_ms)));
-    let answering = shared.clone();
-    let service = service_fn(move |request| handle(answering.clone(), peer, request));
+    let seat = Arc::new(seat);
+    let (answering, at) = (shared.clone(), seat.clone());
+    let service = service_fn(move |request| handle(answering.clone(), peer, at.clone(), request));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(shared.config.read_timeout_ms))
@@ -328,6 +339,10 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: IpAddr, mut st
     let ended = tokio::select! {
         ended = served.as_mut() => Some(ended),
         _ = stopped.wait_for(|s| *s) => None,
+        () = seat.lost() => {
+            shared.log(Level::Warn, json!({"event": "made_room", "peer": peer.to_string()}));
+            return;
+        }
     };
     if ended.is_none() {
         served.as_mut().graceful_shutdown();

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 /// A finished work directory of a small simulated domain.
 fn finished(here: &Installed) -> PathBuf {
@@ -32,6 +33,20 @@ fn finished(here: &Installed) -> PathBuf {
     work
 }
 
+/// What a client reads whose body arrives after the answer was made.
+fn refused_before_its_body(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let head = "POST /elsewhere HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: 65536\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    // Time to refuse. A service that then closes over what follows resets the connection; one that reads it first waits.
+    std::thread::sleep(Duration::from_millis(300));
+    let _ = stream.write_all(&[b' '; 65536]);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 /// A service as its users run it: it says where it listens, answers, and ends well on SIGTERM.
 fn serves(mut command: Command) {
     let mut service = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
@@ -42,8 +57,9 @@ fn serves(mut command: Command) {
     let ask = |path: &str, body: &str| {
         let mut stream = TcpStream::connect(address).unwrap();
         // A service that keeps an answered connection open fails here; it once did.
-        stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let length = body.len();
+        // In pieces, as a client may: a service that refuses at the first line closes over the rest unless it takes care.
         write!(
             stream,
             "POST {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
@@ -58,6 +74,7 @@ fn serves(mut command: Command) {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.to_lowercase().matches("\"title\"").count() == 10, "{answer}");
     assert!(ask("/recommend", "{\"turns\": 7}").starts_with("HTTP/1.1 400"));
     assert!(ask("/elsewhere", "{}").starts_with("HTTP/1.1 404"));
+    assert!(refused_before_its_body(address).starts_with("HTTP/1.1 404"));
     // A client that connected and says nothing does not keep it from ending.
     let silent = TcpStream::connect(address).unwrap();
     run(Command::new("kill").arg("-TERM").arg(service.id().to_string()));
