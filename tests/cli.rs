@@ -232,6 +232,17 @@ fn little_domain(folder: &Path) {
     let first = std::fs::read(&dialogues).unwrap();
     ok(&["synthesize", "--dataset", &files[3], "--selection", &selection, "--journal", &journal, "--out", &dialogues]);
     assert_eq!(std::fs::read(&dialogues).unwrap(), first);
+
+    // What a cap ended once ended well: a script went on with a part of the dialogues.
+    let (journal, part) = (at("capped.jsonl"), at("part.jsonl"));
+    let capped =
+        ["synthesize", "--dataset", &files[3], "--selection", &selection, "--journal", &journal, "--out", &part];
+    let said = failure(&[&capped[..], &["--max-requests", "40"]].concat());
+    assert!(said.contains("raise synthesize.max_requests"), "{said}");
+    let lines = |file: &str| std::fs::read_to_string(file).unwrap().lines().count();
+    assert!((1..lines(&dialogues)).contains(&lines(&part)), "{}", lines(&part));
+    ok(&capped);
+    assert_eq!(std::fs::read(&part).unwrap(), first);
 }
 
 /// A small invented domain, and the arguments of a run over it into `work`.

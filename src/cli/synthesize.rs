@@ -4,7 +4,6 @@ use super::progress::{print, run_of};
 use super::settings::{config_of, with_settings};
 use super::stages::{dataset_arg, file, path};
 use causerie::dataset::Dataset;
-use causerie::run::{Level, log};
 use causerie::select::Selection;
 use causerie::synthesize;
 use causerie::{Result, artifact};
@@ -51,11 +50,7 @@ pub fn synthesize(matches: &ArgMatches) -> Result<()> {
     let done = synthesize::synthesize(&data, &selection, &config.synthesize, 0, &run, &journal)?;
     let out = path(matches, "out");
     artifact::write_jsonl(&out, &done.rows)?;
-    if done.report.capped {
-        log(
-            Level::Warn,
-            "a cap ended it early: raise synthesize.max_requests or .max_tokens and run again for the rest",
-        );
-    }
-    print(&format!("{}\n{}", done.report, out.display()))
+    print(&format!("{}\n{}", done.report, out.display()))?;
+    // What is there is kept and was said; a script that goes on would take a part for the whole.
+    done.report.whole()
 }

@@ -29,13 +29,18 @@ pub fn demo_defaults() -> Config {
     config
 }
 
+/// The folder of the simulated domain in the demonstration's directory.
+pub(super) const DATA: &str = "data";
+/// The file in it that says what it was made with.
+pub(super) const STAMP: &str = "made-with.json";
+
 /// `base` pointed at the simulated domain in `dir/data`, which is made unless it is there.
 ///
 /// # Errors
 /// Those of the simulator and of the disk.
 pub fn demo_config(dir: &Path, base: &Config, run: &Run) -> Result<Config> {
-    let data = dir.join("data");
-    let stamp = data.join("made-with.json");
+    let data = dir.join(DATA);
+    let stamp = data.join(STAMP);
     let made_with = serde_json::json!({
         "format": artifact::FORMAT, "made_by": artifact::made_by(),
         "settings": (base.simulate.items, base.simulate.users, base.simulate.reviews, base.simulate.conversations, base.simulate.seed),

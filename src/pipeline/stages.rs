@@ -276,7 +276,7 @@ fn round(
     let journal = work.path("journal.jsonl");
     work.stage(&name("synthesize"), "synthesize", &[file], run, |_| {
         let done = synthesize::synthesize(dataset, &new, &config.synthesize, number as u64, run, &journal)?;
-        not_capped(&done.report)?;
+        done.report.whole()?;
         if done.rows.is_empty() && !new.picks.is_empty() {
             return Err(Error::teacher(format!(
                 "no dialogue came of {} seeds: {:?}",
@@ -298,17 +298,6 @@ fn round(
     };
     let seeds = selection.rows();
     Ok(Round { strategy: strategy.to_string(), number, budget: seeds.len(), seeds, dialogues, head, student })
-}
-
-/// A stage that a cap ended is not finished: what comes after it would rest on a part of the dialogues.
-fn not_capped(report: &synthesize::SynthesisReport) -> Result<()> {
-    if report.capped {
-        return Err(Error::teacher(format!(
-            "the cap on requests or tokens was reached after {} dialogues; raise synthesize.max_requests or .max_tokens and run again, nothing is asked twice",
-            report.dialogues
-        )));
-    }
-    Ok(())
 }
 
 /// The ranking head tuned on `dialogues`, in `file`.
@@ -344,7 +333,7 @@ fn plain_pairs(work: &mut Work, config: &Config, made: &Made, run: &Run) -> Resu
             (0..count.min(made.dataset.reviews()) as u64).map(|rank| select::Pick { rank, row: rank, gain: 0.0 });
         let draws = Selection { picks: draws.collect() };
         let done = synthesize::synthesize(&made.dataset, &draws, &settings, 0, run, &journal)?;
-        not_capped(&done.report)?;
+        done.report.whole()?;
         artifact::write_jsonl(&path, &done.rows)?;
         Ok((done.report.to_string(), json!({ "report": done.report })))
     })?;

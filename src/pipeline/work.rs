@@ -224,7 +224,10 @@ const FOLDERS: &[&str] = &["dataset", "base", "naive"];
 /// Removes what a process that was killed was writing: the directory's lock is held, so nobody writes it now. Looks into
 /// folders of a run alone: the directory may hold other things of the user's.
 fn remove_temporary(dir: &Path) -> Result<()> {
-    remove_temporary_in(dir, &|name| FOLDERS.contains(&name) || STRATEGIES.contains(&name))
+    let simulated = dir.join(super::demo::DATA).join(super::demo::STAMP).is_file();
+    remove_temporary_in(dir, &|name| {
+        FOLDERS.contains(&name) || STRATEGIES.contains(&name) || (simulated && name == super::demo::DATA)
+    })
 }
 
 fn remove_temporary_in(dir: &Path, ours: &dyn Fn(&str) -> bool) -> Result<()> {
@@ -465,6 +468,15 @@ mod tests {
         drop(Work::open(dir.path(), &Config::default(), false).unwrap());
         assert!(!half.exists() && !round.join("simulate.77.tmp").exists() && round.join("mine.tmp").exists());
         assert!(mine.exists(), "a folder that no run made");
+
+        // A folder of the user's may be called data, too.
+        let killed = dir.path().join("data/simulate.77.tmp");
+        std::fs::create_dir_all(&killed).unwrap();
+        drop(Work::open(dir.path(), &Config::default(), false).unwrap());
+        assert!(killed.exists());
+        std::fs::write(dir.path().join("data/made-with.json"), "{}").unwrap();
+        drop(Work::open(dir.path(), &Config::default(), false).unwrap());
+        assert!(!killed.exists());
     }
 
     #[test]

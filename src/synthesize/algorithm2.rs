@@ -66,6 +66,22 @@ pub struct SynthesisReport {
     pub capped: bool,
 }
 
+impl SynthesisReport {
+    /// Refuses what a cap ended: whatever comes after would rest on a part of the dialogues.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Teacher`] where [`SynthesisReport::capped`].
+    pub fn whole(&self) -> Result<()> {
+        if self.capped {
+            return Err(Error::teacher(format!(
+                "the cap on requests or tokens was reached after {} dialogues; raise synthesize.max_requests or .max_tokens and run again, nothing is asked twice",
+                self.dialogues
+            )));
+        }
+        Ok(())
+    }
+}
+
 impl std::fmt::Display for SynthesisReport {
     /// One line: dialogues, requests, tokens, cost, what was dropped.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -52,7 +53,7 @@ func serve(work, listen string) error {
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("/recommend", func(w http.ResponseWriter, r *http.Request) { recommend(w, r, recommender) })
-	server := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
+	server := &http.Server{Handler: readToItsEnd(mux), ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {
@@ -64,6 +65,16 @@ func serve(work, listen string) error {
 	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return server.Shutdown(grace)
+}
+
+// readToItsEnd takes what a handler left of a body, within the limit: net/http closes a connection over unread bytes when
+// the client asked for its close, which resets it, and the answer is lost on the way.
+func readToItsEnd(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r)
+		// A body that breaks off has nobody to tell.
+		_, _ = io.CopyN(io.Discard, r.Body, maxBody)
+	})
 }
 
 func recommend(w http.ResponseWriter, r *http.Request, recommender *causerie.Recommender) {

@@ -4,7 +4,7 @@ use super::{Installed, installed, run, there};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 /// A finished work directory of a small simulated domain.
@@ -33,24 +33,33 @@ fn finished(here: &Installed) -> PathBuf {
     work
 }
 
-/// What a client reads whose body arrives after the answer was made.
+/// What a client reads whose body is longer than what a service reads at once.
 fn refused_before_its_body(address: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let head = "POST /elsewhere HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: 65536\r\n\r\n";
-    stream.write_all(head.as_bytes()).unwrap();
-    // Time to refuse. A service that then closes over what follows resets the connection; one that reads it first waits.
+    // A service that refuses at the head and closes over the rest resets the connection, often before this is written.
+    let _ = stream.write_all(&[head.as_bytes(), &[b' '; 65536]].concat());
     std::thread::sleep(Duration::from_millis(300));
-    let _ = stream.write_all(&[b' '; 65536]);
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
 }
 
+/// A service that does not outlive a test that failed.
+struct Service(Child);
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A service as its users run it: it says where it listens, answers, and ends well on SIGTERM.
 fn serves(mut command: Command) {
-    let mut service = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(service.stderr.take().unwrap()).lines();
+    let mut service = Service(command.stderr(std::process::Stdio::piped()).spawn().unwrap());
+    let mut said = BufReader::new(service.0.stderr.take().unwrap()).lines();
     let line = said.next().unwrap().unwrap();
     let address =
         line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_else(|| panic!("{line}"));
@@ -77,10 +86,10 @@ fn serves(mut command: Command) {
     assert!(refused_before_its_body(address).starts_with("HTTP/1.1 404"));
     // A client that connected and says nothing does not keep it from ending.
     let silent = TcpStream::connect(address).unwrap();
-    run(Command::new("kill").arg("-TERM").arg(service.id().to_string()));
+    run(Command::new("kill").arg("-TERM").arg(service.0.id().to_string()));
     drop(silent);
     let rest: Vec<String> = said.map_while(Result::ok).collect();
-    let status = service.wait().unwrap();
+    let status = service.0.wait().unwrap();
     assert!(status.success(), "{status}: {rest:?}");
 }
 
