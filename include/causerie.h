@@ -470,6 +470,26 @@ causerie_error *causerie_embed(const causerie_dataset *dataset,
                                const causerie_run *run,
                                causerie_embeddings **out);
 
+// Embeds the reviews of shard `index` (from 0) of `count` alone, so that many machines share the work: each has the same
+// dataset and settings, and a `folder` in which it leaves embeddings-I-of-N.safetensors, a shard that was stopped goes on.
+// Rows are, bit for bit, those of causerie_embed. Once all shards lie in the folder its embeddings.json lists them, for
+// causerie_embeddings_open. Writes how many are still to be made to `missing` (may be NULL).
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_embed_shard(const causerie_dataset *dataset,
+                                     const causerie_config *config,
+                                     const char *folder,
+                                     size_t index,
+                                     size_t count,
+                                     const causerie_run *run,
+                                     size_t *missing);
+
+// Lists `count` finished shards that were brought together in `folder` (embeddings.json); writes how many are not there to
+// `missing` (may be NULL): with any, nothing is written. CAUSERIE_FORMAT for shards that do not belong together.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_embed_join(const char *folder,
+                                    size_t count,
+                                    size_t *missing);
+
 // Rows of your own, copied: `data` is [rows, dim], row-major. No row may be zeros or hold NaN. They can be selected on;
 // tuning and recommending need rows of causerie_embed.
 CAUSERIE_MUST_CHECK
@@ -631,6 +651,31 @@ causerie_error *causerie_synthesize_with(const causerie_dataset *dataset,
                                          const causerie_run *run,
                                          causerie_dialogues **out);
 
+// For a batch endpoint, whose tokens are cheaper: writes every request of causerie_synthesize that can be made now and is
+// not answered in `journal` to `file`, JSON lines of OpenAI's batch format; nothing is sent. Queries come first; after their
+// answers (causerie_synthesize_import) export again for the lists, then causerie_synthesize on the same journal makes the
+// dialogues. Writes the numbers of requests written, and of those answered already, to `requests` and `answered` (may be
+// NULL). CAUSERIE_INVALID unless synthesize.teacher is "http".
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_synthesize_export(const causerie_dataset *dataset,
+                                           const causerie_selection *selection,
+                                           const causerie_config *config,
+                                           const char *journal,
+                                           const char *file,
+                                           const causerie_run *run,
+                                           uint64_t *requests,
+                                           uint64_t *answered);
+
+// Takes a batch endpoint's answers (JSON lines, plain, .gz or .zst) into `journal`. What cannot be used is logged and asked
+// again by the next export. Writes the numbers of answers taken, and of requests still without one, to `taken` and `missing`
+// (may be NULL). CAUSERIE_FORMAT when no line is an answer; CAUSERIE_INVALID when all are another journal's.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_synthesize_import(const char *journal,
+                                           const char *answers,
+                                           const causerie_run *run,
+                                           uint64_t *taken,
+                                           uint64_t *missing);
+
 // How many dialogues there are; 0 for NULL.
 size_t causerie_dialogues_count(const causerie_dialogues *dialogues);
 
@@ -683,6 +728,30 @@ causerie_error *causerie_tune_lm(const causerie_dialogues *dialogues,
                                  const causerie_config *config,
                                  const causerie_run *run,
                                  causerie_model **out);
+
+// A language model from nothing, of about so many `parameters` (500,000 to some tens of millions), for those who have none:
+// a GGUF at `file` whose vocabulary is learned from the dataset's reviews, its weights drawn by tune.seed. With a `folder`
+// it is then trained on all tokens of the reviews by the settings of tune.*, into folder/model.gguf, which is the model's file
+// then; checkpoints as of causerie_tune_lm. NULL or "": it knows no word yet, and serves only to be tuned.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_model_new(const causerie_dataset *dataset,
+                                   uint64_t parameters,
+                                   const causerie_config *config,
+                                   const char *file,
+                                   const char *folder,
+                                   const causerie_run *run,
+                                   causerie_model **out);
+
+// Merges a LoRA adapter (a GGUF, or a PEFT folder) into its base: one GGUF at `file`, of `kind` "f32", "f16", "bf16" or a
+// quantisation of llama.cpp's ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"). It is proven through llama.cpp; the model's report
+// says how near it is. CAUSERIE_INVALID for an adapter of another base, or one that changes nothing.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_model_merge(const char *base,
+                                     const char *adapter,
+                                     const char *kind,
+                                     const char *file,
+                                     const causerie_run *run,
+                                     causerie_model **out);
 
 // Losses, steps, what was kept, as JSON; "{}" for a model that was loaded. Borrowed from the model.
 const char *causerie_model_report(const causerie_model *model);
@@ -851,6 +920,17 @@ causerie_error *causerie_recommend_query(const causerie_recommender *recommender
                                          uint32_t top_k,
                                          const causerie_run *run,
                                          causerie_reply **out);
+
+// One sentence about the best items of `reply`, in the language model's own words: it names items of the reply and nothing
+// else of the catalogue, and stops short ("…") where it would. `query` is what the reply answered. Heard while it is written
+// by causerie_run_on_token; "" where not a word came. Borrowed from the reply. CAUSERIE_UNSUPPORTED for what is no language
+// model, and in mode "head", which computes no words.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_recommender_say(const causerie_recommender *recommender,
+                                         const causerie_query *query,
+                                         const causerie_reply *reply,
+                                         const causerie_run *run,
+                                         const char **out);
 
 // The same for `count` queries in one call, which costs less than as many calls. Writes `count` replies to `replies`, all of
 // them yours, or, where anything fails, none. A score may differ in its last digits from that of the query alone: sums are

@@ -272,6 +272,20 @@ class embeddings : public detail::handle<causerie_embeddings, causerie_embedding
     detail::check(causerie_embeddings_open(file.c_str(), &out));
     return embeddings(out);
   }
+  // The reviews of shard `index` of `count` alone, into `folder`; returns how many shards are still to be made. Once all lie
+  // in the folder, its embeddings.json lists them, for `open`.
+  static std::size_t shard(const dataset &d, const config &c, const std::string &folder, std::size_t index, std::size_t count,
+                           const run *r = nullptr) {
+    std::size_t missing = 0;
+    detail::check(r, causerie_embed_shard(d.get(), c.get(), folder.c_str(), index, count, detail::raw(r), &missing));
+    return missing;
+  }
+  // Lists shards that were brought together in `folder`; returns how many are not there.
+  static std::size_t join(const std::string &folder, std::size_t count) {
+    std::size_t missing = 0;
+    detail::check(causerie_embed_join(folder.c_str(), count, &missing));
+    return missing;
+  }
   std::size_t rows() const noexcept { return shape().first; }
   std::size_t dim() const noexcept { return shape().second; }
   // [rows, dim], row-major; empty for mapped rows.
@@ -379,6 +393,19 @@ class dialogues : public detail::handle<causerie_dialogues, causerie_dialogues_f
   dialogues(const dataset &d, const selection &s, const std::string &name, const teacher &ask, const config &c,
             const std::string &journal = {}, const run *r = nullptr, std::uint64_t round = 1)
       : handle(make_with(d, s, name, ask, c, journal, r, round)) {}
+  // For a batch endpoint: the requests that can be made now and are not answered in `journal`, to `file`; returns how many.
+  static std::uint64_t export_requests(const dataset &d, const selection &s, const config &c, const std::string &journal,
+                                       const std::string &file, const run *r = nullptr) {
+    std::uint64_t requests = 0;
+    detail::check(r, causerie_synthesize_export(d.get(), s.get(), c.get(), journal.c_str(), file.c_str(), detail::raw(r), &requests, nullptr));
+    return requests;
+  }
+  // A batch endpoint's answers into `journal`; returns how many requests are still without one.
+  static std::uint64_t import_answers(const std::string &journal, const std::string &answers, const run *r = nullptr) {
+    std::uint64_t missing = 0;
+    detail::check(r, causerie_synthesize_import(journal.c_str(), answers.c_str(), detail::raw(r), nullptr, &missing));
+    return missing;
+  }
   static dialogues load(const std::string &file) {
     causerie_dialogues *out = nullptr;
     detail::check(causerie_dialogues_load(file.c_str(), &out));
@@ -442,6 +469,20 @@ class dialogues : public detail::handle<causerie_dialogues, causerie_dialogues_f
 // 5 tune
 class model : public detail::handle<causerie_model, causerie_model_free> {
  public:
+  // A language model from nothing, of about so many parameters; with a `folder` then trained on the reviews by tune.*.
+  static model fresh(const dataset &d, std::uint64_t parameters, const std::string &file, const config &c,
+                     const std::string &folder = {}, const run *r = nullptr) {
+    causerie_model *out = nullptr;
+    detail::check(r, causerie_model_new(d.get(), parameters, c.get(), file.c_str(), detail::null_if_empty(folder), detail::raw(r), &out));
+    return model(out);
+  }
+  // A LoRA adapter in its base, as one GGUF of `kind` ("f32", "q8_0", …).
+  static model merge(const std::string &base, const std::string &adapter, const std::string &kind, const std::string &file,
+                     const run *r = nullptr) {
+    causerie_model *out = nullptr;
+    detail::check(r, causerie_model_merge(base.c_str(), adapter.c_str(), kind.c_str(), file.c_str(), detail::raw(r), &out));
+    return model(out);
+  }
   // A ranking head.
   model(const dialogues &t, const dataset &d, const embeddings &e, const config &c, const run *r = nullptr)
       : handle(make(t, d, e, c, r)) {}
@@ -643,6 +684,12 @@ class recommender : public detail::handle<causerie_recommender, causerie_recomme
     detail::check(r, causerie_recommend_many(get(), handles.data(), handles.size(), top_k, detail::raw(r), raw.data()));
     for (causerie_reply *one : raw) replies.emplace_back(one);
     return replies;
+  }
+  // A sentence about the best items of `answer`, in the language model's own words; `q` is what it answered.
+  std::string say(const query &q, const reply &answer, const run *r = nullptr) const {
+    const char *out = nullptr;
+    detail::check(r, causerie_recommender_say(get(), q.get(), answer.get(), detail::raw(r), &out));
+    return detail::text(out);
   }
   // Of a request in JSON, as of causerie_recommend, copied.
   std::vector<recommendation> recommend(std::string_view request, std::uint32_t top_k = 0, const run *r = nullptr) const {

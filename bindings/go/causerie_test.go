@@ -280,3 +280,64 @@ func TestTokensOfALanguageModelArriveAsTheyAreWritten(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 }
+
+// What the command does beside the loop.
+func TestShardsBatchesNewModelsMergesAndSentences(t *testing.T) {
+	model := os.Getenv("CAUSERIE_TEST_MODEL")
+	if model == "" {
+		t.Skip("CAUSERIE_TEST_MODEL names no GGUF")
+	}
+	c, d, _ := loaded(t)
+	ctx, folder := context.Background(), t.TempDir()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(c.Read("[synthesize]\nteacher = \"http\"\nmodel = \"some-model\"\n[select]\nbudget = 3\n[recommend]\ncontext_tokens = 256\n"))
+	for index, left := range []int{1, 0} {
+		missing, err := EmbedShard(ctx, d, c, folder, index, 2)
+		must(err)
+		if missing != left {
+			t.Fatalf("%d shards are missing after %d", missing, index+1)
+		}
+	}
+	missing, err := JoinShards(folder, 2)
+	must(err)
+	rows, err := OpenEmbeddings(folder + "/embeddings.json")
+	must(err)
+	defer rows.Close()
+	if n, _ := rows.Shape(); n != d.Count(Reviews) || missing != 0 {
+		t.Fatalf("%d rows, %d missing", n, missing)
+	}
+	seeds, err := Select(ctx, d, rows, nil, c)
+	must(err)
+	defer seeds.Close()
+	requests, err := ExportRequests(ctx, d, seeds, c, folder+"/journal.jsonl", folder+"/requests.jsonl")
+	must(err)
+	if requests == 0 {
+		t.Fatal("nothing to ask")
+	}
+	must(os.WriteFile(folder+"/answers.jsonl", []byte("{\"custom_id\": \"none\"}\n"), 0o600))
+	if _, err := ImportAnswers(ctx, folder+"/journal.jsonl", folder+"/answers.jsonl"); err == nil {
+		t.Fatal("a foreign answer was taken")
+	}
+	fresh, err := NewModel(ctx, d, 400_000, folder+"/fresh.gguf", "", c)
+	must(err)
+	defer fresh.Close()
+	var failure *Error
+	if _, err := MergeAdapter(ctx, fresh.File(), model, "f32", folder+"/merged.gguf"); !errors.As(err, &failure) {
+		t.Fatalf("%v", err)
+	}
+	r, err := OpenLM(ctx, d, model, "", c)
+	must(err)
+	defer r.Close()
+	var heard string
+	hearing := WithTokens(ctx, func(text string) { heard += text })
+	sentence, items, err := r.Say(hearing, Query{Turns: []Turn{{"user", "something funny"}}}, 3)
+	must(err)
+	if sentence == "" || heard != sentence || len(items) != 3 {
+		t.Fatalf("%q %q %v", sentence, heard, items)
+	}
+}

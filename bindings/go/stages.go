@@ -180,6 +180,29 @@ func OpenEmbeddings(file string) (*Embeddings, error) {
 	return e, nil
 }
 
+// EmbedShard embeds the reviews of shard index of count alone, into folder, and returns how many shards are still to be made.
+// Once all lie in the folder, its embeddings.json lists them, for OpenEmbeddings.
+func EmbedShard(ctx context.Context, d *Dataset, c *Config, folder string, index, count int) (missing int, err error) {
+	f, free := path(folder)
+	defer free()
+	defer runtime.KeepAlive(d)
+	defer runtime.KeepAlive(c)
+	var left C.size_t
+	err = under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_embed_shard(d.p, c.raw(), f, C.size_t(index), C.size_t(count), run, &left)
+	})
+	return int(left), err
+}
+
+// JoinShards lists shards that were brought together in folder, and returns how many are not there.
+func JoinShards(folder string, count int) (missing int, err error) {
+	f, free := path(folder)
+	defer free()
+	var left C.size_t
+	err = check(C.causerie_embed_join(f, C.size_t(count), &left))
+	return int(left), err
+}
+
 // Pack writes the rows to a file that OpenEmbeddings maps; store is "f32", "f16" or "i8".
 func (e *Embeddings) Pack(ctx context.Context, store, file string) error {
 	s, freeStore := path(store)
@@ -295,6 +318,36 @@ func (s *Selection) Close() {
 	C.causerie_selection_free(s.p)
 	s.p = nil
 	runtime.SetFinalizer(s, nil)
+}
+
+// ExportRequests writes the requests of Synthesize that can be made now and are not answered in journal to file, for a batch
+// endpoint, and returns how many those are.
+func ExportRequests(ctx context.Context, d *Dataset, s *Selection, c *Config, journal, file string) (requests uint64, err error) {
+	j, freeJournal := path(journal)
+	defer freeJournal()
+	f, freeFile := path(file)
+	defer freeFile()
+	defer runtime.KeepAlive(d)
+	defer runtime.KeepAlive(s)
+	defer runtime.KeepAlive(c)
+	var n C.uint64_t
+	err = under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_synthesize_export(d.p, s.p, c.raw(), j, f, run, &n, nil)
+	})
+	return uint64(n), err
+}
+
+// ImportAnswers takes a batch endpoint's answers into journal, and returns how many requests are still without one.
+func ImportAnswers(ctx context.Context, journal, answers string) (missing uint64, err error) {
+	j, freeJournal := path(journal)
+	defer freeJournal()
+	a, freeAnswers := path(answers)
+	defer freeAnswers()
+	var n C.uint64_t
+	err = under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_synthesize_import(j, a, run, nil, &n)
+	})
+	return uint64(n), err
 }
 
 // Dialogues are training pairs.
@@ -421,6 +474,43 @@ func TuneLM(ctx context.Context, t *Dialogues, d *Dataset, base, folder string, 
 	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
 		return C.causerie_tune_lm(t.p, dataset, b, f, c.raw(), run, &p)
 	})
+	if err != nil {
+		return nil, err
+	}
+	return newModel(p), nil
+}
+
+// NewModel makes a language model from nothing, of about so many parameters, its vocabulary learned from the reviews, as a
+// GGUF at file. With a folder ("": none) it is then trained on the reviews by the settings of tune.*.
+func NewModel(ctx context.Context, d *Dataset, parameters uint64, file, folder string, c *Config) (*Model, error) {
+	f, freeFile := path(file)
+	defer freeFile()
+	into, freeFolder := path(folder)
+	defer freeFolder()
+	defer runtime.KeepAlive(d)
+	defer runtime.KeepAlive(c)
+	var p *C.causerie_model
+	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_model_new(d.p, C.uint64_t(parameters), c.raw(), f, into, run, &p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newModel(p), nil
+}
+
+// MergeAdapter puts a LoRA adapter (a GGUF, or a PEFT folder) into its base: one GGUF of kind "f32", "q8_0", …
+func MergeAdapter(ctx context.Context, base, adapter, kind, file string) (*Model, error) {
+	b, freeBase := path(base)
+	defer freeBase()
+	a, freeAdapter := path(adapter)
+	defer freeAdapter()
+	k, freeKind := path(kind)
+	defer freeKind()
+	f, freeFile := path(file)
+	defer freeFile()
+	var p *C.causerie_model
+	err := under(ctx, func(run *C.causerie_run) *C.causerie_error { return C.causerie_model_merge(b, a, k, f, run, &p) })
 	if err != nil {
 		return nil, err
 	}
@@ -735,6 +825,35 @@ func (r *Recommender) Rank(ctx context.Context, q Query, topK int) (rows []uint6
 		}
 	})
 	return rows, scores, err
+}
+
+// Say answers a query, and says a sentence about the best items in the language model's own words: it names items of the
+// answer and nothing else of the catalogue. WithTokens hears it while it is written.
+func (r *Recommender) Say(ctx context.Context, q Query, topK int) (sentence string, items []Recommendation, err error) {
+	defer runtime.KeepAlive(r)
+	if r.p == nil {
+		return "", nil, ErrClosed
+	}
+	handles, free, err := r.queriesOf([]Query{q})
+	if err != nil {
+		return "", nil, err
+	}
+	defer free()
+	var failed error
+	err = r.replies(ctx, []Query{q}, topK, func(_ int, reply *C.causerie_reply) {
+		items = itemsOf(reply)
+		var said *C.char
+		failed = under(ctx, func(run *C.causerie_run) *C.causerie_error {
+			return C.causerie_recommender_say(r.p, *handles, reply, run, &said)
+		})
+		if failed == nil {
+			sentence = C.GoString(said)
+		}
+	})
+	if err == nil {
+		err = failed
+	}
+	return sentence, items, err
 }
 
 // replies hands each reply to read, and ends it.

@@ -16,6 +16,24 @@ pub struct Shard {
     pub count: usize,
 }
 
+/// Shards of one embedding at most.
+const MOST: usize = 1 << 16;
+
+impl Shard {
+    /// Shard `index` of `count`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for an index that is not below `count`, and for more than 65,536.
+    pub fn new(index: usize, count: usize) -> Result<Shard> {
+        if index >= count || count > MOST {
+            return Err(Error::invalid(format!(
+                "shard {index} of {count}: of at most {MOST} shards, counted from 0; with 4 of them 0 to 3"
+            )));
+        }
+        Ok(Shard { index, count })
+    }
+}
+
 impl std::fmt::Display for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.index, self.count)
@@ -27,12 +45,11 @@ impl std::str::FromStr for Shard {
     /// `0/4` to `3/4`.
     fn from_str(text: &str) -> Result<Shard> {
         let numbers = text.split_once('/').and_then(|(i, n)| Some((i.trim().parse().ok()?, n.trim().parse().ok()?)));
-        match numbers {
-            Some((index, count)) if index < count => Ok(Shard { index, count }),
-            Some(_) | None => {
-                Err(Error::invalid(format!("{text:?}: write I/N, with I from 0 to N-1: 0/4, 1/4, 2/4, 3/4")))
-            }
-        }
+        numbers.and_then(|(index, count)| Shard::new(index, count).ok()).ok_or_else(|| {
+            Error::invalid(format!(
+                "{text:?}: write I/N, with I from 0 to N-1 and N at most {MOST}: 0/4, 1/4, 2/4, 3/4"
+            ))
+        })
     }
 }
 
@@ -55,8 +72,10 @@ pub fn shard_file(list: &Path, shard: Shard) -> PathBuf {
 /// Writes the list of `count` shards at `list` once all are finished; gives the shards that are not.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Format`] for shards that do not belong together; [`crate::ErrorKind::Io`].
+/// [`crate::ErrorKind::Format`] for shards that do not belong together; [`crate::ErrorKind::Invalid`] for a count of 0 or above
+/// 65,536; [`crate::ErrorKind::Io`].
 pub fn join_shards(list: &Path, count: usize) -> Result<Vec<Shard>> {
+    Shard::new(0, count)?;
     let shards: Vec<Shard> = (0..count).map(|index| Shard { index, count }).collect();
     let missing: Vec<Shard> = shards.iter().copied().filter(|shard| !shard_file(list, *shard).exists()).collect();
     if !missing.is_empty() {

@@ -5,7 +5,7 @@ use super::dataset::causerie_dataset;
 use super::embeddings::Scratch;
 use super::error::causerie_error;
 use super::guard::{guard, guard_or};
-use super::handle::{Out, exclusive, free, noun, shared};
+use super::handle::{Out, exclusive, free, noun, put, shared};
 use super::run::{causerie_run, run_of};
 use super::selection::causerie_selection;
 use super::teacher::{Host, causerie_teacher_fn};
@@ -13,7 +13,7 @@ use super::text::{Lent, c_json, c_text, name, optional_path, path, text};
 use super::version::UserData;
 use crate::artifact;
 use crate::error::{Error, Result};
-use crate::synthesize::{Dialogue, Dialogues, synthesize, synthesize_with};
+use crate::synthesize::{Dialogue, Dialogues, export_requests, import_answers, synthesize, synthesize_with};
 use std::ffi::{CString, c_char, c_void};
 
 /// Stage 4, synthesize: training pairs (a query, its ranked items).
@@ -106,6 +106,68 @@ pub unsafe extern "C" fn causerie_synthesize_with(
         let (dataset, journal) = (data.filling.dataset(), journal.unwrap_or(&own));
         let made = synthesize_with(dataset, &picks.selection, &host, &config.synthesize, round, &run, journal)?;
         out.set(Pairs::made(made)?);
+        Ok(())
+    })
+}
+
+/// For a batch endpoint, whose tokens are cheaper: writes every request of causerie_synthesize that can be made now and is
+/// not answered in `journal` to `file`, JSON lines of OpenAI's batch format; nothing is sent. Queries come first; after their
+/// answers (causerie_synthesize_import) export again for the lists, then causerie_synthesize on the same journal makes the
+/// dialogues. Writes the numbers of requests written, and of those answered already, to `requests` and `answered` (may be
+/// NULL). CAUSERIE_INVALID unless synthesize.teacher is "http".
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_synthesize_export(
+    dataset: *const causerie_dataset,
+    selection: *const causerie_selection,
+    config: *const causerie_config,
+    journal: *const c_char,
+    file: *const c_char,
+    run: *const causerie_run,
+    requests: *mut u64,
+    answered: *mut u64,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        let (data, picks, config) = unsafe { (shared(dataset)?, shared(selection)?, config_of(config)?) };
+        // SAFETY: rules 2 to 4 of the header.
+        let (journal, file) = unsafe { (path(journal, "journal")?, path(file, "requests")?) };
+        // SAFETY: as above.
+        let run = unsafe { run_of(run, config.run.threads)? };
+        let dataset = data.filling.dataset();
+        let done = export_requests(dataset, &picks.selection, &config.synthesize, &run, journal, file)?;
+        // SAFETY: rule 2 of the header.
+        unsafe {
+            put(requests, done.requests);
+            put(answered, done.answered);
+        }
+        Ok(())
+    })
+}
+
+/// Takes a batch endpoint's answers (JSON lines, plain, .gz or .zst) into `journal`. What cannot be used is logged and asked
+/// again by the next export. Writes the numbers of answers taken, and of requests still without one, to `taken` and `missing`
+/// (may be NULL). CAUSERIE_FORMAT when no line is an answer; CAUSERIE_INVALID when all are another journal's.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_synthesize_import(
+    journal: *const c_char,
+    answers: *const c_char,
+    run: *const causerie_run,
+    taken: *mut u64,
+    missing: *mut u64,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (journal, answers) = unsafe { (path(journal, "journal")?, path(answers, "answers")?) };
+        // SAFETY: as above.
+        let run = unsafe { run_of(run, 0)? };
+        let done = import_answers(journal, answers, &run)?;
+        // SAFETY: rule 2 of the header.
+        unsafe {
+            put(taken, done.taken);
+            put(missing, done.missing);
+        }
         Ok(())
     })
 }

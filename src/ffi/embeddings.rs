@@ -10,7 +10,7 @@ use super::run::{causerie_run, run_of};
 use super::text::{name, optional_path, path, slice};
 use crate::config::Config;
 use crate::dataset::Dataset;
-use crate::embed::{self, EMBEDDINGS, Embedder, Format, Store, Stored, TextEmbedder};
+use crate::embed::{self, EMBEDDINGS, Embedder, Format, Shard, Store, Stored, TextEmbedder};
 use crate::error::{Error, Result};
 use crate::math::{self, Matrix};
 use crate::run::Run;
@@ -142,6 +142,64 @@ pub unsafe extern "C" fn causerie_embed(
         embed::embed_reviews_as(dataset, &*embedder, &file, Store::of(&config.embed)?, &run)?;
         let matrix = embed::read_embeddings(&file, dataset.reviews(), &run)?;
         out.set(Rows::whole(matrix, Some(embedder)));
+        Ok(())
+    })
+}
+
+/// The list of shards in a folder of causerie_embed_shard.
+const LIST: &str = "embeddings.json";
+
+/// Embeds the reviews of shard `index` (from 0) of `count` alone, so that many machines share the work: each has the same
+/// dataset and settings, and a `folder` in which it leaves embeddings-I-of-N.safetensors, a shard that was stopped goes on.
+/// Rows are, bit for bit, those of causerie_embed. Once all shards lie in the folder its embeddings.json lists them, for
+/// causerie_embeddings_open. Writes how many are still to be made to `missing` (may be NULL).
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_embed_shard(
+    dataset: *const causerie_dataset,
+    config: *const causerie_config,
+    folder: *const c_char,
+    index: usize,
+    count: usize,
+    run: *const causerie_run,
+    missing: *mut usize,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (data, config, folder) = unsafe { (shared(dataset)?, config_of(config)?, path(folder, "folder")?) };
+        // SAFETY: as above.
+        let run = unsafe { run_of(run, config.run.threads)? };
+        let shard = Shard::new(index, count)?;
+        if config.embed.method == "file" {
+            return Err(Error::invalid("embed: embed.method = file has nothing to embed; open the file instead"));
+        }
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        let (dataset, list) = (data.filling.dataset(), folder.join(LIST));
+        let embedder = embedder(&config, dataset, folder, &run)?;
+        let store = Store { shard: Some(shard), ..Store::of(&config.embed)? };
+        embed::embed_reviews_as(dataset, &*embedder, &embed::shard_file(&list, shard), store, &run)?;
+        let left = embed::join_shards(&list, count)?.len();
+        // SAFETY: rule 2 of the header.
+        unsafe { put(missing, left) };
+        Ok(())
+    })
+}
+
+/// Lists `count` finished shards that were brought together in `folder` (embeddings.json); writes how many are not there to
+/// `missing` (may be NULL): with any, nothing is written. CAUSERIE_FORMAT for shards that do not belong together.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_embed_join(
+    folder: *const c_char,
+    count: usize,
+    missing: *mut usize,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rule 4 of the header.
+        let folder = unsafe { path(folder, "folder")? };
+        let left = embed::join_shards(&folder.join(LIST), count)?.len();
+        // SAFETY: rule 2 of the header.
+        unsafe { put(missing, left) };
         Ok(())
     })
 }

@@ -8,7 +8,7 @@ use super::error::causerie_error;
 use super::guard::{guard, guard_or};
 use super::handle::{Out, free, noun, optional, shared};
 use super::run::{causerie_run, run_of};
-use super::text::{c_json, c_text, path};
+use super::text::{c_json, c_text, name, optional_path, path};
 use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::embed;
@@ -150,6 +150,111 @@ fn tuned_files(
     _: &Run,
 ) -> Result<Tuned> {
     Err(Error::unsupported("tune: lora and full need a build with llama.cpp"))
+}
+
+/// A language model from nothing, of about so many `parameters` (500,000 to some tens of millions), for those who have none:
+/// a GGUF at `file` whose vocabulary is learned from the dataset's reviews, its weights drawn by tune.seed. With a `folder`
+/// it is then trained on all tokens of the reviews by the settings of tune.*, into folder/model.gguf, which is the model's file
+/// then; checkpoints as of causerie_tune_lm. NULL or "": it knows no word yet, and serves only to be tuned.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_model_new(
+    dataset: *const causerie_dataset,
+    parameters: u64,
+    config: *const causerie_config,
+    file: *const c_char,
+    folder: *const c_char,
+    run: *const causerie_run,
+    out: *mut *mut causerie_model,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (data, config, file) = unsafe { (shared(dataset)?, config_of(config)?, path(file, "file")?) };
+        // SAFETY: as above.
+        let (folder, out) = unsafe { (optional_path(folder, "folder")?, Out::new(out)?) };
+        // SAFETY: as above.
+        let run = unsafe { run_of(run, config.run.threads)? };
+        out.set(new_files(data.filling.dataset(), parameters, file, folder, &config, &run)?);
+        Ok(())
+    })
+}
+
+#[cfg(feature = "llama")]
+fn new_files(
+    dataset: &Dataset,
+    parameters: u64,
+    file: &std::path::Path,
+    folder: Option<&std::path::Path>,
+    config: &Config,
+    run: &Run,
+) -> Result<Tuned> {
+    use crate::tune::lm::{new_model, pretrain};
+    let texts: Vec<String> = (0..dataset.reviews()).map(|review| embed::review_text(dataset, review)).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let shape = new_model(parameters, &texts, config.tune.seed, file, run)?;
+    let Some(folder) = folder else {
+        let report = serde_json::json!({"parameters": shape.parameters(), "layers": shape.layers, "width": shape.dim});
+        let file = c_text(file.as_os_str().as_encoded_bytes());
+        return Ok(Tuned { kind: Kind::Files(file), report: c_json(&report)? });
+    };
+    let report = pretrain(file, &texts, &config.tune, folder, run)?;
+    let file = c_text(report.exported.file.as_os_str().as_encoded_bytes());
+    Ok(Tuned { kind: Kind::Files(file), report: c_json(&report)? })
+}
+
+#[cfg(not(feature = "llama"))]
+fn new_files(
+    _: &Dataset,
+    _: u64,
+    _: &std::path::Path,
+    _: Option<&std::path::Path>,
+    _: &Config,
+    _: &Run,
+) -> Result<Tuned> {
+    Err(Error::unsupported("model: a language model needs a build with llama.cpp"))
+}
+
+/// Merges a LoRA adapter (a GGUF, or a PEFT folder) into its base: one GGUF at `file`, of `kind` "f32", "f16", "bf16" or a
+/// quantisation of llama.cpp's ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"). It is proven through llama.cpp; the model's report
+/// says how near it is. CAUSERIE_INVALID for an adapter of another base, or one that changes nothing.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_model_merge(
+    base: *const c_char,
+    adapter: *const c_char,
+    kind: *const c_char,
+    file: *const c_char,
+    run: *const causerie_run,
+    out: *mut *mut causerie_model,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 to 4 of the header.
+        let (base, adapter) = unsafe { (path(base, "base")?, path(adapter, "adapter")?) };
+        // SAFETY: as above.
+        let (kind, file) = unsafe { (name(kind, "kind")?, path(file, "file")?) };
+        // SAFETY: as above.
+        let (run, out) = unsafe { (run_of(run, 0)?, Out::new(out)?) };
+        out.set(merged_file(base, adapter, kind, file, &run)?);
+        Ok(())
+    })
+}
+
+#[cfg(feature = "llama")]
+fn merged_file(
+    base: &std::path::Path,
+    adapter: &std::path::Path,
+    kind: &str,
+    file: &std::path::Path,
+    run: &Run,
+) -> Result<Tuned> {
+    let report = crate::tune::lm::merge(base, adapter, file, kind, run)?;
+    let file = c_text(file.as_os_str().as_encoded_bytes());
+    Ok(Tuned { kind: Kind::Files(file), report: c_json(&report)? })
+}
+
+#[cfg(not(feature = "llama"))]
+fn merged_file(_: &std::path::Path, _: &std::path::Path, _: &str, _: &std::path::Path, _: &Run) -> Result<Tuned> {
+    Err(Error::unsupported("model: a language model needs a build with llama.cpp"))
 }
 
 /// Losses, steps, what was kept, as JSON; "{}" for a model that was loaded. Borrowed from the model.

@@ -247,6 +247,31 @@ pub unsafe extern "C" fn causerie_recommend_query(
     })
 }
 
+/// One sentence about the best items of `reply`, in the language model's own words: it names items of the reply and nothing
+/// else of the catalogue, and stops short ("…") where it would. `query` is what the reply answered. Heard while it is written
+/// by causerie_run_on_token; "" where not a word came. Borrowed from the reply. CAUSERIE_UNSUPPORTED for what is no language
+/// model, and in mode "head", which computes no words.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_recommender_say(
+    recommender: *const causerie_recommender,
+    query: *const causerie_query,
+    reply: *const causerie_reply,
+    run: *const causerie_run,
+    out: *mut *const c_char,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        let (serving, query, reply) = unsafe { (shared(recommender)?, shared(query)?, shared(reply)?) };
+        // SAFETY: as above.
+        let run = unsafe { run_of(run, serving.config.run.threads)? };
+        let said = serving.say(query, reply, &run)?;
+        // SAFETY: rule 2 of the header.
+        unsafe { put(out, said) };
+        Ok(())
+    })
+}
+
 /// The reply to one query.
 ///
 /// # Safety

@@ -4,7 +4,7 @@ use super::dialogues::Pairs;
 use super::embeddings::Rows;
 use super::model::{Kind, Tuned};
 use super::query::{Named, Query};
-use super::text::c_text;
+use super::text::{Lent, c_text};
 use crate::config::Config;
 use crate::dataset::{Conversation, Dataset, Item};
 use crate::embed::Embedder;
@@ -98,6 +98,7 @@ pub(super) struct Answered {
     titles: OnceLock<Vec<CString>>,
     text: OnceLock<CString>,
     json: OnceLock<CString>,
+    lent: Lent,
 }
 
 impl Serving {
@@ -414,6 +415,37 @@ impl Serving {
         }
     }
 
+    /// A sentence about the first items of `answer` in the language model's own words, kept with the answer.
+    #[cfg(feature = "llama")]
+    pub fn say(&self, query: &Query, answer: &Answered, run: &Run) -> Result<*const std::ffi::c_char> {
+        let rows = answer.rows_of(self)?;
+        let names: Vec<String> = rows.iter().map(|row| self.dataset.items.name(*row as usize)).collect();
+        let mut text = String::new();
+        let mut say = |piece: &str| {
+            text += piece;
+            run.token(piece)
+        };
+        let Live::Lm(model) = &self.live else {
+            return Err(Error::unsupported(format!(
+                "recommender: {} has no words of its own; a language model has",
+                self.recommender.name()
+            )));
+        };
+        let said = model.say_why(&query.conversation, &rows, &names, None, &mut say, run)?;
+        if said.bytes > 0 && !said.whole {
+            say("…")?;
+        }
+        // The end, as of every text that is heard.
+        run.token("")?;
+        Ok(answer.lent.lend(text))
+    }
+
+    #[cfg(not(feature = "llama"))]
+    pub fn say(&self, _: &Query, answer: &Answered, _: &Run) -> Result<*const std::ffi::c_char> {
+        answer.rows_of(self)?;
+        Err(Error::unsupported("recommender: a language model needs a build with llama.cpp"))
+    }
+
     /// Puts an adapter (none: the base alone) in the place of generation `expected`; gives the new one.
     #[cfg(feature = "llama")]
     pub fn swap(&self, expected: u64, adapter: Option<&Path>, scale: f32) -> Result<u64> {
@@ -462,6 +494,19 @@ impl Answered {
             titles: OnceLock::new(),
             text: OnceLock::new(),
             json: OnceLock::new(),
+            lent: Lent::default(),
+        })
+    }
+
+    /// Its rows in the catalogue of `serving`, where it is an answer from that one.
+    fn rows_of(&self, serving: &Serving) -> Result<Vec<u32>> {
+        let known = |row: &u64| {
+            let row = usize::try_from(*row).ok()?;
+            let same = self.ids.get(row)? == serving.ids.get(row)?;
+            same.then_some(row as u32)
+        };
+        self.rows.iter().map(known).collect::<Option<Vec<u32>>>().ok_or_else(|| {
+            Error::invalid("recommender: the reply is of another catalogue; give the recommender that made it")
         })
     }
 

@@ -374,6 +374,17 @@ fn a_language_model_is_tuned_over_c_and_serves_with_live_items_and_adapters() {
 }
 
 #[test]
+fn shards_batches_new_models_merges_and_sentences_are_there_over_every_language() {
+    let here = installed();
+    let Some(model) = small_model() else { return };
+    let program = here.compile("g++", "tests/c/whole.cpp", &["-std=c++17"]);
+    run(here.command(&program).arg(here.scratch("whole")).arg(&model));
+    let mut command = here.command(Path::new("python3"));
+    command.arg(root().join("tests/python/whole.py")).arg(here.scratch("whole-python")).arg(&model);
+    run(command.env("PYTHONPATH", root().join("bindings/python")).env("PYTHONDONTWRITEBYTECODE", "1"));
+}
+
+#[test]
 fn a_cancel_at_any_report_of_any_stage_ends_it_soon_and_leaks_nothing() {
     let here = installed();
     let program = here.compile("gcc", "tests/c/cancels.c", &["-std=gnu11", "-fsanitize=address"]);

@@ -428,6 +428,26 @@ class Embeddings(_Handle):
         _Handle.__init__(self, raw)
         return self
 
+    @staticmethod
+    def shard(
+        index: int, count: int, dataset: Dataset, folder: Path, config: Optional[Config] = None, run: Optional[Run] = None
+    ) -> int:
+        """Embeds the reviews of shard `index` of `count` alone, into `folder`; gives how many shards are still to be made.
+        Once all lie in the folder, its embeddings.json lists them, for `open`."""
+        missing = c.c_size_t()
+        error = lib.embed_shard(
+            dataset.raw, _raw(config), _path(folder), index, count, _raw(run), c.byref(missing)
+        )
+        _done(run, error)
+        return missing.value
+
+    @staticmethod
+    def join(folder: Path, count: int) -> int:
+        """Lists shards that were brought together in `folder`; gives how many are not there."""
+        missing = c.c_size_t()
+        _check(lib.embed_join(_path(folder), count, c.byref(missing)))
+        return missing.value
+
     @property
     def shape(self) -> tuple[int, int]:
         rows, dim = c.c_size_t(), c.c_size_t()
@@ -617,6 +637,28 @@ class Dialogues(_Handle):
         _done(run, error)
         super().__init__(raw)
 
+    @staticmethod
+    def export_requests(
+        dataset: Dataset, selection: Selection, config: Config, journal: Path, file: Path, run: Optional[Run] = None
+    ) -> tuple[int, int]:
+        """For a batch endpoint: writes the requests that can be made now and are not answered in `journal` to `file`;
+        gives how many those are, and how many are answered."""
+        requests, answered = c.c_uint64(), c.c_uint64()
+        error = lib.synthesize_export(
+            dataset.raw, selection.raw, config.raw, _path(journal), _path(file), _raw(run), c.byref(requests),
+            c.byref(answered),
+        )
+        _done(run, error)
+        return requests.value, answered.value
+
+    @staticmethod
+    def import_answers(journal: Path, answers: Path, run: Optional[Run] = None) -> tuple[int, int]:
+        """Takes a batch endpoint's answers into `journal`; gives how many were taken, and how many are missing."""
+        taken, missing = c.c_uint64(), c.c_uint64()
+        error = lib.synthesize_import(_path(journal), _path(answers), _raw(run), c.byref(taken), c.byref(missing))
+        _done(run, error)
+        return taken.value, missing.value
+
     @classmethod
     def load(cls, file: Path) -> "Dialogues":
         raw = c.c_void_p()
@@ -676,6 +718,27 @@ class Model(_Handle):
         error = lib.tune_lm(
             dialogues.raw, _raw(dataset), _path(base), _path(folder), config.raw, _raw(run), c.byref(raw)
         )
+        _done(run, error)
+        return cls._of(raw)
+
+    @classmethod
+    def new(
+        cls, dataset: Dataset, parameters: int, file: Path, config: Optional[Config] = None,
+        folder: Optional[Path] = None, run: Optional[Run] = None,
+    ) -> "Model":
+        """A language model from nothing, of about so many parameters; with a `folder` then trained on the reviews."""
+        raw = c.c_void_p()
+        error = lib.model_new(
+            dataset.raw, parameters, _raw(config), _path(file), _path(folder), _raw(run), c.byref(raw)
+        )
+        _done(run, error)
+        return cls._of(raw)
+
+    @classmethod
+    def merge(cls, base: Path, adapter: Path, file: Path, kind: str = "q8_0", run: Optional[Run] = None) -> "Model":
+        """A LoRA adapter (a GGUF, or a PEFT folder) in its base: one GGUF of `kind` ("f32", "q8_0", …)."""
+        raw = c.c_void_p()
+        error = lib.model_merge(_path(base), _path(adapter), kind.encode(), _path(file), _raw(run), c.byref(raw))
         _done(run, error)
         return cls._of(raw)
 
@@ -887,6 +950,16 @@ class Recommender(_Handle):
         """The best items as rows of the catalogue (the order of `ids`) and their scores: arrays, and no text at all."""
         reply = self._ask(_query(turns), top_k, run)
         return reply.rows, reply.scores
+
+    def say(
+        self, turns: Asked, top_k: int = 0, *, run: Optional[Run] = None
+    ) -> tuple[str, list[Recommendation]]:
+        """The best items, and before them a sentence about them in the language model's own words, which names items of
+        the answer and nothing else of the catalogue. The run's `on_token` hears it while it is written."""
+        query, out = _query(turns), c.c_char_p()
+        reply = self._ask(query, top_k, run)
+        _done(run, lib.recommender_say(self.raw, query.raw, reply.raw, _raw(run), c.byref(out)))
+        return (out.value or b"").decode(), reply.items
 
     def recommend_many(
         self, queries: Sequence[Asked], top_k: int = 0, *, run: Optional[Run] = None
