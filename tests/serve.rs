@@ -618,8 +618,11 @@ fn more_than_can_be_computed_is_refused_in_time_with_retry_after() {
 fn a_client_who_leaves_takes_its_work_along() {
     let served = start(&HEAVY);
     let stream = served.send("POST", "/v1/recommend", &[JSON], heavy().as_bytes());
-    std::thread::sleep(Duration::from_millis(700));
-    assert_eq!(served.metric("causerie_requests_in_flight "), 2.0);
+    let until = Instant::now() + Duration::from_secs(30);
+    while served.metric("causerie_requests_in_flight ") < 2.0 {
+        assert!(Instant::now() < until, "{}", served.log());
+    }
+    std::thread::sleep(Duration::from_millis(300));
     drop(stream);
     let began = Instant::now();
     // It waits for the one place, which the abandoned work gives up.

@@ -371,6 +371,19 @@ mod tests {
         (dataset, mentions)
     }
 
+    /// Each of many items of one title was looked for among those before it: this took minutes.
+    #[test]
+    fn a_hundred_thousand_items_of_one_title_are_taken_in_one_pass() {
+        let mut dataset = Dataset::default();
+        for n in 0..100_000 {
+            dataset.add_item(&Item { id: format!("m{n}"), title: "Moana Returns".into(), ..Item::default() }).unwrap();
+        }
+        let mentions = Mentions::new(&dataset.items, &[]);
+        let listed: Vec<usize> = mentions.ends.values().map(|end| end.items.len()).collect();
+        assert!(listed.contains(&100_000), "{listed:?}");
+        assert_eq!(mentions.find("I loved Moana Returns").len(), 1);
+    }
+
     #[test]
     fn plain_speech_is_not_taken_for_titles() {
         let (_, mentions) = catalogue();

@@ -502,3 +502,15 @@ impl<'a> Plan<'a> {
         Ok(rows)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an endpoint says of its tokens is its own affair: a sum of two of the greatest numbers once began again at 0.
+    #[test]
+    fn tokens_of_an_endpoint_that_makes_them_up_do_not_overflow() {
+        let report = SynthesisReport { prompt_tokens: u64::MAX, completion_tokens: 2, ..SynthesisReport::default() };
+        assert!(report.to_string().contains("18446744073709551615 tokens"), "{report}");
+    }
+}
