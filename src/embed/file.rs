@@ -284,6 +284,11 @@ pub fn read_only_matrix(path: &Path) -> Result<Matrix> {
 /// # Errors
 /// As [`read_matrix`]; [`crate::ErrorKind::Invalid`] naming the path and the number or the row that is wrong.
 pub fn read_embeddings(path: &Path, rows: usize, run: &Run) -> Result<Matrix> {
+    if path.as_os_str().is_empty() {
+        return Err(Error::invalid(
+            "embed.method = \"file\" needs embed.file, the path of a safetensors file or a list of shards",
+        ));
+    }
     let matrix = match Shards::is_list(path)? {
         true => Stored::open(path)?.to_matrix()?,
         false => read_matrix(path, EMBEDDINGS)?,
@@ -354,6 +359,7 @@ mod tests {
         let mut bad = matrix();
         bad.row_mut(1)[0] = f32::NAN;
         write_matrix(&path, EMBEDDINGS, &bad, &BTreeMap::new()).unwrap();
+        assert!(read_embeddings(Path::new(""), 3, &run).unwrap_err().message().contains("embed.file"));
         assert!(read_embeddings(&path, 3, &run).unwrap_err().message().contains("row 1 holds NaN"));
         assert!(read_embeddings(&path, 4, &run).unwrap_err().message().contains("3 rows for 4 reviews"));
         write_matrix(&path, EMBEDDINGS, &matrix(), &BTreeMap::new()).unwrap();
