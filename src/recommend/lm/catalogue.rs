@@ -5,6 +5,7 @@
 //! belongs to the title: it says that the title is over, so that no title is the beginning of another, and its probability
 //! is part of the title's.
 
+use super::sorter::Sorter;
 use super::trie::{Surfaces, Trie};
 use crate::dataset::Items;
 use crate::error::{Error, Result};
@@ -18,6 +19,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const NEXT: &str = "2.";
 /// Titles per task of the thread pool.
 const TASK: usize = 8192;
+/// Titles of a bucket of the sorter, buckets at most, and titles that a bucket's borders are drawn from.
+const BUCKET: usize = 16_384;
+const MOST_BUCKETS: usize = 64;
+const SAMPLE: usize = 64;
 
 /// Tokens of pieces of text seen before: a catalogue says `The` and `(1995)` many times.
 type Pieces = HashMap<Box<str>, Box<[u32]>>;
@@ -133,13 +138,32 @@ impl<'a> Speller<'a> {
     /// # Errors
     /// As [`Speller::spell`]; [`crate::ErrorKind::Cancelled`].
     pub fn surfaces(&self, items: &Items, rows: &[u32], run: &Run) -> Result<Surfaces> {
-        let differs = AtomicBool::new(false);
-        let all = self.spell_all(items, rows, self.by_pieces.then_some(&differs), run)?;
-        // A vocabulary whose words do reach over spaces: everything again, each line as a whole.
-        if differs.load(Ordering::Relaxed) { self.spell_all(items, rows, None, run) } else { Ok(all) }
+        self.checked(|differs| {
+            let mut parts = Vec::new();
+            self.spell_all(items, rows, differs, run, |part| {
+                parts.push(part);
+                Ok(())
+            })?;
+            Surfaces::concat(parts)
+        })
     }
 
-    fn spell_all(&self, items: &Items, rows: &[u32], differs: Option<&AtomicBool>, run: &Run) -> Result<Surfaces> {
+    /// Runs `spell_all`, which notes in the flag that lines cannot be spelled by pieces: then again, each as a whole.
+    fn checked<T>(&self, spell_all: impl Fn(Option<&AtomicBool>) -> Result<T>) -> Result<T> {
+        let differs = AtomicBool::new(false);
+        let all = spell_all(self.by_pieces.then_some(&differs))?;
+        // A vocabulary whose words do reach over spaces.
+        if differs.load(Ordering::Relaxed) { spell_all(None) } else { Ok(all) }
+    }
+
+    fn spell_all(
+        &self,
+        items: &Items,
+        rows: &[u32],
+        differs: Option<&AtomicBool>,
+        run: &Run,
+        mut take: impl FnMut(Surfaces) -> Result<()>,
+    ) -> Result<()> {
         let task = |rows: &&[u32]| -> Result<Surfaces> {
             let mut part = Surfaces::default();
             let mut pieces = Pieces::new();
@@ -157,16 +181,16 @@ impl<'a> Speller<'a> {
             Ok(part)
         };
         let tasks: Vec<&[u32]> = rows.chunks(TASK).collect();
-        let mut parts = Vec::with_capacity(tasks.len());
-        // A few tasks at a time, so that a cancel comes through.
-        for (n, some) in tasks.chunks(16).enumerate() {
-            run.step("recommend", "titles", (n * 16 * TASK) as u64, rows.len() as u64)?;
+        // A few tasks at a time, so that a cancel comes through and what waits to be taken stays small.
+        let at_once = 4 * run.threads();
+        for (n, some) in tasks.chunks(at_once).enumerate() {
+            run.step("recommend", "titles", (n * at_once * TASK) as u64, rows.len() as u64)?;
             let some: Vec<Result<Surfaces>> = run.install(|| some.par_iter().map(task).collect());
             for part in some {
-                parts.push(part?);
+                take(part?)?;
             }
         }
-        Surfaces::concat(parts)
+        Ok(())
     }
 
     /// The trie of a whole catalogue.
@@ -175,6 +199,22 @@ impl<'a> Speller<'a> {
             return Err(Error::invalid("recommend: the catalogue is empty; import items first"));
         }
         let rows: Vec<u32> = (0..items.len() as u32).collect();
-        Trie::build(self.surfaces(items, &rows, run)?, items.len(), run)
+        let buckets = items.len().div_ceil(BUCKET).min(MOST_BUCKETS);
+        // All over the catalogue: it may be sorted by title.
+        let some: Vec<u32> = rows.iter().copied().step_by(items.len().div_ceil(buckets * SAMPLE)).collect();
+        let spell = |row: &u32| Ok((*row, self.spell(&items.name(*row as usize))?));
+        let some: Vec<Result<_>> = run.install(|| some.par_iter().map(spell).collect());
+        let mut sample = Surfaces::default();
+        for one in some {
+            let (row, tokens) = one?;
+            sample.push(row, &tokens)?;
+        }
+        let sorter = self.checked(|differs| {
+            let mut sorter = Sorter::new(&sample, buckets);
+            self.spell_all(items, &rows, differs, run, |part| sorter.add(&part))?;
+            Ok(sorter)
+        })?;
+        drop(rows);
+        sorter.trie(items.len(), run)
     }
 }

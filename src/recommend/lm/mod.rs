@@ -1,6 +1,6 @@
 //! A language model that can only name what is in the catalogue.
 //!
-//! `catalogue` spells the titles as training wrote them, `trie` holds them, `beam` and `exact` search it through a
+//! `catalogue` spells the titles as training wrote them, `sorter` sorts them, `trie` holds them, `beam` and `exact` search it through a
 //! `session`; a `lane` is one llama.cpp context, `pool` lends lanes to callers, `cache` keeps computed prompts, `prompt`
 //! makes them, `adapters` exchanges LoRA adapters; `generate` and `head` are the other two ways to rank; `sentence` puts an answer into words; `recommender` is
 //! all of it behind one type.
@@ -56,6 +56,7 @@ mod sentence;
 #[cfg(test)]
 mod serve_tests;
 mod session;
+mod sorter;
 #[cfg(test)]
 mod tests;
 mod trie;

@@ -76,6 +76,23 @@ pub(super) fn random_model(folder: &Path) -> PathBuf {
     path
 }
 
+#[test]
+fn the_trie_of_a_whole_catalogue_is_the_one_built_in_one_piece() {
+    let folder = tempfile::tempdir().unwrap();
+    let chat = Chat::of(Model::load(&random_model(folder.path())).unwrap()).unwrap();
+    let speller = super::catalogue::Speller::new(&chat, "1.").unwrap();
+    let mut dataset = Dataset::default();
+    for n in 0..40_000u32 {
+        // In the order of the titles, as a catalogue may be; every title twice.
+        let title = format!("Film {:05} of the {}", n / 2, ["dog", "river", "moon"][n as usize % 3]);
+        dataset.add_item(&Item { id: format!("i{n}"), title, ..Item::default() }).unwrap();
+    }
+    let rows: Vec<u32> = (0..40_000).collect();
+    let surfaces = speller.surfaces(&dataset.items, &rows, &run()).unwrap();
+    let whole = Trie::build(surfaces, rows.len(), &run()).unwrap();
+    assert_eq!(speller.trie(&dataset.items, &run()).unwrap(), whole);
+}
+
 /// The tokens of the line of each item, and log P of its first 1, 2, … tokens behind the prompt; one token at a time.
 fn slow_twin(model: &Path, conversation: &Conversation, dataset: &Dataset, rows: &[u32]) -> Vec<(Vec<u32>, Vec<f64>)> {
     let model = Model::load(model).unwrap();

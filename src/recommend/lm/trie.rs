@@ -68,6 +68,10 @@ impl Surfaces {
         let start = if i == 0 { 0 } else { self.ends[i - 1] };
         &self.tokens[start as usize..self.ends[i] as usize]
     }
+    /// All surfaces: the item, and the tokens.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &[u32])> {
+        self.items.iter().enumerate().map(|(i, item)| (*item, self.get(i)))
+    }
     /// Gives back the memory that growing took beyond need.
     pub fn shrink(&mut self) {
         self.tokens.shrink_to_fit();
@@ -107,15 +111,13 @@ pub struct Trie {
 }
 
 impl Trie {
-    /// The trie of `surfaces` over a catalogue of `items` rows. Every row needs one surface or it can never be reached.
+    /// The trie of `surfaces` over a catalogue of `items` rows. Every row needs one surface or it can never be reached. They
+    /// are held twice meanwhile: a whole catalogue goes through a [`super::sorter::Sorter`].
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for an item row beyond the catalogue; [`crate::ErrorKind::Cancelled`].
     pub fn build(surfaces: Surfaces, items: usize, run: &Run) -> Result<Trie> {
         run.check()?;
-        if let Some(item) = surfaces.items.iter().find(|i| **i as usize >= items) {
-            return Err(Error::invalid(format!("catalogue trie: item row {item} of {items}")));
-        }
         let mut order: Vec<u32> = (0..surfaces.len() as u32).collect();
         let key = |i: &u32| (surfaces.get(*i as usize), surfaces.items[*i as usize]);
         run.install(|| order.par_sort_unstable_by(|a, b| key(a).cmp(&key(b))));
@@ -125,10 +127,21 @@ impl Trie {
             sorted.push(surfaces.items[i as usize], surfaces.get(i as usize))?;
         }
         drop(surfaces);
-        Ok(Trie::of_sorted(sorted, vec![false; items]))
+        Trie::of_sorted(sorted, items)
     }
 
-    fn of_sorted(sorted: Surfaces, dead: Vec<bool>) -> Trie {
+    /// The trie of surfaces that are sorted by tokens, then by item.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for an item row beyond the catalogue.
+    pub fn of_sorted(sorted: Surfaces, items: usize) -> Result<Trie> {
+        if let Some(item) = sorted.items.iter().find(|i| **i as usize >= items) {
+            return Err(Error::invalid(format!("catalogue trie: item row {item} of {items}")));
+        }
+        Ok(Trie::over(sorted, vec![false; items]))
+    }
+
+    fn over(sorted: Surfaces, dead: Vec<bool>) -> Trie {
         let items = dead.len();
         let mut first = vec![0u32; items + 1];
         sorted.items.iter().for_each(|i| first[*i as usize + 1] += 1);
@@ -179,7 +192,7 @@ impl Trie {
                 std::cmp::Ordering::Equal => a += 1,
             }
         }
-        Ok(Trie::of_sorted(merged, dead))
+        Ok(Trie::over(merged, dead))
     }
 
     /// Takes items out: they are never reached again. Rows that are not there are passed over.
