@@ -17,19 +17,17 @@ pub struct Adapter {
 struct Inner {
     raw: std::ptr::NonNull<sys::llama_adapter_lora>,
     /// Keeps the base model alive: the adapter points into it.
-    _model: Model,
+    model: Model,
 }
 
-// SAFETY: an adapter is only read after it was made; making and freeing happen under the setup lock.
+// SAFETY: an adapter is only read after it was made; making and freeing happen alone with the model's list of adapters.
 unsafe impl Send for Inner {}
 // SAFETY: as above.
 unsafe impl Sync for Inner {}
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let _lock = backend::setup();
-        // SAFETY: made by llama_adapter_lora_init and freed once; contexts that use it hold this Arc.
-        unsafe { sys::llama_adapter_lora_free(self.raw.as_ptr()) }
+        self.model.free_adapter(self.raw);
     }
 }
 
@@ -55,15 +53,19 @@ impl Adapter {
             return Err(header.bad(format!("an adapter for {ours}, the model is a {base}")));
         }
         let c_path = backend::c_path(path)?;
-        let _lock = backend::setup();
+        let _list = model.change_adapters();
         backend::complaint();
-        // SAFETY: the model is loaded and outlives the adapter (it is held below); the path is zero-ended; the lock
-        // keeps others from changing the model's list of adapters.
+        // SAFETY: the model is loaded and outlives the adapter (it is held below); the path is zero-ended; nobody else
+        // changes the model's list of adapters, or looks at it.
         let raw = unsafe { guarded::llama_adapter_lora_init(model.raw(), c_path.as_ptr())? };
         match std::ptr::NonNull::new(raw) {
-            Some(raw) => Ok(Adapter { inner: Arc::new(Inner { raw, _model: model.clone() }) }),
+            Some(raw) => Ok(Adapter { inner: Arc::new(Inner { raw, model: model.clone() }) }),
             None => Err(header.bad(format!("llama.cpp cannot load this adapter{}", backend::complaint()))),
         }
+    }
+    /// True for clones of one adapter.
+    pub(super) fn is(&self, other: &Adapter) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
     pub(super) fn raw(&self) -> *mut sys::llama_adapter_lora {
         self.inner.raw.as_ptr()

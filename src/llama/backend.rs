@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Held while models, contexts and adapters are made or freed: llama.cpp does not promise that these may overlap.
+/// Held while models and contexts are made or freed: llama.cpp does not promise that these may overlap.
 static SETUP: Mutex<()> = Mutex::new(());
 /// The last complaint of llama.cpp, for the message of the error that follows it.
 static COMPLAINT: Mutex<String> = Mutex::new(String::new());
@@ -54,7 +54,7 @@ pub(super) fn start() -> Result<()> {
     Ok(())
 }
 
-/// The lock under which models, contexts and adapters are made and freed.
+/// The lock under which models and contexts are made and freed.
 pub(super) fn setup() -> MutexGuard<'static, ()> {
     SETUP.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,8 +6,8 @@ use crate::run::Run;
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, c_void};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLockReadGuard};
 use std::time::Instant;
 
 /// Sequences in one batch at most (llama.cpp's `LLAMA_MAX_SEQ`).
@@ -20,6 +20,9 @@ pub enum Pooling {
     Logits,
     /// The hidden state of every token, after the output norm.
     None,
+    /// The hidden states of the tokens whose output is asked for, after the output norm. Of the last layer only theirs are
+    /// computed, and nothing of the output layer, which is a fifth to a third of a small model's work.
+    Asked,
     /// One row per sequence, as the model's file says (mean, first token, last token).
     Model,
     /// One row per sequence: the mean over its tokens.
@@ -90,7 +93,9 @@ impl Batch {
 pub struct Context {
     raw: std::ptr::NonNull<sys::llama_context>,
     model: Model,
-    adapters: Vec<Adapter>,
+    adapters: Vec<(Adapter, f32)>,
+    /// The adapters were exchanged: the next pass begins with a look at the model's list of them.
+    unreserved: bool,
     options: ContextOptions,
     batch_tokens: usize,
     context_tokens: usize,
@@ -98,6 +103,26 @@ pub struct Context {
     outputs: Vec<i8>,
     /// Which sequences the last batch had.
     last_sequences: Vec<bool>,
+    /// Freed after the context, which points to it.
+    seen: Seen,
+}
+
+/// The hidden states that the last batch had, with [`Pooling::Asked`]: `[tokens asked for, width]`.
+struct Seen {
+    rows: std::ptr::NonNull<Vec<f32>>,
+}
+
+impl Seen {
+    fn new() -> Seen {
+        Seen { rows: std::ptr::NonNull::from(Box::leak(Box::default())) }
+    }
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        // SAFETY: it came from a box, and the context that points to it is gone.
+        drop(unsafe { Box::from_raw(self.rows.as_ptr()) });
+    }
 }
 
 // SAFETY: a context has no ties to the thread that made it; `&mut self` keeps its use to one thread at a time.
@@ -111,8 +136,27 @@ impl Drop for Context {
     }
 }
 
-/// Ends the graph once the pooled rows are there: the language-model head behind them is a third of the work of a small
-/// model and nobody reads it. The rows are the same to the bit.
+/// Takes the hidden states out of the graph, and ends it there.
+unsafe extern "C" fn see_hidden(tensor: *mut sys::ggml_tensor, ask: bool, rows: *mut c_void) -> bool {
+    // SAFETY: ggml passes a live tensor; its name is a zero-ended array inside it.
+    let is_hidden = unsafe { CStr::from_ptr((*tensor).name.as_ptr()) }.to_bytes() == b"result_norm";
+    // Asked: "do you want to see it?"; then, seen: "shall I go on?".
+    if ask || !is_hidden {
+        return is_hidden == ask;
+    }
+    // SAFETY: a live tensor whose values are computed; rows of f32 are copied to a vector of their size, which `Context`
+    // gave to llama.cpp and reads only between two batches.
+    unsafe {
+        if (*tensor).type_ == sys::GGML_TYPE_F32 && sys::ggml_is_contiguous(tensor) {
+            let (rows, bytes) = (&mut *rows.cast::<Vec<f32>>(), sys::ggml_nbytes(tensor));
+            rows.resize(bytes / size_of::<f32>(), 0.0);
+            sys::ggml_backend_tensor_get(tensor, rows.as_mut_ptr().cast(), 0, bytes);
+        }
+    }
+    false
+}
+
+/// Ends the graph once the pooled rows are there. The rows are the same to the bit.
 unsafe extern "C" fn stop_after_pooling(tensor: *mut sys::ggml_tensor, ask: bool, _: *mut c_void) -> bool {
     // SAFETY: ggml passes a live tensor; its name is a zero-ended array inside it.
     let is_pooled = unsafe { CStr::from_ptr((*tensor).name.as_ptr()) }.to_bytes() == b"result_embd_pooled";
@@ -121,14 +165,19 @@ unsafe extern "C" fn stop_after_pooling(tensor: *mut sys::ggml_tensor, ask: bool
 }
 
 /// What ends a batch before its time.
-struct Stop {
+struct Stop<'a> {
     flag: Arc<AtomicBool>,
     deadline: Option<Instant>,
+    /// Keeps adapters from being made and freed until the pass has its graph.
+    list: Option<RwLockReadGuard<'a, ()>>,
 }
 
 unsafe extern "C" fn is_stopped(stop: *mut c_void) -> bool {
-    // SAFETY: `run_batch_until` passes a stop that outlives the call and takes the callback away after it.
-    let stop = unsafe { &*stop.cast::<Stop>() };
+    // SAFETY: `run_batch_until` passes a stop that outlives the call and takes the callback away after it. ggml asks on the
+    // thread that computes the graph's first share, which is the one that called; nobody else has the stop meanwhile.
+    let stop = unsafe { &mut *stop.cast::<Stop>() };
+    // Asked for the first time: the first operation is done, all room was made.
+    stop.list = None;
     stop.flag.load(Ordering::Relaxed) || stop.deadline.is_some_and(|d| Instant::now() >= d)
 }
 
@@ -157,15 +206,18 @@ impl Context {
         let batch_tokens = size("tokens per batch", options.batch_tokens, 1 << 24)?;
         let sequences = size("sequences", options.sequences, MAX_SEQUENCES)?;
         let threads = i32::try_from(run.threads()).unwrap_or(1);
+        let seen = Seen::new();
         let _lock = backend::setup();
+        let _list = model.hold_adapters();
         backend::complaint();
+        let gives_logits = matches!(options.pooling, Pooling::Logits | Pooling::Asked);
         // SAFETY: the parameters are llama.cpp's own defaults with plain values changed and static functions; the model
-        // is loaded and is held by the context made here.
+        // is loaded and is held by the context made here, as are the rows; its list of adapters stays as it is.
         let raw = unsafe {
             let mut params = sys::llama_context_default_params();
             params.n_ctx = tokens;
             params.n_batch = batch_tokens;
-            // One micro-batch per batch: pooling and non-causal attention need the whole batch at once.
+            // One micro-batch per batch: pooling, rows that are seen and non-causal attention need the whole batch at once.
             params.n_ubatch = if options.pooling == Pooling::Logits { batch_tokens.min(512) } else { batch_tokens };
             params.n_seq_max = sequences;
             // llama.cpp reserves a row of logits a sequence, and ends the process where that is more than it was told.
@@ -174,9 +226,9 @@ impl Context {
             params.n_threads_batch = threads;
             params.kv_unified = true;
             params.no_perf = true;
-            params.embeddings = options.pooling != Pooling::Logits;
+            params.embeddings = !gives_logits;
             params.pooling_type = match options.pooling {
-                Pooling::Logits | Pooling::None => sys::LLAMA_POOLING_TYPE_NONE,
+                Pooling::Logits | Pooling::Asked | Pooling::None => sys::LLAMA_POOLING_TYPE_NONE,
                 Pooling::Model => sys::LLAMA_POOLING_TYPE_UNSPECIFIED,
                 Pooling::Mean => sys::LLAMA_POOLING_TYPE_MEAN,
                 Pooling::Last => sys::LLAMA_POOLING_TYPE_LAST,
@@ -188,6 +240,10 @@ impl Context {
             }
             match options.pooling {
                 Pooling::Model | Pooling::Mean | Pooling::Last => params.cb_eval = Some(stop_after_pooling),
+                Pooling::Asked => {
+                    params.cb_eval = Some(see_hidden);
+                    params.cb_eval_user_data = seen.rows.as_ptr().cast();
+                }
                 Pooling::Logits | Pooling::None => {}
             }
             guarded::llama_init_from_model(model.raw(), params)?
@@ -202,9 +258,18 @@ impl Context {
         // SAFETY: `raw` is a live context. What it really has may be less than what was asked for.
         let (batch_tokens, context_tokens) =
             unsafe { (sys::llama_n_batch(raw.as_ptr()) as usize, sys::llama_n_ctx_seq(raw.as_ptr()) as usize) };
-        let model = model.clone();
-        let (outputs, last_sequences) = (Vec::new(), Vec::new());
-        Ok(Context { raw, model, adapters: Vec::new(), options, batch_tokens, context_tokens, outputs, last_sequences })
+        Ok(Context {
+            raw,
+            model: model.clone(),
+            adapters: Vec::new(),
+            unreserved: false,
+            options,
+            batch_tokens,
+            context_tokens,
+            outputs: Vec::new(),
+            last_sequences: Vec::new(),
+            seen,
+        })
     }
 
     /// The model.
@@ -244,8 +309,13 @@ impl Context {
         if adapters.iter().any(|(_, scale)| !scale.is_finite()) {
             return Err(Error::invalid("an adapter's scale must be finite"));
         }
+        let same = |((a, scale), (b, other)): (&(Adapter, f32), &(Adapter, f32))| a.is(b) && scale == other;
+        if adapters.len() == self.adapters.len() && adapters.iter().zip(&self.adapters).all(same) {
+            return Ok(());
+        }
         let mut raw: Vec<_> = adapters.iter().map(|(a, _)| a.raw()).collect();
         let mut scales: Vec<f32> = adapters.iter().map(|(_, s)| *s).collect();
+        self.unreserved = true;
         // SAFETY: both arrays are valid for `raw.len()` entries; the adapters are held by `self` from here on.
         let status = unsafe {
             guarded::llama_set_adapters_lora(self.raw.as_ptr(), raw.as_mut_ptr(), raw.len(), scales.as_mut_ptr())?
@@ -253,7 +323,7 @@ impl Context {
         if status != 0 {
             return Err(Error::invalid(format!("llama.cpp refuses the adapters{}", backend::complaint())));
         }
-        self.adapters = adapters.iter().map(|(a, _)| a.clone()).collect();
+        self.adapters = adapters.to_vec();
         Ok(())
     }
 
@@ -371,8 +441,10 @@ impl Context {
     pub fn run_batch_until(&mut self, batch: &Batch, deadline: Option<Instant>, run: &Run) -> Result<()> {
         run.check()?;
         self.check(batch)?;
-        let pooled = !matches!(self.options.pooling, Pooling::Logits);
-        let mut stop = Stop { flag: run.cancel_flag(), deadline };
+        let pooled = !matches!(self.options.pooling, Pooling::Logits | Pooling::Asked);
+        let model = self.model.clone();
+        let list = std::mem::take(&mut self.unreserved).then(|| model.hold_adapters());
+        let mut stop = Stop { flag: run.cancel_flag(), deadline, list };
         let threads = i32::try_from(run.threads()).unwrap_or(1);
         // llama.cpp wants arrays that it may write to.
         let mut tokens = batch.tokens.clone();
@@ -390,8 +462,9 @@ impl Context {
         }
         backend::complaint();
         // SAFETY: all arrays have `n_tokens` entries and outlive the call; every token, position and sequence was
-        // checked; the stop outlives the callback, which is taken away before it goes.
+        // checked; the stop outlives the callback, which is taken away before it goes; nobody reads the rows seen.
         let status = unsafe {
+            (*self.seen.rows.as_ptr()).clear();
             let context = self.raw.as_ptr();
             sys::llama_set_n_threads(context, threads, threads);
             sys::llama_set_abort_callback(context, Some(is_stopped), std::ptr::from_mut(&mut stop).cast::<c_void>());
@@ -412,6 +485,8 @@ impl Context {
             sys::llama_set_abort_callback(context, None, std::ptr::null_mut());
             status
         };
+        // Refused before its first operation, it may not have looked yet.
+        self.unreserved = stop.list.take().is_some();
         self.outputs.clear();
         self.last_sequences.clear();
         let status = status?;
@@ -493,13 +568,28 @@ impl Context {
         rows.map(|row| self.row(row?, self.model.vocabulary())).collect()
     }
 
-    /// Hidden state of token `i` of the last batch, after the output norm: `[width]`. Only with [`Pooling::None`].
+    /// Hidden state of token `i` of the last batch, after the output norm: `[width]`. Only with [`Pooling::None`] and
+    /// [`Pooling::Asked`].
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`] when there is none.
+    /// [`crate::ErrorKind::Invalid`] when there is none; [`crate::ErrorKind::Unsupported`] for an architecture whose hidden
+    /// states llama.cpp does not show.
     pub fn hidden(&mut self, i: usize) -> Result<&[f32]> {
-        if self.options.pooling != Pooling::None || i >= self.outputs.len() {
+        let given = matches!(self.options.pooling, Pooling::None | Pooling::Asked);
+        if !given || self.outputs.get(i).is_none_or(|o| *o == 0) {
             return Err(Error::invalid(format!("no hidden state was asked of token {i}")));
+        }
+        if self.options.pooling == Pooling::Asked {
+            let width = self.model.width();
+            let asked = |outputs: &[i8]| outputs.iter().filter(|o| **o != 0).count();
+            let (at, all) = (asked(&self.outputs[..i]), asked(&self.outputs));
+            // SAFETY: no batch is computed, so nobody writes to the rows.
+            let rows = unsafe { &*self.seen.rows.as_ptr() };
+            // As many as were asked for, or they are not those.
+            return rows.get(at * width..(at + 1) * width).filter(|_| rows.len() == all * width).ok_or_else(|| {
+                let path = self.model.header().path().display();
+                Error::unsupported(format!("{path}: llama.cpp does not show this architecture's hidden states"))
+            });
         }
         // SAFETY: in this mode every token of the batch has an output, and `i` is one of them.
         let row = unsafe { guarded::llama_get_embeddings_ith(self.raw.as_ptr(), i as i32)? };

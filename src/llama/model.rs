@@ -7,7 +7,7 @@ use crate::run::{Level, log};
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CString, c_char};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 /// A token's number in the vocabulary.
 pub type Token = i32;
@@ -25,6 +25,10 @@ struct Inner {
     raw: std::ptr::NonNull<sys::llama_model>,
     header: Gguf,
     vocabulary: usize,
+    /// llama.cpp's list of the adapters loaded for this model has no lock of its own.
+    adapters: RwLock<()>,
+    /// Adapters that nobody has any more, still in that list.
+    leaving: Mutex<Vec<std::ptr::NonNull<sys::llama_adapter_lora>>>,
 }
 
 // SAFETY: llama.cpp never writes to a model after loading, except for adapters, which we make under a lock; and it reads
@@ -82,11 +86,46 @@ impl Model {
         // SAFETY: `raw` is a loaded model.
         let vocabulary = unsafe { sys::llama_vocab_n_tokens(sys::llama_model_get_vocab(raw.as_ptr())) };
         let vocabulary = usize::try_from(vocabulary).unwrap_or(0);
-        Ok(Model { inner: Arc::new(Inner { raw, header, vocabulary }) })
+        Ok(Model {
+            inner: Arc::new(Inner { raw, header, vocabulary, adapters: RwLock::default(), leaving: Mutex::default() }),
+        })
     }
 
     pub(super) fn raw(&self) -> *mut sys::llama_model {
         self.inner.raw.as_ptr()
+    }
+    /// Held while an adapter of this model is made: it joins the model's list.
+    pub(super) fn change_adapters(&self) -> RwLockWriteGuard<'_, ()> {
+        let list = self.inner.adapters.write().unwrap_or_else(PoisonError::into_inner);
+        self.free_leaving(&list);
+        list
+    }
+    /// Frees an adapter that nobody has any more; later, where that would mean to wait: who drops it may be answering.
+    pub(super) fn free_adapter(&self, adapter: std::ptr::NonNull<sys::llama_adapter_lora>) {
+        self.inner.leaving.lock().unwrap_or_else(PoisonError::into_inner).push(adapter);
+        match self.inner.adapters.try_write() {
+            Ok(list) => self.free_leaving(&list),
+            Err(TryLockError::Poisoned(list)) => self.free_leaving(&list.into_inner()),
+            // Whoever next makes or frees one takes it along, or the model at its end.
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+    /// Adapters that could not be freed yet.
+    #[cfg(test)]
+    pub(super) fn adapters_to_free(&self) -> usize {
+        self.inner.leaving.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+    fn free_leaving(&self, _list: &RwLockWriteGuard<'_, ()>) {
+        for adapter in std::mem::take(&mut *self.inner.leaving.lock().unwrap_or_else(PoisonError::into_inner)) {
+            // SAFETY: made by llama_adapter_lora_init and freed once; contexts that use it hold it. It leaves the model's list,
+            // at which nobody looks meanwhile.
+            unsafe { sys::llama_adapter_lora_free(adapter.as_ptr()) }
+        }
+    }
+    /// Held while a context of this model looks at the list, to make room for graphs with any of them: when the context is
+    /// made, and at the beginning of its first pass under other adapters.
+    pub(super) fn hold_adapters(&self) -> RwLockReadGuard<'_, ()> {
+        self.inner.adapters.read().unwrap_or_else(PoisonError::into_inner)
     }
     fn vocab(&self) -> *const sys::llama_vocab {
         // SAFETY: the model lives as long as `self`; its vocabulary is part of it.

@@ -7,6 +7,7 @@ use crate::testing::shared;
 use crate::{Error, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const TEXT: &str = "Once upon a time there was a little dog named Max.";
 
@@ -309,6 +310,70 @@ fn an_adapter_adds_its_product_and_leaves_no_trace_when_removed() {
         assert!(Adapter::load(&model, &cut).is_err(), "{length} bytes");
     }
     assert!(Adapter::load(&model, model.header().path()).err().unwrap().message().contains("no LoRA adapter"));
+}
+
+#[test]
+fn hidden_states_that_are_asked_for_are_those_of_these_tokens() {
+    let Some(model) = stories() else { return };
+    let tokens = model.tokenise(TEXT, true, false).unwrap();
+    let (half, last) = (tokens.len() / 2, tokens.len() - 1);
+    let mut whole = Context::new(&model, options(Pooling::None), &run()).unwrap();
+    whole.run_batch(&batch_of(&[&tokens]), &run()).unwrap();
+    let mut context = Context::new(&model, options(Pooling::Asked), &run()).unwrap();
+    let mut first = Batch::default();
+    (0..half).for_each(|p| first.push(tokens[p], p, 0, false));
+    context.run_batch(&first, &run()).unwrap();
+    assert_eq!(context.hidden(half - 1).unwrap_err().kind(), ErrorKind::Invalid, "nothing was asked for");
+    // The rest of it, and another sequence beside it: three of many tokens.
+    let mut rest = Batch::default();
+    (half..=last).for_each(|p| rest.push(tokens[p], p, 0, p == last));
+    (0..=last).for_each(|p| rest.push(tokens[p], p, 1, p == half || p == 1));
+    context.run_batch(&rest, &run()).unwrap();
+    let of_two = last + 1 - half;
+    for (token, place) in [(last, last - half), (1, of_two + 1), (half, of_two + half)] {
+        let twin: Vec<f64> = whole.hidden(token).unwrap().iter().map(|v| f64::from(*v)).collect();
+        assert_near(context.hidden(place).unwrap(), &twin, 1e-5, "asked for");
+    }
+    assert_eq!(context.hidden(0).unwrap_err().kind(), ErrorKind::Invalid);
+    assert!(context.logits(last - half).is_err() && context.pooled(0).is_err());
+}
+
+/// What a load of an adapter holds up: the beginning of a context's first pass under other adapters, and nothing else.
+#[test]
+fn passes_and_freed_adapters_wait_for_no_adapter_that_is_being_loaded() {
+    let Some(model) = stories() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("adapter.gguf");
+    let some = vec![0.1; 2 * model.width()];
+    std::fs::write(&path, adapter_bytes(&some, &some, model.width(), 2, 4.0)).unwrap();
+    let (one, two) = (Adapter::load(&model, &path).unwrap(), Adapter::load(&model, &path).unwrap());
+    let batch = batch_of(&[&model.tokenise(TEXT, true, false).unwrap()]);
+    let mut context = Context::new(&model, options(Pooling::None), &run()).unwrap();
+    context.set_adapters(&[(one, 1.0)]).unwrap();
+    context.run_batch(&batch, &run()).unwrap();
+    // As long as this is held, an adapter is being loaded.
+    let load = model.change_adapters();
+    let (tell, told) = std::sync::mpsc::channel();
+    let caller = std::thread::spawn(move || {
+        context.clear();
+        context.run_batch(&batch, &run()).unwrap();
+        // The first adapter is dropped here.
+        context.set_adapters(&[(two.clone(), 1.0)]).unwrap();
+        tell.send("gone on").unwrap();
+        context.run_batch(&batch, &run()).unwrap();
+        tell.send("computed").unwrap();
+        context.set_adapters(&[(two, 1.0)]).unwrap();
+        context.run_batch(&batch, &run()).unwrap();
+    });
+    let while_loading = told.recv_timeout(Duration::from_secs(120)).expect("a pass waits for a load, or a drop does");
+    assert_eq!(while_loading, "gone on");
+    assert_eq!(model.adapters_to_free(), 1);
+    assert!(told.recv_timeout(Duration::from_millis(200)).is_err(), "a graph is made while the list changes");
+    drop(load);
+    assert_eq!(told.recv_timeout(Duration::from_secs(120)).unwrap(), "computed");
+    caller.join().unwrap();
+    drop(Adapter::load(&model, &path).unwrap());
+    assert_eq!(model.adapters_to_free(), 0);
 }
 
 /// A LoRA adapter of the first query projection, in llama.cpp's layout (A [r, in], B [out, r] in numpy's order).

@@ -4,6 +4,7 @@ use super::head::{Head, Weights};
 use super::vectors::ItemVectors;
 use crate::artifact;
 use crate::error::{Error, Result};
+use crate::map::Map;
 use crate::math::Matrix;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::HashMap;
@@ -61,9 +62,11 @@ pub fn write_tensors(path: &Path, kind: &str, metadata: &[(&str, String)], tenso
 /// # Errors
 /// [`crate::ErrorKind::NotFound`]; [`crate::ErrorKind::Format`] for another kind of file, a newer format, damage.
 pub fn read_tensors(path: &Path, kind: &str) -> Result<(HashMap<String, String>, HashMap<String, Tensor>)> {
-    let file = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    // Mapped: a head is of many megabytes, and every tensor is copied out of it.
+    let file = Map::open(path)?;
+    let file = file.bytes();
     let bad = |cause: &dyn std::fmt::Display| Error::format(path, 0, format!("not a whole {kind} file: {cause}"));
-    let (_, header) = SafeTensors::read_metadata(&file).map_err(|e| bad(&e))?;
+    let (_, header) = SafeTensors::read_metadata(file).map_err(|e| bad(&e))?;
     let line =
         header.metadata().as_ref().and_then(|m| m.get("causerie")).ok_or_else(|| bad(&"causerie did not write it"))?;
     let metadata: HashMap<String, String> = serde_json::from_str(line).map_err(|e| bad(&e))?;
@@ -80,7 +83,7 @@ pub fn read_tensors(path: &Path, kind: &str) -> Result<(HashMap<String, String>,
         )));
     }
     let mut tensors = HashMap::new();
-    for (name, view) in SafeTensors::deserialize(&file).map_err(|e| bad(&e))?.tensors() {
+    for (name, view) in SafeTensors::deserialize(file).map_err(|e| bad(&e))?.tensors() {
         let shape = view.shape().to_vec();
         let words = || view.data().as_chunks::<4>().0.iter().copied();
         let tensor = match view.dtype() {

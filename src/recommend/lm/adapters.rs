@@ -79,7 +79,10 @@ impl Switch {
         }
         let next = Arc::new(Adapters { generation: serving + 1, set: set(inner.1.as_ref())? });
         let before = std::mem::replace(&mut inner.0, next);
-        inner.1 = Some(before);
+        let gone = inner.1.replace(before);
+        // Every request passes this lock, and to free adapters takes milliseconds.
+        drop(inner);
+        drop(gone);
         Ok(serving + 1)
     }
 }

@@ -49,7 +49,7 @@ pub struct LaneOptions {
     pub batch_tokens: usize,
     /// Keys and values in f32.
     pub exact: bool,
-    /// Logits, or the last hidden state.
+    /// Logits, or hidden states, of what is asked.
     pub pooling: Pooling,
     /// Weights times tokens from which a pass has a thread of its own, see `away`.
     pub long: u64,
@@ -201,18 +201,18 @@ pub fn compute(
             batch.push_shared(token, t.position, base + t.sequences.start..base + t.sequences.end, t.wants.is_some());
         }
         context.run_batch_until(&batch, deadline, run)?;
-        rows.extend(read(context, some, base, run)?);
+        rows.extend(read(context, some, run)?);
     }
     Ok(rows)
 }
 
-fn read(context: &mut Context, tokens: &[StepToken], base: usize, run: &Run) -> Result<Vec<Row>> {
+fn read(context: &mut Context, tokens: &[StepToken], run: &Run) -> Result<Vec<Row>> {
     if context.pooling() != Pooling::Logits {
-        let one = |t: &StepToken| match t.wants {
-            Some(_) => Ok(Row { values: context.pooled(base + t.sequences.start)?.to_vec(), best: 0 }),
+        let one = |(i, t): (usize, &StepToken)| match t.wants {
+            Some(_) => Ok(Row { values: context.hidden(i)?.to_vec(), best: 0 }),
             None => Ok(Row::default()),
         };
-        return tokens.iter().map(one).collect();
+        return tokens.iter().enumerate().map(one).collect();
     }
     let asked: Vec<usize> = (0..tokens.len()).filter(|i| tokens[*i].wants.is_some()).collect();
     let pairs: Vec<(&[f32], &[u32])> = context

@@ -148,11 +148,14 @@ impl LmRecommender {
             } else {
                 (1 + 2 * width).clamp(SEQUENCES.0, SEQUENCES.1)
             },
-            batch_tokens: (PASS_LOGITS / model.vocabulary().max(1)).clamp(64, 512),
+            batch_tokens: match mode {
+                Mode::Constrained | Mode::Generate => (PASS_LOGITS / model.vocabulary().max(1)).clamp(64, 512),
+                Mode::Head => 512,
+            },
             exact: config.exact_kv,
             pooling: match mode {
                 Mode::Constrained | Mode::Generate => Pooling::Logits,
-                Mode::Head => Pooling::Last,
+                Mode::Head => Pooling::Asked,
             },
             long: super::away::LONG,
         };
@@ -439,14 +442,25 @@ impl LmRecommender {
     /// Those of [`Adapter::load`] and of the head, with nothing changed; [`ErrorKind::Invalid`] for a scale that is not
     /// finite, for several adapters in mode `head`, or when generation `expected` does not serve any more.
     pub fn swap_adapters(&self, expected: u64, adapters: &[(&Path, f32)]) -> Result<u64> {
+        // All is read before the exchange, and while it is, answers go on.
         let load = |(path, scale): &(&Path, f32)| Ok((Adapter::load(&self.model, path)?, finite(*scale)?));
-        let list = adapters.iter().map(load).collect::<Result<Vec<_>>>()?;
-        let head = match (self.mode, adapters) {
+        let tuned = match (self.mode, adapters) {
             (Mode::Constrained | Mode::Generate, _) => None,
-            (Mode::Head, []) => Some(super::head::beside(self.model.header().path())?),
-            (Mode::Head, [(path, _)]) => Some(super::head::beside(path)?),
+            (Mode::Head, []) => Some(self.model.header().path()),
+            (Mode::Head, [(path, _)]) => Some(*path),
             (Mode::Head, _) => return Err(Error::invalid("a ranking head belongs to one adapter, not to several")),
         };
+        let (list, head) = std::thread::scope(|scope| {
+            let read = |tuned| std::thread::Builder::new().spawn_scoped(scope, move || super::head::beside(tuned));
+            let head = tuned.map(read);
+            let list = adapters.iter().map(load).collect::<Result<Vec<_>>>();
+            let head = head.map(|thread| match thread {
+                Ok(thread) => thread.join().unwrap_or_else(|_| Err(Error::bug("reading a ranking head panicked"))),
+                Err(e) => Err(Error::new(ErrorKind::Io, format!("cannot start a thread to read a ranking head: {e}"))),
+            });
+            (list, head.transpose())
+        });
+        let (list, head) = (list?, head?);
         if let (Some(head), Some(now)) = (&head, self.adapters.current().head())
             && (head.ids() != now.ids() || head.text_dim() != now.text_dim())
         {

@@ -423,6 +423,29 @@ fn the_head_ranks_by_the_last_hidden_state_of_the_prompt() {
 }
 
 #[test]
+fn the_heads_scores_have_the_same_bits_whatever_was_asked_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = random_model(folder.path());
+    let dataset = catalogue(50);
+    head_for(&Model::load(&path).unwrap(), &dataset).save(&folder.path().join("head.safetensors")).unwrap();
+    let config =
+        RecommendConfig { mode: "head".into(), mentions: false, context_tokens: 900, exact_kv: false, ..settings() };
+    let first = "something warm with a dog in it. ".repeat(8);
+    let talks = [
+        conversation(&[&first]),
+        conversation(&[&first, "How about this?", "No, another one, shorter and with more dogs in it"]),
+    ];
+    let fresh: Vec<LmAnswer> =
+        talks.iter().map(|t| open(&path, &dataset, &config).answer(t, &[], 20, &run()).unwrap()).collect();
+    let lm = open(&path, &dataset, &config);
+    for (which, known) in [(0, false), (1, true), (0, true), (1, true)] {
+        let answer = lm.answer(&talks[which], &[], 20, &run()).unwrap();
+        assert_eq!(answer.items, fresh[which].items);
+        assert_eq!(answer.reused_tokens > 0, known);
+    }
+}
+
+#[test]
 fn a_generated_list_is_looked_up_and_what_the_catalogue_lacks_is_reported() {
     let Some(model) = shared("models/stories260K.gguf") else { return };
     let dataset = catalogue(60);
