@@ -570,7 +570,8 @@ settings! {
         /// Strategies whose dialogues tune the language model, where `tune.method` asks for one; empty: all. Without
         /// `pipeline.reembed` it is tuned once, on the dialogues of all rounds.
         students: Vec<String> = Vec::new(), Bounds::Choices(STRATEGIES);
-        /// Rounds after the first select on the reviews as the language model tuned in the round before sees them (§3.2).
+        /// Rounds after the first select on the reviews as the language model tuned in the round before sees them (§3.2);
+        /// strategies outside `pipeline.students` go on with the rows that they have.
         reembed: bool = false, ANY;
     }
     /// Serving over HTTP.

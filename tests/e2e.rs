@@ -145,7 +145,8 @@ fn a_language_model_made_of_the_reviews_is_tuned_in_rounds_and_recommends() {
             ("simulate.users", "200"),
             ("simulate.reviews", "600"),
             ("simulate.conversations", "60"),
-            ("pipeline.strategies", "fisher"),
+            ("pipeline.strategies", "fisher,random"),
+            ("pipeline.students", "fisher"),
             ("pipeline.budget", "40"),
             ("pipeline.reembed", "true"),
             ("tune.method", "lora"),
@@ -172,6 +173,9 @@ fn a_language_model_made_of_the_reviews_is_tuned_in_rounds_and_recommends() {
     for file in ["base/model.gguf", "fisher/round-1/student/adapter.gguf", "fisher/round-2/embeddings.safetensors"] {
         assert!(one.join(file).exists(), "{file}");
     }
+    // A strategy without a model of its own goes on with the rows that it has.
+    assert!(one.join("random/round-2/head.safetensors").exists());
+    assert!(!one.join("random/round-2/embeddings.safetensors").exists());
 
     // The weights are the same for one thread and two; a lost adapter comes back the same.
     let adapter = "fisher/round-1/student/adapter.gguf";

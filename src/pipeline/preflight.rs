@@ -25,6 +25,11 @@ pub(super) fn check(config: &Config) -> Result<()> {
             strategies.join(", ")
         )));
     }
+    if config.pipeline.reembed && !tunes {
+        return Err(Error::invalid(
+            "pipeline.reembed sees the reviews through the language model of the round before, and tune.method = \"head\" makes none; set it to lora or full",
+        ));
+    }
     for path in &config.evaluate.conversations {
         load_conversations(Path::new(path)).map_err(|e| e.context("evaluate.conversations"))?;
     }
@@ -83,6 +88,9 @@ mod tests {
             assert!(e.message().contains(says), "{key} = {value}: {e}");
         }
         check(&Config::default()).unwrap();
+        let mut again = Config::default();
+        again.set("pipeline.reembed", "true").unwrap();
+        assert!(check(&again).unwrap_err().message().contains("tune.method"));
         // Where no language model is tuned it does not matter on what.
         let mut head = Config::default();
         head.set("pipeline.students", "js").unwrap();

@@ -243,9 +243,11 @@ fn round(
     let name = |stage: &str| format!("{stage} {strategy} {number}");
     let dataset = &made.dataset;
 
-    // From the second round on, the reviews may be seen through the model of the round before (paper §3.2).
+    // From the second round on, the reviews may be seen through the model of the round before (paper §3.2), where there is one.
     let again = match earlier {
-        Some(_) if config.pipeline.reembed => Some(student::embed_again(work, config, dataset, strategy, number, run)?),
+        Some(_) if config.pipeline.reembed && student::wanted_in(config, strategy, number - 1) => {
+            Some(student::embed_again(work, config, dataset, strategy, number, run)?)
+        }
         Some(_) | None => None,
     };
     let file = round_file(strategy, number, "selection.jsonl");
