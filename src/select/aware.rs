@@ -44,6 +44,13 @@ impl<'a> Blocks<'a> {
         if empty == scales.len() {
             return Err(Error::invalid("select: features: every row is all zeros"));
         }
+        if empty > 0 && text == 0.0 {
+            let row = scales.iter().position(|s| s.1 == 0.0).unwrap_or(0);
+            return Err(Error::invalid(format!(
+                "select: row {row} has no features, and select.weight = {weight} leaves its text out: nothing is left of it; \
+                 lower select.weight"
+            )));
+        }
         if empty > 0 {
             let text = format!("select: {empty} of {} rows have no features: their text alone counts", scales.len());
             run::log(Level::Warn, &text);
