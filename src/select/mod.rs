@@ -246,7 +246,7 @@ fn select_after(
     };
     if picks.len() < budget {
         // Of two caps that meet, the field knows only at the end what they left.
-        let text = format!("select: the caps on items and users left room for {} picks of {budget}", picks.len());
+        let text = format!("select: the caps on items and users left room for {} of {budget} picks", picks.len());
         run::log(Level::Warn, &text);
     }
     report.finish(&picks);

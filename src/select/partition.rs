@@ -370,7 +370,7 @@ pub fn finalise(
     let ours = terms.centers.map(centers::hash);
     if merged.centers != ours {
         return Err(Error::invalid(format!(
-            "select: the parts were selected with {}, this is with {}: give the same select.centers",
+            "select: the parts were selected with {}, this is with {}: other select.centers than the parts had",
             whose(merged.centers.as_ref()),
             whose(ours.as_ref())
         )));

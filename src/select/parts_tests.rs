@@ -366,3 +366,34 @@ fn a_row_of_which_the_weight_leaves_nothing_is_named() {
     assert!(refused.contains("row 13 has no features") && refused.contains("select.weight"), "{refused}");
     select(&x, Some(&features), &config(0.99), &run()).unwrap();
 }
+
+/// Fewer picks than were asked for, and fewer forced rows than were named, went by without a word.
+#[test]
+fn what_is_left_out_is_said() {
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = heard.clone();
+    crate::run::set_log(Some(Box::new(move |_, text| kept.lock().unwrap().push(text.to_string()))));
+    // Two items and two users on a diagonal: the row that is picked first leaves one of the others, or none.
+    let x = Matrix::from_vec(3, 2, vec![9.0, 0.0, 1.0, 0.0, 0.0, 1.0]).unwrap();
+    let (items, users) = ([0, 0, 1], [0, 1, 0]);
+    let terms = Terms { items: Some(&items), users: Some(&users), ..Terms::default() };
+    let capped = SelectConfig { max_per_item: 1, max_per_user: 1, ..config("fisher", 2) };
+    assert_eq!(select_with(&x, None, &terms, &capped, &run()).unwrap().selection.rows(), [0]);
+    let forced = SelectConfig { force: ["2", "1", "0"].map(String::from).to_vec(), ..config("random", 2) };
+    assert_eq!(select(&x, None, &forced, &run()).unwrap().rows(), [2, 1]);
+    let item_alone = Terms { users: None, ..terms };
+    let capped = SelectConfig { max_per_item: 1, ..config("fisher", 3) };
+    assert_eq!(select_with(&x, None, &item_alone, &capped, &run()).unwrap().selection.picks.len(), 2);
+    let none = Terms { excluded: &[0, 1, 2], ..Terms::default() };
+    assert_eq!(select_with(&x, None, &none, &config("fisher", 77), &run()).unwrap().selection.picks, []);
+    crate::run::set_log(None);
+    let heard = heard.lock().unwrap().join("\n");
+    for said in [
+        "the caps on items and users left room for 1 of 2 picks",
+        "3 rows are forced in, but the budget is 2: only the first 2 are",
+        "3 rows are asked for, and only 2 can be selected (select.max_per_item, select.max_per_user): so many are",
+        "77 more rows are asked for, and none is left to select",
+    ] {
+        assert!(heard.contains(said), "{said}: {heard}");
+    }
+}
