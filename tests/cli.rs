@@ -170,7 +170,12 @@ fn parts_shards_and_stored_formats_end_in_one_selection() {
     assert_eq!(report["rows"], 600);
     // So few rows are selected once more in one go, to tell what the parts lost.
     let lost = &report["parts"];
-    assert_eq!((&lost["parts"], &lost["best_part_stands"]), (&3.into(), &false.into()));
+    assert_eq!(lost["parts"], 3);
+    let best = lost["best_part_objective"].as_f64().unwrap();
+    match lost["best_part_stands"].as_bool().unwrap() {
+        true => assert_eq!(best, report["objective"].as_f64().unwrap()),
+        false => assert!(best <= report["objective"].as_f64().unwrap()),
+    }
     let (whole_objective, loss) = (lost["whole_objective"].as_f64().unwrap(), lost["loss"].as_f64().unwrap());
     assert!((loss - (1.0 - report["objective"].as_f64().unwrap() / whole_objective)).abs() < 1e-12);
     assert!(
