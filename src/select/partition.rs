@@ -150,6 +150,9 @@ impl Rows for Subset<'_> {
     fn row_bytes(&self) -> usize {
         self.x.row_bytes()
     }
+    fn name(&self, i: usize) -> u64 {
+        u64::from(self.rows[i])
+    }
     fn direct(&self, first: usize, rows: usize) -> Option<&[f32]> {
         // Neighbours here are strangers there.
         if rows == 1 { self.x.direct(*self.rows.get(first)? as usize, 1) } else { None }
@@ -212,6 +215,8 @@ fn select_among(
     let fitted = match method.kind {
         Kind::Js if terms.centers.is_none() => {
             memory::of_kmeans(x, features, config)?.allow(config)?;
+            // A bad row would make bad centres, and these would be named in its stead.
+            squares(x, "select: embeddings", run)?;
             Some(kmeans::kmeans(x, &kmeans::Options::of(config), run)?.centers)
         }
         Kind::Js | Kind::Fisher | Kind::Random => None,

@@ -275,6 +275,26 @@ fn columns_and_features_of_other_rows_are_refused_in_parts_too() {
     assert!(refused.contains("90 rows of features for 100 rows"), "{refused}");
 }
 
+/// A part named a bad row by its place among its own rows, and JS the centre that such a row had spoilt.
+#[test]
+fn a_bad_row_of_a_part_is_named_as_in_the_whole() {
+    let (x, features) = (clustered(100, 4, 1), clustered(100, 3, 1));
+    let bad = (50..100).find(|row| part_of(*row, 4) == 2).unwrap() as usize;
+    let (mut zeros, mut holed, mut spoilt) = (x.clone(), x.clone(), features.clone());
+    zeros.row_mut(bad).fill(0.0);
+    holed.row_mut(bad)[1] = f32::NAN;
+    spoilt.row_mut(bad)[1] = f32::INFINITY;
+    let part = |number, x: &Matrix, features: &Matrix, strategy: &str| {
+        says(select_part((number, 4), x, Some(features), &Terms::default(), &config(strategy, 5), &run()))
+    };
+    assert!(part(2, &zeros, &features, "fisher").contains(&format!("row {bad} is all zeros")));
+    assert!(part(2, &x, &spoilt, "user_fisher").contains(&format!("features: row {bad} holds")));
+    for number in 0..4 {
+        let told = part(number, &holed, &features, "js");
+        assert!(told.contains(&format!("embeddings: row {bad} holds NaN")), "{told}");
+    }
+}
+
 /// Runs `config` with a checkpoint until so many picks are made.
 fn stop_at(picks: u64, path: &Path, x: &Matrix, config: &SelectConfig) {
     let flag = Arc::new(AtomicBool::new(false));
