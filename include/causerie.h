@@ -562,9 +562,19 @@ causerie_error *causerie_select_keeping(const causerie_dataset *dataset,
                                         const causerie_run *run,
                                         causerie_selection **out);
 
+// Writes the centres of K-means over all rows to `file`, as "js", "metadata_js" and "user_js" make them: for select.centers,
+// here or on other machines.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_select_centers(const causerie_dataset *dataset,
+                                        const causerie_embeddings *embeddings,
+                                        const causerie_config *config,
+                                        const causerie_run *run,
+                                        const char *file);
+
 // A selection that several machines share, the first of three calls: part `part` (from 0) of `parts` selects select.budget
 // of its own rows, and writes its picks to `file`. Every machine has the same embeddings (mapped ones cost no memory) and
-// settings. "metadata_js" and "user_js" cannot be shared so.
+// settings. "js" fits its clusters from all rows in every part, unless select.centers holds them; "metadata_js" and "user_js"
+// need select.centers (causerie_select_centers).
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_select_part(const causerie_dataset *dataset,
                                      const causerie_embeddings *embeddings,
@@ -575,11 +585,15 @@ causerie_error *causerie_select_part(const causerie_dataset *dataset,
                                      const char *file);
 
 // The second call: lays the picks of all parts, `count` files of causerie_select_part, together in the file `merged`.
-// CAUSERIE_INVALID for parts of different selections, and where one is missing or there twice.
-CAUSERIE_MUST_CHECK causerie_error *causerie_select_merge(const char *const *files, size_t count, const char *merged);
+// CAUSERIE_INVALID for parts of different selections or on different centres, and where one is missing or there twice.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_select_merge(const char *const *files,
+                                      size_t count,
+                                      const char *merged);
 
 // The third call: selects from what causerie_select_merge wrote to `merged`; "fisher" certifies it over all rows. Dataset,
-// embeddings and settings as of causerie_select_part, else CAUSERIE_INVALID.
+// embeddings and settings as of causerie_select_part, else CAUSERIE_INVALID. select.compare_whole says whether the report is to
+// tell what the parts lost against the selection from all rows.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_select_finalise(const causerie_dataset *dataset,
                                          const causerie_embeddings *embeddings,
@@ -594,7 +608,8 @@ const uint64_t *causerie_selection_rows(const causerie_selection *selection, siz
 // What each pick added: [count], nats (0 for "random"). Borrowed from the selection. NULL for NULL.
 const double *causerie_selection_gains(const causerie_selection *selection, size_t *count);
 
-// Objective, certificate and settings as JSON; "{}" for a selection that was loaded. Borrowed from the selection.
+// Objective, certificate, settings, and as "cost" the time and memory it took, as JSON; "{}" for a selection that was loaded.
+// Borrowed from the selection.
 const char *causerie_selection_report(const causerie_selection *selection);
 
 // Writes `selection.jsonl`: {"rank", "row", "gain"} a line.

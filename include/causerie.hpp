@@ -322,6 +322,10 @@ class selection : public detail::handle<causerie_selection, causerie_selection_f
   selection(const dataset *d, const embeddings &e, const config &c, const run *r = nullptr, const selection *earlier = nullptr,
             const std::string &checkpoint = {})
       : handle(make(d, e, c, r, earlier, checkpoint)) {}
+  // Writes the centres of K-means over all rows to a file, for select.centers: the JS strategies then select on them.
+  static void centers(const dataset *d, const embeddings &e, const config &c, const std::string &file, const run *r = nullptr) {
+    detail::check(r, causerie_select_centers(d == nullptr ? nullptr : d->get(), e.get(), c.get(), detail::raw(r), file.c_str()));
+  }
   // A selection that several machines share: each part writes its picks to a file, `merge` lays the files together, and
   // `finalise` selects from them.
   static void part(const dataset *d, const embeddings &e, std::uint64_t number, std::uint64_t of, const config &c,

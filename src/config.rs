@@ -311,6 +311,9 @@ settings! {
         kmeans_iterations: usize = 50, int(1, 100_000);
         /// K-means: rows that a round looks at, drawn anew for each round (mini-batches); 0: all rows.
         kmeans_batch: usize = 0, ANY;
+        /// Centres of the clusters in place of K-means, for the JS strategies: a safetensors file [clusters, dim], as `causerie
+        /// select --fit-centers` writes it. Machines that share a selection need not fit the clusters again; empty: K-means.
+        centers: String = String::new(), ANY;
         /// Working memory beside the rows, at most; a selection that needs more is refused before it begins. 0: no bound.
         max_memory_bytes: u64 = 0, ANY;
         /// Seconds between two checkpoints of a selection that was given a file for them; also written at Ctrl-C.
@@ -323,6 +326,9 @@ settings! {
         max_per_item: usize = 0, ANY;
         /// At most this many seeds of one user; 0: no cap.
         max_per_user: usize = 0, ANY;
+        /// A selection finished from parts is made once more from all rows, to tell what the parts lost: where rows x values x
+        /// budget are at most 10^10 (a second or two), always, or never.
+        compare_whole: String = "auto".into(), Bounds::Choices(&["auto", "always", "never"]);
         /// Seed of K-means and of the random strategy.
         seed: u64 = 0, ANY;
     }

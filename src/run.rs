@@ -163,8 +163,17 @@ pub fn default_threads() -> usize {
 
 /// The most memory this process has held at once since the last [`reset_peak_memory`], bytes; 0 where the system does not say.
 pub fn peak_memory_bytes() -> u64 {
+    memory_of("VmHWM:")
+}
+
+/// The memory this process holds now, bytes; 0 where the system does not say.
+pub fn memory_bytes() -> u64 {
+    memory_of("VmRSS:")
+}
+
+fn memory_of(line: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kilobytes = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).and_then(|l| l.split_whitespace().next());
+    let kilobytes = status.lines().find_map(|l| l.strip_prefix(line)).and_then(|l| l.split_whitespace().next());
     kilobytes.and_then(|k| k.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 

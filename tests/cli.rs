@@ -64,6 +64,50 @@ fn select_writes_the_stable_lines() {
 }
 
 #[test]
+fn parts_of_js_share_the_centres_that_were_fitted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    matrix(Path::new(&at("x")), 400, 6, |i, j| ((1 + i % 7) as f32 * 0.9 + 1.7 * j as f32 + 0.001 * i as f32).sin());
+    let x = at("x");
+    let select = |out: &str, more: &[&str]| {
+        let plain =
+            ["select", "--embeddings", &x, "--strategy", "js", "--clusters", "7", "--budget", "12", "--out", out];
+        [&plain[..], more].concat().into_iter().map(String::from).collect::<Vec<_>>()
+    };
+    let made = |out: &str, more: &[&str]| ok(&select(&at(out), more).iter().map(String::as_str).collect::<Vec<_>>());
+    let refused =
+        |out: &str, more: &[&str]| failure(&select(&at(out), more).iter().map(String::as_str).collect::<Vec<_>>());
+    let told = made("c", &["--fit-centers"]);
+    assert!(told.contains("7 centres of 6 values, inertia "), "{told}");
+    made("kmeans.jsonl", &[]);
+    let centers = ["--centers", &at("c")];
+    assert!(made("given.jsonl", &centers).contains("K = 7 (centres "));
+    let read = |name: &str| std::fs::read_to_string(at(name)).unwrap();
+    assert_eq!(read("kmeans.jsonl"), read("given.jsonl"));
+    for part in 0..3 {
+        let told = made(&format!("p{part}"), &[&centers[..], &["--partition", &format!("{part}/3")]].concat());
+        assert!(told.contains("12 picks, ") && told.contains("peak memory"), "{told}");
+        // A part is the same file whenever it is made.
+        let first = read(&format!("p{part}"));
+        made(&format!("p{part}"), &[&centers[..], &["--partition", &format!("{part}/3")]].concat());
+        assert_eq!(first, read(&format!("p{part}")));
+    }
+    let parts = format!("{},{},{}", at("p0"), at("p1"), at("p2"));
+    ok(&["select", "--merge", &parts, "--out", &at("merged")]);
+    let told = made("parts.jsonl", &[&centers[..], &["--finalise", &at("merged")]].concat());
+    assert!(told.contains("3 parts, 36 rows merged") && told.contains("% lost against"), "{told}");
+    let told = refused("no", &["--finalise", &at("merged")]);
+    assert!(told.contains("no centres given"), "{told}");
+    made("p1", &["--partition", "1/3"]);
+    let told = failure(&["select", "--merge", &parts, "--out", &at("merged")]);
+    assert!(told.contains("give every part the same select.centers"), "{told}");
+    // What would do nothing is refused.
+    for more in [&["--partition", "0/3", "--report", &at("r")][..], &["--fit-centers", "--partition", "0/3"]] {
+        refused("no", more);
+    }
+}
+
+#[test]
 fn nan_in_a_given_matrix_is_refused_by_row() {
     let folder = tempfile::tempdir().unwrap();
     let (x, out) = (folder.path().join("x.safetensors"), folder.path().join("s.jsonl"));
@@ -124,10 +168,25 @@ fn parts_shards_and_stored_formats_end_in_one_selection() {
     select("rows.json", "parts.jsonl", &["--finalise", &at("merged.json"), "--report", &at("report.json")]);
     let report: serde_json::Value = serde_json::from_str(&read("report.json")).unwrap();
     assert_eq!(report["rows"], 600);
+    // So few rows are selected once more in one go, to tell what the parts lost.
+    let lost = &report["parts"];
+    assert_eq!(lost["parts"], 3);
+    let best = lost["best_part_objective"].as_f64().unwrap();
+    match lost["best_part_stands"].as_bool().unwrap() {
+        true => assert_eq!(best, report["objective"].as_f64().unwrap()),
+        false => assert!(best <= report["objective"].as_f64().unwrap()),
+    }
+    let (whole_objective, loss) = (lost["whole_objective"].as_f64().unwrap(), lost["loss"].as_f64().unwrap());
+    assert!((loss - (1.0 - report["objective"].as_f64().unwrap() / whole_objective)).abs() < 1e-12);
+    assert!(
+        report["cost"]["seconds"].as_f64().unwrap() > 0.0 && report["cost"]["peak_rss_bytes"].as_u64() > Some(1 << 20)
+    );
     let sum = |name: &str| {
         let line = |l: &str| serde_json::from_str::<serde_json::Value>(l).unwrap()["gain"].as_f64().unwrap();
         read(name).lines().map(line).sum::<f64>()
     };
+    assert!((whole_objective - sum("whole.jsonl")).abs() < 1e-9);
+    assert!(whole.contains("peak memory") && whole.contains("said beforehand: about"), "{whole}");
     assert!(sum("parts.jsonl") > 0.95 * sum("whole.jsonl") && sum("parts.jsonl") <= sum("whole.jsonl") + 1e-9);
     assert!(report["upper_bound"].as_f64().unwrap() >= sum("whole.jsonl") - 1e-9);
     select("rows.json", "capped.jsonl", &["--max-per-item", "1", "--dataset", &at("data"), "--exclude", "0,1"]);

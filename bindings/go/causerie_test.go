@@ -174,6 +174,53 @@ func TestMappedRowsSelectInPartsAndWithACheckpoint(t *testing.T) {
 	}
 }
 
+func TestPartsOfJSShareCentres(t *testing.T) {
+	c, _, e := loaded(t)
+	ctx, folder := context.Background(), t.TempDir()
+	set := func(key, value string) {
+		if err := c.Set(key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("select.strategy", "js")
+	set("select.clusters", "6")
+	whole, err := Select(ctx, nil, e, nil, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	centers := filepath.Join(folder, "centers.safetensors")
+	if err := FitCenters(ctx, nil, e, c, centers); err != nil {
+		t.Fatal(err)
+	}
+	set("select.centers", centers)
+	given, err := Select(ctx, nil, e, nil, c)
+	if err != nil || !reflect.DeepEqual(given.Rows(), whole.Rows()) {
+		t.Fatalf("%v", err)
+	}
+	parts := []string{filepath.Join(folder, "a"), filepath.Join(folder, "b")}
+	merged := filepath.Join(folder, "merged")
+	for i, file := range parts {
+		if err := SelectPart(ctx, nil, e, i, 2, c, file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := MergeParts(parts, merged); err != nil {
+		t.Fatal(err)
+	}
+	all, err := FinaliseParts(ctx, nil, e, merged, c)
+	if err != nil || len(all.Rows()) != len(whole.Rows()) {
+		t.Fatalf("%v", err)
+	}
+	// A part on clusters of its own is not laid beside them.
+	set("select.centers", "")
+	if err := SelectPart(ctx, nil, e, 1, 2, c, parts[1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := MergeParts(parts, merged); err == nil || !strings.Contains(err.Error(), "select.centers") {
+		t.Fatalf("%v", err)
+	}
+}
+
 func TestATeacherThatFailsOrPanicsEndsAsItsError(t *testing.T) {
 	c, d, e := loaded(t)
 	s, err := Select(context.Background(), nil, e, nil, c)

@@ -213,6 +213,23 @@ func (e *Embeddings) Pack(ctx context.Context, store, file string) error {
 	return under(ctx, func(run *C.causerie_run) *C.causerie_error { return C.causerie_embeddings_pack(e.p, s, f, run) })
 }
 
+// FitCenters writes the centres of K-means over all rows to file, for select.centers: the JS strategies then select on them,
+// here or on other machines.
+func FitCenters(ctx context.Context, d *Dataset, e *Embeddings, c *Config, file string) error {
+	f, free := path(file)
+	defer free()
+	defer runtime.KeepAlive(d)
+	defer runtime.KeepAlive(e)
+	defer runtime.KeepAlive(c)
+	var dataset *C.causerie_dataset
+	if d != nil {
+		dataset = d.p
+	}
+	return under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_select_centers(dataset, e.p, c.raw(), run, f)
+	})
+}
+
 // SelectPart is the first step of a selection that several machines share: part number of parts, from 0, writes its picks to
 // file. MergeParts lays the files of all parts together, FinaliseParts selects from them.
 func SelectPart(ctx context.Context, d *Dataset, e *Embeddings, number, parts int, c *Config, file string) error {

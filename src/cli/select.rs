@@ -7,11 +7,14 @@ use causerie::config::Config;
 use causerie::dataset::Dataset;
 use causerie::embed::{self, Shard, Stored};
 use causerie::math::Matrix;
+use causerie::run::{peak_memory_bytes, reset_peak_memory};
 use causerie::select::partition::{self, Merged, Part};
-use causerie::select::{self, Selection, Terms, checkpoint, memory};
+use causerie::select::{self, Selection, Terms, centers, checkpoint, memory};
 use causerie::{Error, Result, Run, artifact};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use std::borrow::Cow;
 use std::path::Path;
+use std::time::Instant;
 
 /// `causerie select`.
 pub fn select_command() -> Command {
@@ -26,7 +29,6 @@ pub fn select_command() -> Command {
             .required_unless_present("merge"),
         )
         .arg(file("features", "The features of an aware strategy, [rows, any]"))
-        .arg(file("centers", "JS: cluster centres [clusters, dim], in place of K-means"))
         .arg(
             Arg::new("dataset")
                 .long("dataset")
@@ -39,8 +41,15 @@ pub fn select_command() -> Command {
             Arg::new("partition")
                 .long("partition")
                 .value_name("I/N")
-                .conflicts_with_all(["continue", "checkpoint", "merge", "finalise"])
+                .conflicts_with_all(["continue", "checkpoint", "merge", "finalise", "report"])
                 .help("Select from part I of N alone (rows are dealt by a hash); --out is then for --merge"),
+        )
+        .arg(
+            Arg::new("fit-centers")
+                .long("fit-centers")
+                .action(ArgAction::SetTrue)
+                .conflicts_with_all(["continue", "checkpoint", "partition", "merge", "finalise", "report"])
+                .help("JS: select nothing; write the centres of K-means to --out, for --centers of every part"),
         )
         .arg(
             Arg::new("merge")
@@ -49,14 +58,14 @@ pub fn select_command() -> Command {
                 .value_delimiter(',')
                 .num_args(1..)
                 .action(ArgAction::Append)
-                .conflicts_with_all(["continue", "checkpoint", "finalise"])
+                .conflicts_with_all(["continue", "checkpoint", "finalise", "report"])
                 .help("Lay the picks of all parts together; --out is then for --finalise"),
         )
         .arg(
             file("finalise", "Select from the merged picks of all parts")
                 .conflicts_with_all(["continue", "checkpoint"]),
         )
-        .arg(file("report", "Write the report (objective, certificate, settings) here as JSON"))
+        .arg(file("report", "Write the report (objective, certificate, settings, time and memory) here as JSON"))
         .arg(file("out", "JSON lines: {\"rank\", \"row\", \"gain\"}").required(true))
 }
 
@@ -75,7 +84,17 @@ impl Given {
             matches.get_one::<String>(name).map(|p| embed::read_only_matrix(Path::new(p))).transpose()
         };
         let x = Stored::open(&path(matches, "embeddings"))?;
-        let mut given = Given { x, features: read("features")?, centers: read("centers")?, items: None, users: None };
+        let features = read("features")?;
+        let unused =
+            |what: &str| eprintln!("causerie: select: {what} are not used by strategy {}", config.select.strategy);
+        if features.is_some() && !config.select.strategy.contains('_') {
+            unused("features");
+        }
+        if !config.select.centers.is_empty() && !config.select.strategy.ends_with("js") {
+            unused("centres");
+        }
+        let centers = centers::given(&x, features.as_ref(), &Terms::default(), &config.select)?.map(Cow::into_owned);
+        let mut given = Given { x, features, centers, items: None, users: None };
         let capped = config.select.max_per_item > 0 || config.select.max_per_user > 0;
         if capped && matches.get_one::<String>("dataset").is_some() {
             let data = Dataset::load(&path(matches, "dataset"))?;
@@ -110,22 +129,32 @@ pub fn select(matches: &ArgMatches) -> Result<()> {
         return print(&format!("{} rows of {} parts: {}", merged.rows.len(), merged.parts, out.display()));
     }
     let given = Given::read(matches, &config)?;
-    let estimate = memory::estimate(&given.x, given.features.as_ref(), &config.select)?;
+    if matches.get_flag("fit-centers") {
+        let fitted = centers::fit(&given.x, given.features.as_ref(), &config.select, &run)?;
+        centers::save(&fitted.centers, &out)?;
+        let (clusters, dim) = (fitted.centers.rows(), fitted.centers.dim());
+        let told = format!("{clusters} centres of {dim} values, inertia {:.4}", fitted.inertia);
+        return print(&format!("{told}: {}", out.display()));
+    }
+    let estimate = memory::estimate(&given.x, given.features.as_ref(), &given.terms(), &config.select)?;
     eprintln!("causerie: select: {estimate}");
+    reset_peak_memory();
     if let Some(part) = matches.get_one::<String>("partition") {
         let part: Shard = part.parse().map_err(|e: Error| e.context("--partition"))?;
         let numbers = (part.index as u64, part.count as u64);
-        let terms = given.terms();
+        let (terms, begun) = (given.terms(), Instant::now());
         let done = partition::select_part(numbers, &given.x, given.features.as_ref(), &terms, &config.select, &run)?;
         done.save(&out)?;
-        return print(&format!("part {part}: {} picks: {}", done.picks.len(), out.display()));
+        let (seconds, peak) = (begun.elapsed().as_secs_f64(), memory::human(peak_memory_bytes()));
+        let took = format!("{seconds:.2} s on {} threads, peak memory {peak}", run.threads());
+        return print(&format!("part {part}: {} picks, {took}: {}", done.picks.len(), out.display()));
     }
     let selected = selected(matches, &given, &config, &run)?;
     selected.selection.save(&out)?;
     if let Some(report) = matches.get_one::<String>("report") {
-        artifact::write_jsonl(Path::new(report), std::slice::from_ref(&selected.report))?;
+        artifact::write_jsonl(Path::new(report), &[selected.told()])?;
     }
-    print(&format!("{}\n{}", selected.report, out.display()))
+    print(&format!("{}\n{}\n{}", selected.report, selected.cost, out.display()))
 }
 
 fn selected(matches: &ArgMatches, given: &Given, config: &Config, run: &Run) -> Result<select::Selected> {

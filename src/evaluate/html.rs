@@ -3,7 +3,7 @@
 use super::chart::{self, Line};
 use super::compare::{Evaluation, Example, PairedDifference, SystemReport};
 use super::metrics::{CUTOFFS, Estimate, Metric, Metrics};
-use super::report::{CurvePoint, ReportData, Stage};
+use super::report::{CurvePoint, ReportData, SelectionFacts, Stage};
 use crate::dataset::Role;
 use crate::error::Result;
 use std::fmt::Write as _;
@@ -34,6 +34,7 @@ pub fn page(data: &ReportData) -> Result<String> {
     head(&mut out, title, data);
     out.push_str("<main>\n");
     stages(&mut out, &data.stages);
+    selections(&mut out, &data.selections);
     for evaluation in &data.evaluations {
         results(&mut out, evaluation);
     }
@@ -263,6 +264,55 @@ fn stages(out: &mut String, stages: &[Stage]) {
         let _ = write!(out, "</span><div class=\"track\"><i style=\"width:{share:.1}%\"></i></div></li>");
     }
     out.push_str("</ol>\n");
+}
+
+fn selections(out: &mut String, selections: &[SelectionFacts]) {
+    if selections.is_empty() {
+        return;
+    }
+    out.push_str(
+        "<div class=\"card\"><details><summary>The selections: how good they are, and what they took</summary><p class=\"soft small\">\
+         The objective is log det(I + X'X) of the seeds for fisher and the sum of H + λ JS for js. A share of the best possible is \
+         proven for that selection. Memory is what the process held at most, and what was said beforehand of the selection alone, \
+         without the rows.</p><div class=\"scroll\"><table><thead><tr>",
+    );
+    for column in [
+        "Strategy",
+        "Round",
+        "Seeds",
+        "Of rows",
+        "Objective",
+        "At least, % of best",
+        "H, nats",
+        "Time",
+        "Threads",
+        "Memory",
+        "Said beforehand",
+    ] {
+        let _ = write!(out, "<th scope=\"col\">{column}</th>");
+    }
+    out.push_str("</tr></thead><tbody>");
+    for SelectionFacts { round, report, cost } in selections {
+        let cells = [
+            escape(&report.strategy),
+            round.to_string(),
+            grouped(report.picked as u64),
+            grouped(report.rows as u64),
+            if report.objective == 0.0 { "—".to_string() } else { format!("{:.3}", report.objective) },
+            report.share_of_best.map_or("—".to_string(), percent),
+            report.entropy.map_or("—".to_string(), |h| format!("{:.2} to {:.2}", h.min, h.max)),
+            duration(cost.seconds),
+            if cost.threads == 0 { "—".to_string() } else { cost.threads.to_string() },
+            if cost.peak_rss_bytes == 0 { "—".to_string() } else { bytes(cost.peak_rss_bytes) },
+            if cost.estimated_bytes == 0 { "—".to_string() } else { bytes(cost.estimated_bytes) },
+        ];
+        out.push_str("<tr>");
+        cells.iter().for_each(|cell| {
+            let _ = write!(out, "<td>{cell}</td>");
+        });
+        out.push_str("</tr>");
+    }
+    out.push_str("</tbody></table></div></details></div>\n");
 }
 
 fn results(out: &mut String, e: &Evaluation) {
@@ -670,6 +720,15 @@ mod tests {
             peak_rss_bytes: mib << 20,
             note: note.into(),
         };
+        let selection = |strategy: &str, round| {
+            let x = crate::math::Matrix::from_vec(3, 2, vec![1.0, 0.0, 0.0, 1.0, 0.6, 0.8]).unwrap();
+            let config =
+                crate::config::SelectConfig { strategy: strategy.into(), budget: 2, clusters: 2, ..Default::default() };
+            let run = crate::Run::new(1).unwrap();
+            let made = crate::select::select_with(&x, None, &Default::default(), &config, &run).unwrap();
+            let cost = crate::select::Cost { seconds: 0.25, threads: 2, estimated_bytes: 7 << 20, ..made.cost };
+            SelectionFacts { round, report: made.report, cost }
+        };
         let loss = |label: &str, start: f64| {
             let label = label.to_string();
             (1..=15).map(move |i| LossPoint {
@@ -698,6 +757,7 @@ mod tests {
                 stage("tune", "ranking head", 31.0, 810, "3 epochs"),
                 stage("evaluate", "1,951 pairs", 5.5, 820, ""),
             ],
+            selections: vec![selection("fisher", 1), selection("js", 1)],
             curves,
             evaluations: vec![evaluation("ReDial dev", 1740, systems), evaluation("INSPIRED test", 211, systems)],
             losses: loss("head, fisher", 4.0).chain(loss("head, random", 4.4)).collect(),
@@ -723,6 +783,9 @@ mod tests {
             "user_fisher",
             "not significant",
             "Side by side",
+            "At least, % of best",
+            "<td>0.2 s</td>",
+            "<td>7 MiB</td>",
             "[select]",
             "89,455",
         ] {
@@ -758,6 +821,7 @@ mod tests {
         data.stages[0] =
             Stage { name: evil.into(), output: evil.into(), note: evil.into(), seconds: f64::NAN, peak_rss_bytes: 1 };
         data.losses[0].label = evil.into();
+        data.selections[0].report.strategy = evil.into();
         for p in &mut data.curves {
             p.set = evil.into();
             p.system = evil.into();

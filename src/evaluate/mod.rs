@@ -13,4 +13,4 @@ pub use answers::{
 };
 pub use compare::{Coverage, Evaluation, Example, ExampleList, PairedDifference, SystemReport, TESTED, evaluate};
 pub use metrics::{CUTOFFS, Estimate, METRICS, Metric, Metrics};
-pub use report::{CurvePoint, DatasetFacts, LossPoint, ReportData, Stage, read_report, write_report};
+pub use report::{CurvePoint, DatasetFacts, LossPoint, ReportData, SelectionFacts, Stage, read_report, write_report};

@@ -6,6 +6,7 @@ use super::metrics::Metrics;
 use crate::artifact;
 use crate::dataset::Summary;
 use crate::error::{Error, Result};
+use crate::select;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -18,6 +19,9 @@ pub struct ReportData {
     pub dataset: Option<DatasetFacts>,
     /// The stages in order, each with what came out of it.
     pub stages: Vec<Stage>,
+    /// What each selection says of itself, in the order in which they were made.
+    #[serde(default)]
+    pub selections: Vec<SelectionFacts>,
     /// Metrics against the cumulative budget.
     pub curves: Vec<CurvePoint>,
     /// One per set of conversations.
@@ -79,6 +83,17 @@ pub struct Stage {
     pub peak_rss_bytes: u64,
     /// A remark: `resumed`, `MiniLM, 384 dimensions`.
     pub note: String,
+}
+
+/// One selection of the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SelectionFacts {
+    /// The round, from 1.
+    pub round: u64,
+    /// Objective, certificate, settings.
+    pub report: select::Report,
+    /// Time and memory.
+    pub cost: select::Cost,
 }
 
 /// One point of a curve: a system made from the first `budget` seeds of a strategy.

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::math::Matrix;
 use crate::run::Run;
 use crate::select::partition::{self, Merged, Part};
-use crate::select::{self, Selection, Terms, checkpoint};
+use crate::select::{self, Selection, Terms, centers, checkpoint};
 use std::ffi::{CString, c_char};
 
 /// Stage 3, select: seed rows, most informative first.
@@ -136,15 +136,38 @@ pub unsafe extern "C" fn causerie_select_keeping(
             Some(file) => checkpoint::resume(file, earlier, x, features, &terms, &config.select, &run)?,
             None => select::extend(earlier, x, features, &terms, &config.select, &run)?,
         };
-        let report = c_json(&selected.report)?;
+        let report = c_json(&selected.told())?;
         out.set(Picks::new(selected.selection, report));
         Ok(())
     })
 }
 
+/// Writes the centres of K-means over all rows to `file`, as "js", "metadata_js" and "user_js" make them: for select.centers,
+/// here or on other machines.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_select_centers(
+    dataset: *const causerie_dataset,
+    embeddings: *const causerie_embeddings,
+    config: *const causerie_config,
+    run: *const causerie_run,
+    file: *const c_char,
+) -> *mut causerie_error {
+    guard(|| {
+        // SAFETY: rules 2 and 3 of the header.
+        let (data, rows, config) = unsafe { (optional(dataset)?, shared(embeddings)?, config_of(config)?) };
+        // SAFETY: rules 2 to 4 of the header.
+        let (run, file) = unsafe { (run_of(run, config.run.threads)?, path(file, "centers")?) };
+        let given = Given::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
+        let fitted = centers::fit(rows.rows(), given.features.as_ref(), &config.select, &run)?;
+        centers::save(&fitted.centers, file)
+    })
+}
+
 /// A selection that several machines share, the first of three calls: part `part` (from 0) of `parts` selects select.budget
 /// of its own rows, and writes its picks to `file`. Every machine has the same embeddings (mapped ones cost no memory) and
-/// settings. "metadata_js" and "user_js" cannot be shared so.
+/// settings. "js" fits its clusters from all rows in every part, unless select.centers holds them; "metadata_js" and "user_js"
+/// need select.centers (causerie_select_centers).
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_select_part(
@@ -168,7 +191,7 @@ pub unsafe extern "C" fn causerie_select_part(
 }
 
 /// The second call: lays the picks of all parts, `count` files of causerie_select_part, together in the file `merged`.
-/// CAUSERIE_INVALID for parts of different selections, and where one is missing or there twice.
+/// CAUSERIE_INVALID for parts of different selections or on different centres, and where one is missing or there twice.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_select_merge(
@@ -187,7 +210,8 @@ pub unsafe extern "C" fn causerie_select_merge(
 }
 
 /// The third call: selects from what causerie_select_merge wrote to `merged`; "fisher" certifies it over all rows. Dataset,
-/// embeddings and settings as of causerie_select_part, else CAUSERIE_INVALID.
+/// embeddings and settings as of causerie_select_part, else CAUSERIE_INVALID. select.compare_whole says whether the report is to
+/// tell what the parts lost against the selection from all rows.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_select_finalise(
@@ -207,7 +231,7 @@ pub unsafe extern "C" fn causerie_select_finalise(
         let (features, terms) = (given.features.as_ref(), given.terms());
         let merged = Merged::load(merged)?;
         let selected = partition::finalise(&merged, rows.rows(), features, &terms, &config.select, &run)?;
-        let report = c_json(&selected.report)?;
+        let report = c_json(&selected.told())?;
         out.set(Picks::new(selected.selection, report));
         Ok(())
     })
@@ -243,7 +267,8 @@ pub unsafe extern "C" fn causerie_selection_gains(
     })
 }
 
-/// Objective, certificate and settings as JSON; "{}" for a selection that was loaded. Borrowed from the selection.
+/// Objective, certificate, settings, and as "cost" the time and memory it took, as JSON; "{}" for a selection that was loaded.
+/// Borrowed from the selection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_selection_report(selection: *const causerie_selection) -> *const c_char {
     guard_or(c"".as_ptr(), || {

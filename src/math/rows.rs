@@ -23,6 +23,10 @@ pub trait Rows: Sync {
     /// Reads a little of every cache line of row `i`: what is read next lies near then. Rows that are far from one another
     /// are waited for together and not one after the other. Gives a sum of what was read, which means nothing.
     fn touch(&self, i: usize) -> u32;
+    /// What row `i` is called when something is wrong with it: its number where the rows came from.
+    fn name(&self, i: usize) -> u64 {
+        i as u64
+    }
     /// Rows `first..first + rows`, `[rows, width]`; decoded into `room` where need be.
     fn block<'a>(&'a self, first: usize, rows: usize, room: &'a mut Vec<f32>) -> &'a [f32] {
         match self.direct(first, rows) {
@@ -72,6 +76,9 @@ impl<T: Rows + Send> Rows for Arc<T> {
     fn row_bytes(&self) -> usize {
         (**self).row_bytes()
     }
+    fn name(&self, i: usize) -> u64 {
+        (**self).name(i)
+    }
     fn direct(&self, first: usize, rows: usize) -> Option<&[f32]> {
         (**self).direct(first, rows)
     }
@@ -119,9 +126,9 @@ pub fn squares(x: &dyn Rows, what: &str, run: &Run) -> Result<Vec<f64>> {
     match squares.iter().position(|square| !square.is_finite() || *square == 0.0) {
         None => Ok(squares),
         Some(row) if squares[row] == 0.0 => {
-            Err(Error::invalid(format!("{what}: row {row} is all zeros (an empty text?)")))
+            Err(Error::invalid(format!("{what}: row {} is all zeros (an empty text?)", x.name(row))))
         }
-        Some(row) => Err(Error::invalid(format!("{what}: row {row} holds NaN or an infinity"))),
+        Some(row) => Err(Error::invalid(format!("{what}: row {} holds NaN or an infinity", x.name(row)))),
     }
 }
 

@@ -7,10 +7,12 @@ use crate::config::{Config, EvaluateConfig};
 use crate::dataset::{Conversation, load_conversations};
 use crate::error::{Error, Result};
 use crate::evaluate::{
-    CurvePoint, DatasetFacts, Evaluation, LossPoint, ReportData, Stage, SystemReport, evaluate, write_report,
+    CurvePoint, DatasetFacts, Evaluation, LossPoint, ReportData, SelectionFacts, Stage, SystemReport, evaluate,
+    write_report,
 };
 use crate::recommend::Recommender;
 use crate::run::Run;
+use crate::select::Cost;
 use serde_json::json;
 use std::path::Path;
 
@@ -33,6 +35,7 @@ pub(super) fn evaluate_and_write(work: &mut Work, config: &Config, made: &Made, 
         title: title(config, made),
         dataset: Some(DatasetFacts::of(&dataset_name(config), &made.summary)),
         stages: stages(work, config, made),
+        selections: selections(work),
         curves,
         evaluations,
         losses: losses(work),
@@ -170,6 +173,22 @@ fn stages(work: &Work, config: &Config, made: &Made) -> Vec<Stage> {
         });
     }
     stages
+}
+
+/// What the finished selections said of themselves.
+fn selections(work: &Work) -> Vec<SelectionFacts> {
+    let mut found = Vec::new();
+    for (name, record) in work.stages() {
+        let round = name.strip_prefix("select ").and_then(|rest| rest.rsplit_once(' ')).and_then(|r| r.1.parse().ok());
+        let report = serde_json::from_value(record.result["report"].clone());
+        if let (Some(round), Ok(report)) = (round, report) {
+            // A selection of before there was a cost beside it has that of its stage.
+            let of_stage = Cost { seconds: record.seconds, peak_rss_bytes: record.peak_rss_bytes, ..Cost::default() };
+            let cost = serde_json::from_value(record.result["cost"].clone()).unwrap_or(of_stage);
+            found.push(SelectionFacts { round, report, cost });
+        }
+    }
+    found
 }
 
 /// `4 ranking heads, 2 language models`.

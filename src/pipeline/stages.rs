@@ -267,7 +267,7 @@ fn round(
         let selected = select::extend(&before, x, features, &terms, &settings, run)?;
         selected.selection.save(&path)?;
         let note = format!("{} seeds; {}", selected.selection.picks.len(), selected.report);
-        Ok((note, json!({ "report": selected.report })))
+        Ok((note, json!({ "report": selected.report, "cost": selected.cost })))
     })?;
     let selection = Selection::load(&path)?;
     let before = earlier.map_or(0, |e| e.seeds.len());

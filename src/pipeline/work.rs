@@ -19,6 +19,7 @@ const NEUTRAL: &[&str] = &[
     "run.threads",
     "dataset.max_bad_lines",
     "select.checkpoint_s",
+    "select.compare_whole",
     "select.max_memory_bytes",
     "synthesize.base_url",
     "synthesize.api_key_env",
@@ -306,6 +307,7 @@ fn inputs_of(config: &Config) -> BTreeMap<String, String> {
     for entry in config.select.force.iter().chain(&config.select.exclude) {
         add("select", entry.strip_prefix('@').unwrap_or_default());
     }
+    add("select", &config.select.centers);
     if config.synthesize.teacher == "local" {
         add("synthesize", &config.synthesize.model);
     }

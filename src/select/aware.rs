@@ -36,13 +36,20 @@ impl<'a> Blocks<'a> {
         for (row, square) in squares.iter().enumerate() {
             let length = norm(features.row(row));
             if !length.is_finite() {
-                return Err(Error::invalid(format!("select: features: row {row} holds NaN or an infinity")));
+                return Err(Error::invalid(format!("select: features: row {} holds NaN or an infinity", x.name(row))));
             }
             empty += usize::from(length == 0.0);
             scales.push((text / square.sqrt(), if length > 0.0 { feature / length } else { 0.0 }));
         }
         if empty == scales.len() {
             return Err(Error::invalid("select: features: every row is all zeros"));
+        }
+        if empty > 0 && text == 0.0 {
+            let row = x.name(scales.iter().position(|s| s.1 == 0.0).unwrap_or(0));
+            return Err(Error::invalid(format!(
+                "select: row {row} has no features, and select.weight = {weight} leaves its text out: nothing is left of it; \
+                 lower select.weight"
+            )));
         }
         if empty > 0 {
             let text = format!("select: {empty} of {} rows have no features: their text alone counts", scales.len());
@@ -61,6 +68,9 @@ impl Rows for Blocks<'_> {
     }
     fn row_bytes(&self) -> usize {
         self.x.row_bytes() + 4 * self.features.dim()
+    }
+    fn name(&self, i: usize) -> u64 {
+        self.x.name(i)
     }
     fn direct(&self, _: usize, _: usize) -> Option<&[f32]> {
         None

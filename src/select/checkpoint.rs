@@ -3,7 +3,8 @@
 //! Greedy picks are a prefix of every larger selection, and what an engine keeps follows from the rows folded alone. So the
 //! picks are all that a checkpoint holds, and a selection that is resumed ends with the bytes of one that never stopped.
 
-use super::{Pick, Selected, Selection, Terms, extend_keeping};
+use super::field::Named;
+use super::{Order, Pick, Selected, Selection, Terms, centers, extend_keeping};
 use crate::artifact;
 use crate::config::SelectConfig;
 use crate::error::{Error, Result};
@@ -67,8 +68,19 @@ impl Keeper {
     }
 }
 
-/// What a selection hangs on, but for its budget: rows, settings and terms.
-pub(super) fn fingerprint(x: &dyn Rows, features: Option<&Matrix>, terms: &Terms, config: &SelectConfig) -> String {
+/// What a selection hangs on, but for its budget: rows, settings and terms (their centres those of [`centers::given`]).
+///
+/// Files count by what they hold: named rows and centres may lie elsewhere on another machine.
+///
+/// # Errors
+/// Those of [`Named::of`].
+pub(super) fn fingerprint(
+    x: &dyn Rows,
+    features: Option<&Matrix>,
+    terms: &Terms,
+    config: &SelectConfig,
+) -> Result<String> {
+    let named = Named::of(terms, config, terms.already)?;
     let mut hasher = blake3::Hasher::new();
     let mut rows = |x: &dyn Rows| {
         hasher.update(&(x.count() as u64).to_le_bytes()).update(&(x.width() as u64).to_le_bytes());
@@ -80,15 +92,33 @@ pub(super) fn fingerprint(x: &dyn Rows, features: Option<&Matrix>, terms: &Terms
         }
     };
     rows(x);
-    for other in [features, terms.centers] {
-        rows(other.unwrap_or(&Matrix::default()));
-    }
+    rows(features.unwrap_or(&Matrix::default()));
+    hasher.update(terms.centers.map_or(String::new(), centers::hash).as_bytes());
     // Settings that change no pick may change.
-    let config = SelectConfig { budget: 0, max_memory_bytes: 0, checkpoint_s: 0, ..config.clone() };
+    let config = SelectConfig {
+        budget: 0,
+        max_memory_bytes: 0,
+        checkpoint_s: 0,
+        compare_whole: String::new(),
+        centers: String::new(),
+        force: Vec::new(),
+        exclude: Vec::new(),
+        ..config.clone()
+    };
     hasher.update(format!("{config:?}").as_bytes());
-    let terms = Terms { centers: None, ..*terms };
-    hasher.update(format!("{terms:?}").as_bytes());
-    hasher.finalize().to_hex()[..32].to_string()
+    for rows in [&named.forced[..], &named.excluded, terms.already] {
+        hasher.update(&(rows.len() as u64).to_le_bytes());
+        rows.iter().for_each(|row| {
+            hasher.update(&row.to_le_bytes());
+        });
+    }
+    for column in [terms.candidates, terms.items, terms.users] {
+        hasher.update(&column.map_or(u64::MAX, |column| column.len() as u64).to_le_bytes());
+        column.unwrap_or_default().iter().for_each(|value| {
+            hasher.update(&value.to_le_bytes());
+        });
+    }
+    Ok(hasher.finalize().to_hex()[..32].to_string())
 }
 
 /// The picks at `path`, if they are of this selection.
@@ -108,11 +138,13 @@ fn read(path: &Path, fingerprint: &str) -> Result<Selection> {
             path.display()
         )));
     }
+    Order::of(&checkpoint.picks).map_err(|cause| Error::format(path, 0, format!("{cause}; remove it")))?;
     Ok(Selection { picks: checkpoint.picks })
 }
 
 /// [`super::extend`] with a checkpoint at `path`: every `config.checkpoint_s` seconds, and when it is cancelled. The same
-/// call goes on from there and ends with the same selection, bit by bit; then the checkpoint is removed.
+/// call goes on from there and ends with the same selection, bit by bit; then the checkpoint is removed, unless it holds more
+/// picks than were asked for.
 ///
 /// # Errors
 /// Those of [`super::extend`]; [`crate::ErrorKind::Invalid`] for a checkpoint of another selection.
@@ -126,7 +158,9 @@ pub fn resume(
     run: &Run,
 ) -> Result<Selected> {
     super::check(x, config)?;
-    let fingerprint = fingerprint(x, features, terms, config);
+    let centers = centers::given(x, features, terms, config)?;
+    let terms = &Terms { centers: centers.as_deref(), ..*terms };
+    let fingerprint = fingerprint(x, features, terms, config)?;
     let kept = read(path, &fingerprint)?;
     let begins = kept.picks.len().min(earlier.picks.len());
     if !kept.picks.is_empty() && kept.picks[..begins] != earlier.picks[..begins] {
@@ -146,7 +180,8 @@ pub fn resume(
         written: Instant::now(),
     });
     let selected = extend_keeping(&from, x, features, terms, config, &mut keeper, run)?;
-    if path.exists() {
+    // Of the hours that a larger selection took nothing is lost to a smaller one.
+    if from.picks.len() <= config.budget && path.exists() {
         std::fs::remove_file(path).map_err(|e| Error::io(path, e))?;
     }
     Ok(selected)

@@ -43,11 +43,8 @@ impl Named {
     /// [`crate::ErrorKind::Invalid`], [`crate::ErrorKind::Format`] for what is no row; those of reading a file.
     pub fn of(terms: &Terms, config: &SelectConfig, already: &[u64]) -> Result<Named> {
         let mut named = Named { forced: terms.forced.to_vec(), excluded: terms.excluded.to_vec() };
-        for row in rows_of("select.force", &config.force)? {
-            if !named.forced.contains(&row) {
-                named.forced.push(row);
-            }
-        }
+        let mut seen: HashSet<u64> = named.forced.iter().copied().collect();
+        named.forced.extend(rows_of("select.force", &config.force)?.into_iter().filter(|row| seen.insert(*row)));
         named.excluded.extend(rows_of("select.exclude", &config.exclude)?);
         let already: HashSet<u64> = already.iter().copied().collect();
         named.forced.retain(|row| !already.contains(row));

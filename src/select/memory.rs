@@ -2,8 +2,8 @@
 
 use super::fisher::Fisher;
 use super::js::Js;
-use super::kmeans;
 use super::soft::Soft;
+use super::{Terms, centers, kmeans};
 use crate::config::SelectConfig;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Rows};
@@ -17,18 +17,14 @@ pub struct Estimate {
     pub rows_bytes: u64,
 }
 
-/// The estimate for selecting from `x` by `config`.
+/// The estimate for selecting from `x` on `terms` by `config`.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Invalid`] for an unknown strategy.
-pub fn estimate(x: &dyn Rows, features: Option<&Matrix>, config: &SelectConfig) -> Result<Estimate> {
+/// [`crate::ErrorKind::Invalid`] for an unknown strategy; those of [`centers::given`].
+pub fn estimate(x: &dyn Rows, features: Option<&Matrix>, terms: &Terms, config: &SelectConfig) -> Result<Estimate> {
     let rows = x.count();
     let method = super::Method::of(&config.strategy)?;
-    let (mut dim, mut aware) = (x.width(), 0);
-    if let Some(features) = features.filter(|_| method.aware) {
-        dim += features.dim();
-        aware = 16 * rows as u64;
-    }
+    let (dim, aware) = shape(x, features, method.aware);
     let budget = config.budget.min(rows);
     // The field, and the lengths of the rows as they are checked.
     let common = (2 + 8) * rows as u64
@@ -39,18 +35,43 @@ pub fn estimate(x: &dyn Rows, features: Option<&Matrix>, config: &SelectConfig) 
             super::Kind::Random => 4 * rows as u64,
             super::Kind::Fisher => Fisher::bytes(rows, dim, budget),
             super::Kind::Js => {
-                let clusters = config.clusters.min(rows);
-                // K-means is over before p is there.
-                kmeans::bytes(rows, dim, &kmeans::Options::of(config))
-                    .max(Soft::bytes(rows, dim, clusters) + Js::bytes(rows, clusters))
+                let assigned = |clusters| Soft::bytes(rows, dim, clusters) + Js::bytes(rows, clusters);
+                match centers::given(x, features, terms, config)? {
+                    Some(centers) => assigned(centers.rows()),
+                    // K-means is over before p is there.
+                    None => {
+                        kmeans::bytes(rows, dim, &kmeans::Options::of(config)).max(assigned(config.clusters.min(rows)))
+                    }
+                }
             }
         };
-    // What the allocator rounds up and keeps, and threads' stacks.
-    let working_bytes = working_bytes + working_bytes / 8 + (4 << 20);
-    Ok(Estimate { working_bytes, rows_bytes: rows as u64 * x.row_bytes() as u64 })
+    Ok(Estimate::of(x, working_bytes))
+}
+
+/// The estimate for K-means over the rows of `x` alone.
+///
+/// # Errors
+/// [`crate::ErrorKind::Invalid`] for an unknown strategy.
+pub fn of_kmeans(x: &dyn Rows, features: Option<&Matrix>, config: &SelectConfig) -> Result<Estimate> {
+    let (dim, aware) = shape(x, features, super::Method::of(&config.strategy)?.aware);
+    let lengths = 8 * x.count() as u64;
+    Ok(Estimate::of(x, lengths + aware + kmeans::bytes(x.count(), dim, &kmeans::Options::of(config))))
+}
+
+/// Values per row as they are selected on, and the bytes of what puts text and features together.
+fn shape(x: &dyn Rows, features: Option<&Matrix>, aware: bool) -> (usize, u64) {
+    match features.filter(|_| aware) {
+        Some(features) => (x.width() + features.dim(), 16 * x.count() as u64),
+        None => (x.width(), 0),
+    }
 }
 
 impl Estimate {
+    fn of(x: &dyn Rows, working_bytes: u64) -> Estimate {
+        // What the allocator rounds up and keeps, and threads' stacks.
+        let working_bytes = working_bytes + working_bytes / 8 + (4 << 20);
+        Estimate { working_bytes, rows_bytes: x.count() as u64 * x.row_bytes() as u64 }
+    }
     /// Refuses more than `select.max_memory_bytes`.
     ///
     /// # Errors

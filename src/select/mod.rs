@@ -2,7 +2,7 @@
 //!
 //! [`select`] is the whole room; [`select_with`] adds terms (centres from outside, rows forced in or out, caps, earlier
 //! picks) and a report. One idea a file:
-//! [`aware`] the blocks of the metadata- and user-aware strategies · [`field`] which rows may be picked ·
+//! [`aware`] the blocks of the metadata- and user-aware strategies · [`centers`] clusters given from outside · [`field`] which rows may be picked ·
 //! [`greedy`] the loop that every strategy shares · [`kmeans`], [`soft`] centres and p_ij · [`js`], [`fisher`] the
 //! strategies · [`memory`] what a selection takes · [`checkpoint`] one that is stopped and goes on · [`partition`] one that
 //! several machines share · [`twin`] the first two strategies written plainly, the tests' oracle.
@@ -10,7 +10,9 @@
 //! Rows come as [`Rows`]: a matrix in memory, or a file that is mapped ([`crate::embed::Stored`]).
 
 pub mod aware;
+pub mod centers;
 pub mod checkpoint;
+mod cost;
 mod equals;
 pub mod field;
 pub mod fisher;
@@ -25,12 +27,15 @@ pub mod soft;
 pub mod twin;
 
 #[cfg(test)]
+mod parts_tests;
+#[cfg(test)]
 mod scale_tests;
 #[cfg(test)]
 mod tests;
 
+pub use cost::Cost;
 pub use field::{Terms, item_and_user_of_reviews};
-pub use report::{Report, Spread};
+pub use report::{Parts, Report, Spread};
 
 use crate::artifact;
 use crate::config::SelectConfig;
@@ -38,8 +43,10 @@ use crate::error::{Error, Result};
 use crate::math::{Matrix, Random, Rows, squares};
 use crate::run::{self, Level, Run};
 use checkpoint::Keeper;
+use cost::Meter;
 use field::{Field, Named};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::path::Path;
 
 /// One selected row, as a line of `selection.jsonl`.
@@ -79,23 +86,42 @@ impl Selection {
     /// a row stands twice or a gain is not finite.
     pub fn load(path: &Path) -> Result<Selection> {
         let mut picks: Vec<Pick> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
+        let mut order = Order::default();
         artifact::for_each_line(path, |line, text| {
             let pick: Pick = serde_json::from_str(text).map_err(|e| Error::format(path, line, e))?;
-            if pick.rank != picks.len() as u64 {
-                let cause = format!("rank {} where {} is due; the file was edited or cut", pick.rank, picks.len());
-                return Err(Error::format(path, line, cause));
-            }
-            if !pick.gain.is_finite() {
-                return Err(Error::format(path, line, "the gain is not finite"));
-            }
-            if !seen.insert(pick.row) {
-                return Err(Error::format(path, line, format!("row {} stands here a second time", pick.row)));
-            }
+            order.next(&pick).map_err(|cause| Error::format(path, line, cause))?;
             picks.push(pick);
             Ok(())
         })?;
         Ok(Selection { picks })
+    }
+}
+
+/// Picks as a file gives them: ranks count from 0, no row stands twice, gains are finite.
+#[derive(Default)]
+struct Order {
+    seen: std::collections::HashSet<u64>,
+}
+
+impl Order {
+    /// What is wrong with the next pick.
+    fn next(&mut self, pick: &Pick) -> std::result::Result<(), String> {
+        let due = self.seen.len() as u64;
+        if pick.rank != due {
+            return Err(format!("rank {} where {due} is due; the file was edited or cut", pick.rank));
+        }
+        if !pick.gain.is_finite() {
+            return Err("the gain is not finite".to_string());
+        }
+        if !self.seen.insert(pick.row) {
+            return Err(format!("row {} stands here a second time", pick.row));
+        }
+        Ok(())
+    }
+    /// What is wrong with `picks`.
+    fn of(picks: &[Pick]) -> std::result::Result<(), String> {
+        let mut order = Order::default();
+        picks.iter().try_for_each(|pick| order.next(pick))
     }
 }
 
@@ -104,8 +130,27 @@ impl Selection {
 pub struct Selected {
     /// The picks.
     pub selection: Selection,
-    /// Objective, certificate, and the settings that made it.
+    /// Objective, certificate, and the settings that made it: the same for the same rows and settings.
     pub report: Report,
+    /// What it took; never the same twice.
+    pub cost: Cost,
+}
+
+impl Selected {
+    /// The fields of the report and beside them `cost`, to be written.
+    pub fn told(&self) -> Told<'_> {
+        Told { report: &self.report, cost: &self.cost }
+    }
+}
+
+/// What [`Selected::told`] tells.
+#[derive(Debug, Serialize)]
+pub struct Told<'a> {
+    /// The report.
+    #[serde(flatten)]
+    pub report: &'a Report,
+    /// What the selection took.
+    pub cost: &'a Cost,
 }
 
 /// Selects `config.budget` rows of `x` by `config.strategy`.
@@ -132,11 +177,15 @@ pub fn select_with(
     config: &SelectConfig,
     run: &Run,
 ) -> Result<Selected> {
-    let named = Named::of(terms, config, terms.already)?;
-    select_after(&[], x, features, &named.put(terms), config, &mut None, run)
+    check(x, config)?;
+    let centers = centers::given(x, features, terms, config)?;
+    let terms = Terms { centers: centers.as_deref(), ..*terms };
+    let named = Named::of(&terms, config, terms.already)?;
+    select_after(&[], x, features, &named.put(&terms), config, &mut None, run)
 }
 
-/// [`select_with`]; the last `earlier.len()` of `terms.already` are the picks that this selection continues.
+/// [`select_with`] on centres that were looked at; the last `earlier.len()` of `terms.already` are the picks that this
+/// selection continues, be it by none.
 fn select_after(
     earlier: &[Pick],
     x: &dyn Rows,
@@ -146,25 +195,18 @@ fn select_after(
     keeper: &mut Option<Keeper>,
     run: &Run,
 ) -> Result<Selected> {
-    check(x, config)?;
     let method = Method::of(&config.strategy)?;
-    memory::estimate(x, features, config)?.allow(config)?;
+    let meter = Meter::begin(memory::estimate(x, features, terms, config)?, run);
+    meter.estimate.allow(config)?;
     let mut lengths = squares(x, "select: embeddings", run)?;
     let mut field = Field::new(x.count(), terms, config)?;
     let mut report = Report::new(x, config);
-    let blocks = match (method.aware, features) {
-        (false, _) => None,
-        (true, Some(features)) => {
-            let blocks = run.install(|| aware::Blocks::new(x, &lengths, features, config.weight))?;
-            lengths = squares(&blocks, "select: embeddings and features", run)?;
+    let blocks = match blocks(x, features, &lengths, config, run)? {
+        Some((blocks, theirs)) => {
+            lengths = theirs;
             Some(blocks)
         }
-        (true, None) => {
-            return Err(Error::invalid(format!(
-                "select: strategy {} needs a feature matrix beside the embeddings; none was given",
-                config.strategy
-            )));
-        }
+        None => None,
     };
     let x = blocks.as_ref().map_or(x, |blocks| blocks as &dyn Rows);
     let budget = budget(&field, config.budget);
@@ -172,12 +214,15 @@ fn select_after(
         Kind::Random => random(&mut field, budget, config.seed, run)?,
         Kind::Js => {
             let centers = match terms.centers {
-                Some(given) => given.clone(),
+                Some(given) => {
+                    report.centers = Some(centers::hash(given));
+                    Cow::Borrowed(given)
+                }
                 None => {
                     let fitted = kmeans::kmeans(x, &kmeans::Options::of(config), run)?;
                     report.inertia = Some(fitted.inertia);
                     report.kmeans_iterations = Some(fitted.iterations);
-                    fitted.centers
+                    Cow::Owned(fitted.centers)
                 }
             };
             let p = soft::assign(x, &centers, config.temperature, run)?;
@@ -191,18 +236,49 @@ fn select_after(
             let mut engine = fisher::Fisher::new(x, lengths, run)?;
             let picks = greedy::run_keeping(&mut engine, &mut field, budget, keeper, run)?;
             run::log(Level::Debug, &format!("select: fisher: {:?}", engine.work()));
+            if picks.is_empty() {
+                // Nothing was looked for, and so nothing is known of the rows outside.
+                engine.settle(run)?;
+            }
             report.certify(&engine.certificate(earlier, &picks, &field, run));
             picks
         }
     };
+    if picks.len() < budget {
+        // Of two caps that meet, the field knows only at the end what they left.
+        let text = format!("select: the caps on items and users left room for {} of {budget} picks", picks.len());
+        run::log(Level::Warn, &text);
+    }
     report.finish(&picks);
-    Ok(Selected { selection: Selection { picks }, report })
+    Ok(Selected { selection: Selection { picks }, report, cost: meter.end() })
+}
+
+/// Text and features side by side, and the squares of such rows; `None` for the strategies over text alone.
+fn blocks<'a>(
+    x: &'a dyn Rows,
+    features: Option<&'a Matrix>,
+    lengths: &[f64],
+    config: &SelectConfig,
+    run: &Run,
+) -> Result<Option<(aware::Blocks<'a>, Vec<f64>)>> {
+    match (Method::of(&config.strategy)?.aware, features) {
+        (false, _) => Ok(None),
+        (true, Some(features)) => {
+            let blocks = run.install(|| aware::Blocks::new(x, lengths, features, config.weight))?;
+            let squares = squares(&blocks, "select: embeddings and features", run)?;
+            Ok(Some((blocks, squares)))
+        }
+        (true, None) => Err(Error::invalid(format!(
+            "select: strategy {} needs a feature matrix beside the embeddings; none was given",
+            config.strategy
+        ))),
+    }
 }
 
 /// Continues `earlier` to `config.budget` picks in all: the result is the one of asking for that budget at once, when
 /// matrix, settings and terms are the same. In rounds the matrix may be another one (the student has learnt): the earlier
 /// picks keep their recorded gains and are folded in as rows of the new matrix. The certificate is about all picks, as rows
-/// of `x`.
+/// of `x`. Of a longer selection the first `config.budget` picks are left.
 ///
 /// # Errors
 /// Those of [`select_with`].
@@ -227,24 +303,22 @@ fn extend_keeping(
     keeper: &mut Option<Keeper>,
     run: &Run,
 ) -> Result<Selected> {
-    let done = earlier.picks.len();
-    if done >= config.budget {
-        let mut report = Report::new(x, config);
-        let picks = earlier.picks[..config.budget].to_vec();
-        report.finish(&picks);
-        return Ok(Selected { selection: Selection { picks }, report });
-    }
+    check(x, config)?;
+    let done = earlier.picks.len().min(config.budget);
+    let earlier = &earlier.picks[..done];
+    let centers = centers::given(x, features, terms, config)?;
+    let terms = Terms { centers: centers.as_deref(), ..*terms };
     let mut already = terms.already.to_vec();
-    already.extend(earlier.picks.iter().map(|p| p.row));
-    let named = Named::of(terms, config, &already)?;
-    let terms = Terms { already: &already, ..named.put(terms) };
+    already.extend(earlier.iter().map(|p| p.row));
+    let named = Named::of(&terms, config, &already)?;
+    let terms = Terms { already: &already, ..named.put(&terms) };
     let rest = SelectConfig { budget: config.budget - done, ..config.clone() };
-    let mut more = select_after(&earlier.picks, x, features, &terms, &rest, keeper, run)?;
-    let mut picks = earlier.picks.clone();
+    let mut more = select_after(earlier, x, features, &terms, &rest, keeper, run)?;
+    let mut picks = earlier.to_vec();
     picks.extend(more.selection.picks.drain(..).map(|p| Pick { rank: p.rank + done as u64, ..p }));
     more.report.budget = config.budget;
     more.report.finish(&picks);
-    Ok(Selected { selection: Selection { picks }, report: more.report })
+    Ok(Selected { selection: Selection { picks }, ..more })
 }
 
 fn check(x: &dyn Rows, config: &SelectConfig) -> Result<()> {
@@ -260,11 +334,24 @@ fn check(x: &dyn Rows, config: &SelectConfig) -> Result<()> {
     Ok(())
 }
 
-/// The budget that can be met: a larger one selects all, with a warning.
+/// The budget that can be met: a larger one selects what there is, with a warning.
 fn budget(field: &Field, asked: usize) -> usize {
     let open = field.capacity();
     if asked > open {
-        let text = format!("select: a budget of {asked}, but only {open} rows can be selected: all of them are");
+        let why = match field.caps() {
+            0 => "",
+            _ => " (select.max_per_item, select.max_per_user)",
+        };
+        let text = match open {
+            0 => format!("select: {asked} more rows are asked for, and none is left to select{why}"),
+            _ => format!("select: {asked} rows are asked for, and only {open} can be selected{why}: so many are"),
+        };
+        run::log(Level::Warn, &text);
+    }
+    let forced = field.forced().len();
+    if 0 < asked && asked < forced {
+        let text =
+            format!("select: {forced} rows are forced in, but the budget is {asked}: only the first {asked} are");
         run::log(Level::Warn, &text);
     }
     asked.min(open)

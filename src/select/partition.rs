@@ -5,15 +5,17 @@
 //! Rows are dealt to the parts by a hash, as good as at random: then Fisher is in expectation within (1 - 1/e) / 2 of the
 //! best. What it is in fact is said by the certificate, which [`finalise`] takes over all rows.
 
+use super::cost::Meter;
 use super::field::Named;
 use super::fisher::Fisher;
 use super::greedy::Greedy;
-use super::{Kind, Method, Pick, Selected, Selection, Terms, checkpoint, kmeans};
+use super::report::Parts;
+use super::{Kind, Method, Order, Pick, Selected, Selection, Terms, centers, checkpoint, kmeans, memory};
 use crate::artifact;
 use crate::config::SelectConfig;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Rows, squares};
-use crate::run::Run;
+use crate::run::{Level, Run, log};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -39,6 +41,12 @@ pub struct Part {
     pub parts: u64,
     /// Rows, settings and terms that all parts must share.
     pub fingerprint: String,
+    /// JS on centres that were given: what they hold ([`centers::hash`]), which all parts must share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub centers: Option<String>,
+    /// Picks that it was asked for; 0: an older file, which does not say.
+    #[serde(default)]
+    pub budget: usize,
     /// Its picks, by rows of the whole.
     pub picks: Vec<Pick>,
 }
@@ -52,6 +60,12 @@ pub struct Merged {
     pub made_by: String,
     /// Rows, settings and terms that the parts shared.
     pub fingerprint: String,
+    /// JS on centres that were given: what they hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub centers: Option<String>,
+    /// Picks that each part was asked for, the least of all; 0: not known.
+    #[serde(default)]
+    pub budget: usize,
     /// How many parts there were.
     pub parts: u64,
     /// Rows that any part picked, in rising order.
@@ -64,8 +78,17 @@ fn save<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     artifact::write_atomic(path, |out| serde_json::to_writer(out, value).map_err(|e| Error::io(path, e.into())))
 }
 
-fn load<T: for<'a> Deserialize<'a>>(path: &Path, what: &str) -> Result<T> {
-    serde_json::from_str(&artifact::read_text(path)?).map_err(|e| Error::format(path, 0, format!("not {what}: {e}")))
+/// Reads a file of `what`; `parts` gives its format number, the version that made it, and its picks.
+fn load<T: for<'a> Deserialize<'a>>(path: &Path, what: &str, parts: impl Fn(&T) -> (u64, &str, &[Pick])) -> Result<T> {
+    let read: T = serde_json::from_str(&artifact::read_text(path)?)
+        .map_err(|e| Error::format(path, 0, format!("not {what}: {e}")))?;
+    let (format, made_by, picks) = parts(&read);
+    if format > artifact::FORMAT {
+        let cause = format!("format {format}, made by {made_by}; this is {}", artifact::made_by());
+        return Err(Error::format(path, 0, cause));
+    }
+    Order::of(picks).map_err(|cause| Error::format(path, 0, cause))?;
+    Ok(read)
 }
 
 impl Part {
@@ -81,7 +104,8 @@ impl Part {
     /// # Errors
     /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Format`].
     pub fn load(path: &Path) -> Result<Part> {
-        load(path, "the picks of one part (`causerie select --partition`)")
+        let what = "the picks of one part (`causerie select --partition`)";
+        load(path, what, |p: &Part| (p.format, &p.made_by, &p.picks))
     }
 }
 
@@ -98,9 +122,17 @@ impl Merged {
     /// # Errors
     /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Format`].
     pub fn load(path: &Path) -> Result<Merged> {
-        load(path, "the merged picks of several parts (`causerie select --merge`)")
+        let what = "the merged picks of several parts (`causerie select --merge`)";
+        let merged = load(path, what, |m: &Merged| (m.format, &m.made_by, &m.best))?;
+        if merged.rows.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Err(Error::format(path, 0, "its rows do not rise; the file was edited"));
+        }
+        Ok(merged)
     }
 }
+
+/// Parts that can be merged.
+const MOST_PARTS: u64 = 1 << 20;
 
 /// Some rows of others, as rows of their own: nothing is copied.
 struct Subset<'a> {
@@ -117,6 +149,9 @@ impl Rows for Subset<'_> {
     }
     fn row_bytes(&self) -> usize {
         self.x.row_bytes()
+    }
+    fn name(&self, i: usize) -> u64 {
+        u64::from(self.rows[i])
     }
     fn direct(&self, first: usize, rows: usize) -> Option<&[f32]> {
         // Neighbours here are strangers there.
@@ -161,18 +196,29 @@ fn select_among(
         match column {
             None => Ok(None),
             Some(column) => {
-                let short = || Error::invalid(format!("select: a column of {} values for {total} rows", column.len()));
-                get(column).map(Some).ok_or_else(short)
+                let other =
+                    || Error::invalid(format!("select: items or users of {} rows for {total} rows", column.len()));
+                if column.len() as u64 == total { get(column).map(Some).ok_or_else(other) } else { Err(other()) }
             }
         }
     };
     let (items, users) = (columns(terms.items)?, columns(terms.users)?);
     let candidates: Option<Vec<u32>> =
         terms.candidates.map(|c| c.iter().filter_map(|&row| place(u64::from(row))).map(|row| row as u32).collect());
+    let method = Method::of(&config.strategy)?;
+    let features = features.filter(|_| method.aware);
+    if let Some(features) = features.filter(|f| f.rows() as u64 != total) {
+        return Err(Error::invalid(format!("select: {} rows of features for {total} rows", features.rows())));
+    }
     let gathered = features.map(|f| f.gather(&rows.iter().map(|&row| row as usize).collect::<Vec<_>>()));
     // K-means sees all rows, so that every part has the same clusters.
-    let fitted = match Method::of(&config.strategy)?.kind {
-        Kind::Js if terms.centers.is_none() => Some(kmeans::kmeans(x, &kmeans::Options::of(config), run)?.centers),
+    let fitted = match method.kind {
+        Kind::Js if terms.centers.is_none() => {
+            memory::of_kmeans(x, features, config)?.allow(config)?;
+            // A bad row would make bad centres, and these would be named in its stead.
+            squares(x, "select: embeddings", run)?;
+            Some(kmeans::kmeans(x, &kmeans::Options::of(config), run)?.centers)
+        }
         Kind::Js | Kind::Fisher | Kind::Random => None,
     };
     let terms = Terms {
@@ -193,10 +239,11 @@ fn select_among(
 
 /// The first call: part `part` of `parts` selects `config.budget` of its own rows.
 ///
-/// Rows forced in are picked by the part that holds them. Aware JS strategies need `terms.centers`.
+/// Rows forced in are picked by the part that holds them. Aware JS strategies need centres: `terms.centers` or
+/// `select.centers`. A part that holds fewer rows than the budget gives all of them, one that holds none gives none.
 ///
 /// # Errors
-/// Those of [`super::select_with`]; [`crate::ErrorKind::Invalid`] for a part that is not there or holds no rows.
+/// Those of [`super::select_with`]; [`crate::ErrorKind::Invalid`] for a part that is not there.
 pub fn select_part(
     (part, parts): (u64, u64),
     x: &dyn Rows,
@@ -209,44 +256,82 @@ pub fn select_part(
         return Err(Error::invalid(format!("select: part {part} of {parts}; parts count from 0")));
     }
     super::check(x, config)?;
+    let centers = centers::given(x, features, terms, config)?;
+    let terms = &Terms { centers: centers.as_deref(), ..*terms };
     let aware_js = config.strategy == "metadata_js" || config.strategy == "user_js";
     if aware_js && terms.centers.is_none() {
-        let why = "needs --centers in partitions: K-means of one part would not be that of another";
-        return Err(Error::invalid(format!("select: strategy {} {why}", config.strategy)));
+        return Err(Error::invalid(format!(
+            "select: strategy {} needs select.centers in partitions: K-means of one part would not be that of another; \
+             `causerie select --fit-centers` makes them once for all",
+            config.strategy
+        )));
     }
     let rows: Vec<u32> = (0..x.count() as u32).filter(|&row| part_of(u64::from(row), parts) == part).collect();
-    if rows.is_empty() {
-        return Err(Error::invalid(format!("select: part {part} of {parts} holds none of {} rows", x.count())));
-    }
-    let selected = select_among(&rows, x, features, terms, config, run)?;
+    let picks = match rows.len() {
+        0 => Vec::new(),
+        held => {
+            // All rows of a small part are no reason to warn.
+            let config = SelectConfig { budget: config.budget.min(held), ..config.clone() };
+            select_among(&rows, x, features, terms, &config, run)?.selection.picks
+        }
+    };
     Ok(Part {
         format: artifact::FORMAT,
         made_by: artifact::made_by(),
         part,
         parts,
-        fingerprint: checkpoint::fingerprint(x, features, terms, config),
-        picks: selected.selection.picks,
+        fingerprint: checkpoint::fingerprint(x, features, terms, config)?,
+        centers: terms.centers.map(centers::hash),
+        budget: config.budget,
+        picks,
     })
+}
+
+/// `centres 1f0a…` or `K-means of its own`, for what a part or a merge says of its centres.
+fn whose(centers: Option<&String>) -> String {
+    centers.map_or("no centres given".to_string(), |hash| format!("the centres {}", hash.get(..8).unwrap_or(hash)))
 }
 
 /// The second call: lays the picks of all parts together.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Invalid`] for parts of different selections, a part that is missing or there twice.
+/// [`crate::ErrorKind::Invalid`] for parts of different selections or on different centres, a part that is missing or there
+/// twice, picks that are not its own.
 pub fn merge(parts: &[Part]) -> Result<Merged> {
     let first = parts.first().ok_or_else(|| Error::invalid("select: no parts to merge"))?;
-    let mut there = vec![false; usize::try_from(first.parts).unwrap_or(0).min(1 << 20)];
+    if first.parts == 0 || first.parts > MOST_PARTS {
+        return Err(Error::invalid(format!("select: {} parts; 1 to {MOST_PARTS} can be merged", first.parts)));
+    }
+    let mut there = vec![false; first.parts as usize];
     for part in parts {
+        if part.centers != first.centers {
+            return Err(Error::invalid(format!(
+                "select: part {} was selected with {}, part {} with {}: give every part the same select.centers",
+                first.part,
+                whose(first.centers.as_ref()),
+                part.part,
+                whose(part.centers.as_ref())
+            )));
+        }
         if (part.parts, &part.fingerprint) != (first.parts, &first.fingerprint) {
             return Err(Error::invalid(format!(
                 "select: part {} of {} and part {} of {} are of different selections (rows, settings or terms)",
                 first.part, first.parts, part.part, part.parts
             )));
         }
-        match there.get_mut(part.part as usize) {
+        match usize::try_from(part.part).ok().and_then(|at| there.get_mut(at)) {
             Some(seen @ false) => *seen = true,
             Some(true) => return Err(Error::invalid(format!("select: part {} is there twice", part.part))),
-            None => return Err(Error::invalid(format!("select: part {} of {}", part.part, part.parts))),
+            None => {
+                return Err(Error::invalid(format!("select: part {} of {}; they count from 0", part.part, part.parts)));
+            }
+        }
+        let own = |pick: &&Pick| pick.row > u64::from(u32::MAX) || part_of(pick.row, part.parts) != part.part;
+        if let Some(pick) = part.picks.iter().find(own) {
+            return Err(Error::invalid(format!(
+                "select: row {} among the picks of part {} of {} is not dealt to it; the file was edited",
+                pick.row, part.part, part.parts
+            )));
         }
     }
     if let Some(missing) = there.iter().position(|there| !there) {
@@ -262,6 +347,8 @@ pub fn merge(parts: &[Part]) -> Result<Merged> {
         format: artifact::FORMAT,
         made_by: artifact::made_by(),
         fingerprint: first.fingerprint.clone(),
+        centers: first.centers.clone(),
+        budget: parts.iter().map(|p| p.budget).min().unwrap_or(0),
         parts: first.parts,
         rows,
         best: best.map(|p| p.picks.clone()).unwrap_or_default(),
@@ -269,10 +356,11 @@ pub fn merge(parts: &[Part]) -> Result<Merged> {
 }
 
 /// The third call: selects from the merged rows; the better of that and of the best single part. Fisher's certificate is
-/// about all rows of `x`: one pass over them.
+/// about all rows of `x`: one pass over them. By `select.compare_whole` the selection is then made from all rows as well, and
+/// the report says what the parts lost.
 ///
 /// # Errors
-/// Those of [`super::select_with`]; [`crate::ErrorKind::Invalid`] for merged rows of another selection.
+/// Those of [`super::select_with`]; [`crate::ErrorKind::Invalid`] for merged rows of another selection or other centres.
 pub fn finalise(
     merged: &Merged,
     x: &dyn Rows,
@@ -282,32 +370,103 @@ pub fn finalise(
     run: &Run,
 ) -> Result<Selected> {
     super::check(x, config)?;
-    if merged.fingerprint != checkpoint::fingerprint(x, features, terms, config) {
+    let given = centers::given(x, features, terms, config)?;
+    let terms = &Terms { centers: given.as_deref(), ..*terms };
+    let ours = terms.centers.map(centers::hash);
+    if merged.centers != ours {
+        return Err(Error::invalid(format!(
+            "select: the parts were selected with {}, this is with {}: other select.centers than the parts had",
+            whose(merged.centers.as_ref()),
+            whose(ours.as_ref())
+        )));
+    }
+    if merged.fingerprint != checkpoint::fingerprint(x, features, terms, config)? {
         return Err(Error::invalid(
             "select: the merged picks are of another selection (other rows, settings or terms)",
         ));
     }
-    if let Some(wrong) = merged.rows.iter().find(|row| **row as usize >= x.count()) {
+    let best = merged.best.iter().map(|p| p.row);
+    if let Some(wrong) = merged.rows.iter().map(|row| u64::from(*row)).chain(best).find(|row| *row >= x.count() as u64)
+    {
         return Err(Error::invalid(format!("select: merged row {wrong}, but there are {} rows", x.count())));
     }
+    if merged.rows.is_empty() {
+        return Err(Error::invalid("select: no part picked anything"));
+    }
+    if merged.budget > 0 && merged.budget < config.budget.min(x.count()) {
+        let text = format!(
+            "select: a budget of {}, but a part was asked for {} picks alone: what the parts lose may be more than it need be",
+            config.budget, merged.budget
+        );
+        log(Level::Warn, &text);
+    }
+    let meter = Meter::begin(second_round(merged, x, features, terms, config)?, run);
+    meter.estimate.allow(config)?;
+    let whole_config = config;
+    let whole_terms = terms;
     let named = Named::of(terms, config, terms.already)?;
     let terms = &named.put(terms);
     let config = &SelectConfig { force: Vec::new(), exclude: Vec::new(), ..config.clone() };
     let mut selected = select_among(&merged.rows, x, features, terms, config, run)?;
     selected.report.rows = x.count();
+    selected.report.centers = ours;
     // H of the merged rows says nothing of all rows.
     selected.report.entropy = None;
     let sum = |picks: &[Pick]| picks.iter().map(|p| p.gain).sum::<f64>();
     // A part need not hold the rows that are forced in.
     let complete = terms.forced.is_empty() && merged.best.len() == selected.selection.picks.len();
-    if matches!(Method::of(&config.strategy)?.kind, Kind::Fisher) {
+    let mut parts = Parts::new(merged.parts, merged.rows.len(), sum(&merged.best));
+    let kind = Method::of(&config.strategy)?.kind;
+    if matches!(kind, Kind::Fisher) {
         if complete && sum(&merged.best) > sum(&selected.selection.picks) {
             selected.selection = Selection { picks: merged.best.clone() };
+            parts.best_part_stands = true;
         }
         selected.report.finish(&selected.selection.picks);
         certify(&mut selected, x, features, terms, config, run)?;
     }
+    selected.cost = meter.end();
+    if !matches!(kind, Kind::Random) && compared(x, features, whole_terms, whole_config)? {
+        let whole = super::select_with(x, features, whole_terms, whole_config, run)?;
+        parts.compare(selected.report.objective, whole.report.objective);
+    }
+    selected.report.parts = Some(parts);
     Ok(selected)
+}
+
+/// What [`finalise`] takes: Fisher's certificate is about all rows, and so is K-means.
+fn second_round(
+    merged: &Merged,
+    x: &dyn Rows,
+    features: Option<&Matrix>,
+    terms: &Terms,
+    config: &SelectConfig,
+) -> Result<memory::Estimate> {
+    let kind = Method::of(&config.strategy)?.kind;
+    let among = memory::estimate(&Subset { x, rows: &merged.rows }, features, terms, config)?;
+    let all = match kind {
+        Kind::Fisher => memory::estimate(x, features, terms, config)?,
+        Kind::Js if terms.centers.is_none() => memory::of_kmeans(x, features, config)?,
+        Kind::Js | Kind::Random => among,
+    };
+    let rows_bytes = x.count() as u64 * x.row_bytes() as u64;
+    Ok(memory::Estimate { working_bytes: all.working_bytes.max(among.working_bytes), rows_bytes })
+}
+
+/// Rows x values x budget up to which a selection is made again from all rows where nothing else is asked for.
+const COMPARED: f64 = 1e10;
+
+/// Whether `select.compare_whole` asks for the selection from all rows.
+fn compared(x: &dyn Rows, features: Option<&Matrix>, terms: &Terms, config: &SelectConfig) -> Result<bool> {
+    match config.compare_whole.as_str() {
+        "always" => Ok(true),
+        "auto" => {
+            let work = x.count() as f64 * x.width() as f64 * config.budget.min(x.count()) as f64;
+            Ok(work <= COMPARED && memory::estimate(x, features, terms, config)?.allow(config).is_ok())
+        }
+        "never" => Ok(false),
+        other => Err(Error::invalid(format!("select.compare_whole = {other:?} is none of auto, always, never"))),
+    }
 }
 
 /// Brings the certificate of Fisher picks to hold over all rows of `x`, however they were found.
@@ -320,12 +479,9 @@ fn certify(
     run: &Run,
 ) -> Result<()> {
     let lengths = squares(x, "select: embeddings", run)?;
-    let blocks = match features.filter(|_| Method::of(&config.strategy).is_ok_and(|m| m.aware)) {
-        Some(features) => Some(run.install(|| super::aware::Blocks::new(x, &lengths, features, config.weight))?),
-        None => None,
-    };
+    let blocks = super::blocks(x, features, &lengths, config, run)?;
     let (x, lengths) = match &blocks {
-        Some(blocks) => (blocks as &dyn Rows, squares(blocks, "select: embeddings and features", run)?),
+        Some((blocks, theirs)) => (blocks as &dyn Rows, theirs.clone()),
         None => (x, lengths),
     };
     let mut field = super::field::Field::new(x.count(), terms, config)?;

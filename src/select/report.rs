@@ -27,6 +27,35 @@ impl Spread {
     }
 }
 
+/// What is to say of a selection that was finished from parts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Parts {
+    /// How many parts there were.
+    pub parts: u64,
+    /// Rows that any part picked: the second round chose among them.
+    pub merged_rows: usize,
+    /// Sum of the gains of the best part alone.
+    pub best_part_objective: f64,
+    /// Fisher: the picks of the best part stand, for they were better than those from all parts.
+    pub best_part_stands: bool,
+    /// The objective of the selection from all rows in one go; none: it was not made (`select.compare_whole`).
+    pub whole_objective: Option<f64>,
+    /// What the parts lost of it, as a share: 1 - `objective` / `whole_objective`. Below 0 where the parts did better: greedy
+    /// over fewer rows can be luckier.
+    pub loss: Option<f64>,
+}
+
+impl Parts {
+    pub(super) fn new(parts: u64, merged_rows: usize, best_part_objective: f64) -> Parts {
+        let (best_part_stands, whole_objective, loss) = (false, None, None);
+        Parts { parts, merged_rows, best_part_objective, best_part_stands, whole_objective, loss }
+    }
+    pub(super) fn compare(&mut self, objective: f64, whole: f64) {
+        self.whole_objective = Some(whole);
+        self.loss = Some(if whole > 0.0 { 1.0 - objective / whole } else { 0.0 });
+    }
+}
+
 /// The report of one selection, for `report.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -58,6 +87,9 @@ pub struct Report {
     /// JS: H(p_i) over all rows, in nats. When its ends meet, T is too high for these embeddings: the ranking hangs on noise.
     /// None after [`super::partition::finalise`], which sees the merged rows alone.
     pub entropy: Option<Spread>,
+    /// JS on centres that were given: what they hold ([`super::centers::hash`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub centers: Option<String>,
     /// JS with K-means: sum of squared distances of the rows to their centres.
     pub inertia: Option<f64>,
     /// JS with K-means: rounds done.
@@ -66,6 +98,9 @@ pub struct Report {
     pub weight: Option<f64>,
     /// Seed of K-means and of the random strategy.
     pub seed: u64,
+    /// Finished from parts: how many, and what they lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Parts>,
 }
 
 impl std::fmt::Display for Report {
@@ -81,8 +116,17 @@ impl std::fmt::Display for Report {
         if let Some(clusters) = self.clusters {
             write!(f, ", K = {clusters}")?;
         }
+        if let Some(centers) = &self.centers {
+            write!(f, " (centres {})", centers.get(..8).unwrap_or(centers))?;
+        }
         if let Some(entropy) = &self.entropy {
             write!(f, ", H from {:.3} to {:.3} nats", entropy.min, entropy.max)?;
+        }
+        if let Some(parts) = &self.parts {
+            write!(f, "; {} parts, {} rows merged", parts.parts, parts.merged_rows)?;
+            if let (Some(whole), Some(loss)) = (parts.whole_objective, parts.loss) {
+                write!(f, ", {:.3} % lost against {whole:.4} of all rows in one go", 100.0 * loss)?;
+            }
         }
         Ok(())
     }
@@ -105,10 +149,12 @@ impl Report {
             lambda: None,
             temperature: None,
             entropy: None,
+            centers: None,
             inertia: None,
             kmeans_iterations: None,
             weight: aware.then_some(config.weight),
             seed: config.seed,
+            parts: None,
         }
     }
     pub(super) fn js(&mut self, p: &Soft, config: &SelectConfig) {

@@ -129,6 +129,41 @@ int main(int argc, char **argv) {
   FAILS(causerie_select_finalise(dataset, mapped, merged, config, NULL, &kept), CAUSERIE_INVALID, "another selection");
   CHECK(kept == NULL);
 
+  CHECK(strstr(causerie_selection_report(again), "\"cost\":{\"seconds\":") != NULL);
+
+  /* JS on centres: fitted once for all parts, of the dataset's features too; the report says what the parts lost. */
+  char *centers = in(folder, "centers.safetensors");
+  causerie_selection *given = NULL;
+  MUST(causerie_config_set(config, "select.strategy", "metadata_js"));
+  FAILS(causerie_select_part(dataset, mapped, 0, 3, config, NULL, part[0]), CAUSERIE_INVALID, "select.centers");
+  MUST(causerie_select_centers(dataset, mapped, config, NULL, centers));
+  MUST(causerie_config_set(config, "select.centers", centers));
+  MUST(causerie_select_part(dataset, mapped, 0, 3, config, NULL, part[0]));
+  MUST(causerie_config_set(config, "select.centers", ""));
+  MUST(causerie_config_set(config, "select.strategy", "js"));
+  MUST(causerie_select_centers(dataset, mapped, config, NULL, centers));
+  MUST(causerie_select(dataset, mapped, NULL, config, NULL, &kept));
+  MUST(causerie_config_set(config, "select.centers", centers));
+  MUST(causerie_select(dataset, mapped, NULL, config, NULL, &given));
+  picks_equal(kept, given);
+  causerie_selection_free(kept), kept = NULL;
+  causerie_selection_free(given);
+  for (uint64_t i = 1; i < 3; i++) MUST(causerie_select_part(dataset, mapped, i, 3, config, NULL, part[i]));
+  FAILS(causerie_select_merge(files, 3, merged), CAUSERIE_INVALID, "give every part the same select.centers");
+  MUST(causerie_select_part(dataset, mapped, 0, 3, config, NULL, part[0]));
+  MUST(causerie_select_merge(files, 3, merged));
+  MUST(causerie_config_set(config, "select.compare_whole", "always"));
+  MUST(causerie_select_finalise(dataset, mapped, merged, config, NULL, &kept));
+  CHECK(strstr(causerie_selection_report(kept), "\"loss\":") != NULL);
+  CHECK(strstr(causerie_selection_report(kept), "\"centers\":\"") != NULL);
+  causerie_selection_free(kept), kept = NULL;
+  MUST(causerie_config_set(config, "select.centers", in(folder, "reviews.jsonl")));
+  FAILS(causerie_select_finalise(dataset, mapped, merged, config, NULL, &kept), CAUSERIE_FORMAT, "reviews.jsonl");
+  MUST(causerie_config_set(config, "select.centers", in(folder, "rows.safetensors")));
+  FAILS(causerie_select_finalise(dataset, mapped, merged, config, NULL, &kept), CAUSERIE_INVALID, "other select.centers");
+  MUST(causerie_config_set(config, "select.strategy", "fisher"));
+  FAILS(causerie_select_centers(dataset, mapped, config, NULL, centers), CAUSERIE_INVALID, "uses no clusters");
+
   causerie_selection_free(again);
   causerie_selection_free(selection);
   causerie_embeddings_free(mapped);

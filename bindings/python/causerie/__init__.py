@@ -507,6 +507,14 @@ class Selection(_Handle):
         return cls._of(raw)
 
     @staticmethod
+    def centers(
+        embeddings: Embeddings, file: Path, config: Optional[Config] = None, dataset: Optional[Dataset] = None,
+        run: Optional[Run] = None,
+    ) -> None:
+        """Writes the centres of K-means over all rows, for `select.centers`: the JS strategies then select on them."""
+        _done(run, lib.select_centers(_raw(dataset), embeddings.raw, _raw(config), _raw(run), _path(file)))
+
+    @staticmethod
     def part(
         number: int, parts: int, embeddings: Embeddings, file: Path, config: Optional[Config] = None,
         dataset: Optional[Dataset] = None, run: Optional[Run] = None,

@@ -76,7 +76,7 @@ _FALLIBLE: dict[str, list] = {
     "embed_shard": [_P, _P, _S, _N, _N, _P, c.POINTER(_N)], "embed_join": [_S, _N, c.POINTER(_N)],
     "embeddings_open": [_S, _OUT], "embeddings_save": [_P, _S], "embeddings_pack": [_P, _S, _S, _P],
     "select_keeping": [_P, _P, _P, _S, _P, _P, _OUT], "select_part": [_P, _P, c.c_uint64, c.c_uint64, _P, _P, _S],
-    "select_merge": [c.POINTER(c.c_char_p), _N, _S], "select_finalise": [_P, _P, _S, _P, _P, _OUT],
+    "select_centers": [_P, _P, _P, _P, _S], "select_merge": [c.POINTER(c.c_char_p), _N, _S], "select_finalise": [_P, _P, _S, _P, _P, _OUT],
     "selection_save": [_P, _S], "selection_load": [_S, _OUT],
     "answer_set": [_P, _S, _N, c.c_uint64, c.c_uint64], "answer_fail": [_P, c.c_int32, c.c_uint64, _S, _N],
     "synthesize": [_P, _P, _P, c.c_uint64, _S, _P, _OUT],

@@ -8,7 +8,8 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 from causerie import spark
-from causerie.partition import finalise, merge, select_part
+from causerie import Config, Embeddings, Selection
+from causerie.partition import finalise, fit_centers, merge, select_part
 from test_partition import log_det, rows, whole
 
 
@@ -49,11 +50,41 @@ def main() -> None:
     config = {"select.budget": 40}
     assert finalise(merge([select_part(ids[of == p], x[of == p], config) for p in range(5)]), config) == picks
     assert len(select(3, strategy="random", select_seed=4)) == 40
+
+    # JS: centres from a sample that is all rows here are those of K-means on one machine; sent by what they hold.
+    clusters = {"select_clusters": 10, "select_kmeans_batch": 500}
+    settings = {"select.strategy": "js", "select.budget": 40, "select.clusters": 10, "select.kmeans_batch": 500}
+    centers = spark.fit_centers(df, id_column="review", embedding_column="vector", **clusters)
+    assert (centers == fit_centers(x, settings)).all()
+    alone = Selection(Embeddings.of(x), Config(select_strategy="js", select_budget=40, **clusters))
+    one = select(1, strategy="js", **clusters)
+    assert [i // 3 for i, _ in one] == list(np.array(alone.rows, np.int64))
+    js = select(5, strategy="js", **clusters)
+    assert len({i for i, _ in js}) == 40 and sum(g for _, g in js) > 0.98 * sum(alone.gains)
+    parts = [select_part(ids[of == p], x[of == p], settings, centers) for p in range(5)]
+    assert finalise(merge(parts), settings, centers) == js
+    assert select(5, strategy="js", centers=centers, select_clusters=3) == js
+    # However the rows lie, and from a part of them: the same picks.
+    few = select(5, strategy="js", sample=300, **clusters)
+    df = df.repartition(7, "vector")
+    assert select(5, strategy="js", **clusters) == js
+    assert select(5, strategy="js", sample=300, **clusters) == few and len({i for i, _ in few}) == 40
+    for wrong, why in (
+        ({"strategy": "user_js"}, "cannot be shared"), ({"strategy": "js", "centers": centers[0]}, "shape"),
+        ({"strategy": "js", "sample": 0}, "sample"),
+    ):
+        try:
+            select(2, **wrong)
+            raise AssertionError(f"{wrong} was taken")
+        except ValueError as e:
+            assert why in str(e), e
+    # A missing id is no id.
+    missing = session.createDataFrame([(None, [1.0, 0.0]), (1, [0.0, 1.0])], "id long, embedding array<float>")
     try:
-        select(2, strategy="js")
-        raise AssertionError("js was taken")
-    except ValueError as e:
-        assert "select --partition" in str(e), e
+        spark.select(missing, 1, 1).collect()
+        raise AssertionError("a null id was taken")
+    except Exception as e:
+        assert "an id is null" in str(e), e
     session.stop()
     print("spark ok")
 

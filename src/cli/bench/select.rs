@@ -9,7 +9,7 @@ use causerie::embed::{self, Format, Stored};
 use causerie::math::{Rows, squares};
 use causerie::run::{peak_memory_bytes, reset_peak_memory};
 use causerie::select::memory::{estimate, human};
-use causerie::select::{Terms, kmeans, select_with};
+use causerie::select::{Terms, centers, kmeans, select_with};
 use causerie::{Error, Result, Run, artifact};
 use clap::{Arg, ArgMatches, Command};
 use std::path::Path;
@@ -46,7 +46,6 @@ pub fn bench_select_command() -> Command {
                 .help("How made rows are stored"),
         )
         .arg(file("out", "Where made rows are written").requires("make-rows"))
-        .arg(file("centers", "JS: cluster centres, in place of K-means"))
         .arg(
             Arg::new("what")
                 .long("what")
@@ -124,8 +123,8 @@ pub fn select(matches: &ArgMatches) -> Result<()> {
     }
     let speed = bandwidth(&run);
     let x = Stored::open(&path(matches, "embeddings"))?;
-    let centers = matches.get_one::<String>("centers").map(|p| embed::read_only_matrix(Path::new(p))).transpose()?;
-    let terms = Terms { centers: centers.as_ref(), ..Terms::default() };
+    let centers = centers::given(&x, None, &Terms::default(), &config.select)?;
+    let terms = Terms { centers: centers.as_deref(), ..Terms::default() };
     let runs = matches.get_one::<String>("runs").and_then(|n| n.parse::<usize>().ok()).unwrap_or(0);
     if runs == 0 {
         return Err(Error::invalid("--runs: a whole number from 1"));
@@ -173,7 +172,7 @@ pub fn select(matches: &ArgMatches) -> Result<()> {
             "peak RSS {} (mapped rows among it), {} of it working memory; said beforehand: {}",
             human(peak_memory_bytes()),
             human(working),
-            estimate(&x, None, &config.select)?
+            estimate(&x, None, &terms, &config.select)?
         ),
         format!(
             "memory reads {:.1} GB/s: all rows once take {limit:.4} s; this took {:.0} times as long",
