@@ -533,7 +533,8 @@ settings! {
         answer_start: String = "1.".into(), ANY;
         /// Language model: tokens of a prompt at most; a longer conversation loses its oldest turns.
         context_tokens: usize = 1024, int(64, 1 << 20);
-        /// Language model: requests computed at the same time, each in a context of its own.
+        /// Language model: requests computed at the same time, each in a context of its own. With `batching` alone each has
+        /// its share of the threads, whoever else asks or does not.
         contexts: usize = 1, int(1, 64);
         /// Language model: such requests are computed alone, so that an answer does not depend on the others by a single
         /// bit, or share forward passes, which gives more answers a second.

@@ -282,9 +282,11 @@ impl Case<'_> {
     }
 
     /// What one would do today: the prompt, then 20 lines token by token, greedily, every caller in a context of its own. A
-    /// model without tuning would never end a line, so the lines are given: 20 of the catalogue; the work is the same.
+    /// model without tuning would never end a line, so the lines are given: 20 of the catalogue; the work is the same. Callers
+    /// share the threads: more of them than there are cores would wait for each other most of the time.
     fn generate(&self, callers: usize) -> Result<()> {
         let chat = Chat::of(self.model.clone())?;
+        let run = &Run::new((self.run.threads() / callers.max(1)).max(1))?;
         let lines: Vec<String> =
             (0..self.config.top_k).map(|i| format!("{}. {}", i + 1, self.dataset.items.name(i * 7))).collect();
         let list = chat.answer(&lines.join("\n"))?;
@@ -295,7 +297,7 @@ impl Case<'_> {
                 .map(|c| {
                     scope.spawn({
                         let (chat, list) = (&chat, &list);
-                        move || self.write_lists(chat, list, c)
+                        move || self.write_lists(chat, list, c, run)
                     })
                 })
                 .collect();
@@ -322,7 +324,7 @@ impl Case<'_> {
     }
 
     /// Seconds of each prompt and of each list behind it, and the prompt's tokens.
-    fn write_lists(&self, chat: &Chat, list: &[u32], caller: usize) -> Result<Vec<(f64, f64, usize)>> {
+    fn write_lists(&self, chat: &Chat, list: &[u32], caller: usize, run: &Run) -> Result<Vec<(f64, f64, usize)>> {
         let sizes = llama::ContextOptions {
             tokens: self.tokens + list.len() + 256,
             batch_tokens: 512,
@@ -330,7 +332,7 @@ impl Case<'_> {
             pooling: Pooling::Logits,
             exact: false,
         };
-        let mut context = llama::Context::new(self.model, sizes, self.run)?;
+        let mut context = llama::Context::new(self.model, sizes, run)?;
         let mut times = Vec::new();
         for request in 0..self.requests.min(4) {
             let talk = self.conversation((caller * 1000 + request) as u64)?;
@@ -342,13 +344,13 @@ impl Case<'_> {
                 batch.push(*token as Token, at, 0, at + 1 == prompt.len());
             }
             let last = batch.len() - 1;
-            context.run_batch(&batch, self.run)?;
+            context.run_batch(&batch, run)?;
             let mut chosen = likeliest(context.logits(last)?);
             let prefilled = Instant::now();
             for (n, token) in list.iter().enumerate() {
                 let mut batch = Batch::default();
                 batch.push(*token as Token, prompt.len() + n, 0, true);
-                context.run_batch(&batch, self.run)?;
+                context.run_batch(&batch, run)?;
                 chosen = chosen.max(likeliest(context.logits(0)?));
             }
             std::hint::black_box(chosen);

@@ -53,6 +53,9 @@ pub struct LaneOptions {
     pub pooling: Pooling,
     /// Weights times tokens from which a pass has a thread of its own, see `away`.
     pub long: u64,
+    /// Contexts that compute at the same time, and share the threads. llama.cpp's threads wait for each other by spinning: one
+    /// more of them than there are cores, and each waits for whole time slices of the others.
+    pub contexts: usize,
 }
 
 impl LaneOptions {
@@ -84,6 +87,7 @@ pub struct Alone {
     generation: Option<u64>,
     long: u64,
     weights: u64,
+    contexts: usize,
 }
 
 impl Alone {
@@ -100,7 +104,14 @@ impl Alone {
             generation: None,
             long: options.long,
             weights: model.parameters(),
+            contexts: options.contexts.max(1),
         })
+    }
+
+    /// What a pass is computed under: this context's share of the threads, whoever else asks or does not, so that an answer
+    /// has the same bits.
+    pub(super) fn share(&self, run: &Run) -> Result<Run> {
+        Ok(Run::new((run.threads() / self.contexts).max(1))?.cancelled_by(run.cancel_flag()))
     }
 
     /// The context, once nobody computes in it.
@@ -137,13 +148,13 @@ impl Engine for Alone {
             self.generation = Some(adapters.generation());
         }
         prepare(&mut context, step, 0)?;
+        let share = self.share(run)?;
         if self.weights.saturating_mul(step.tokens.len() as u64) < self.long {
-            return compute(&mut context, &step.tokens, 0, deadline, run);
+            return compute(&mut context, &step.tokens, 0, deadline, &share);
         }
         drop(context);
-        let quiet = Run::new(run.threads())?.cancelled_by(run.cancel_flag());
         let tokens = step.tokens.clone();
-        self.away.wait(move || compute(&mut lock(&place), &tokens, 0, deadline, &quiet), deadline, run)
+        self.away.wait(move || compute(&mut lock(&place), &tokens, 0, deadline, &share), deadline, run)
     }
     fn keep(&mut self, tokens: usize) -> bool {
         let place = self.context();

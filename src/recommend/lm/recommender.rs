@@ -158,6 +158,7 @@ impl LmRecommender {
                 Mode::Head => Pooling::Asked,
             },
             long: super::away::LONG,
+            contexts: if shared { 1 } else { config.contexts },
         };
         let grounder = match mode {
             Mode::Generate => Some(Arc::new(Grounder::new(items))),

@@ -1,5 +1,6 @@
 //! What a service needs: adapters exchanged in flight, deadlines, cancels, shared passes, errors that say what is wrong.
 
+use super::engine::Alone;
 use super::tests::{catalogue, open, random_model, run, settings};
 use super::*;
 use crate::config::RecommendConfig;
@@ -420,6 +421,21 @@ fn the_head_ranks_by_the_last_hidden_state_of_the_prompt() {
         )
     };
     assert!(with(head_for(&model, &dataset), &catalogue(51)).is_err());
+}
+
+/// Each took all threads: four of llama.cpp's, which wait for each other by spinning, on two cores were thirteen times slower.
+#[test]
+fn contexts_that_compute_at_the_same_time_share_the_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = random_model(folder.path());
+    let threads = |contexts: usize, batching: &str| {
+        let config = RecommendConfig { contexts, batching: batching.into(), ..settings() };
+        let lm = open(&path, &catalogue(20), &config);
+        let lane = Alone::new(&Model::load(&path).unwrap(), &lm.lane, &run()).unwrap();
+        lane.share(&Run::new(4).unwrap()).unwrap().threads()
+    };
+    let asked = [(1, "alone"), (2, "alone"), (3, "alone"), (8, "alone"), (8, "shared")];
+    assert_eq!(asked.map(|(contexts, batching)| threads(contexts, batching)), [4, 2, 1, 1, 4]);
 }
 
 #[test]
