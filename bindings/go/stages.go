@@ -96,6 +96,14 @@ func (d *Dataset) Title(i int) string {
 	return C.GoString(C.causerie_dataset_title(d.p, C.size_t(i)))
 }
 
+// raw is NULL for nil, where a dataset may be absent.
+func (d *Dataset) raw() *C.causerie_dataset {
+	if d == nil {
+		return nil
+	}
+	return d.p
+}
+
 // Close ends the dataset; what was made of it goes on working.
 func (d *Dataset) Close() {
 	C.causerie_dataset_free(d.p)
@@ -221,12 +229,8 @@ func FitCenters(ctx context.Context, d *Dataset, e *Embeddings, c *Config, file 
 	defer runtime.KeepAlive(d)
 	defer runtime.KeepAlive(e)
 	defer runtime.KeepAlive(c)
-	var dataset *C.causerie_dataset
-	if d != nil {
-		dataset = d.p
-	}
 	return under(ctx, func(run *C.causerie_run) *C.causerie_error {
-		return C.causerie_select_centers(dataset, e.p, c.raw(), run, f)
+		return C.causerie_select_centers(d.raw(), e.p, c.raw(), run, f)
 	})
 }
 
@@ -238,12 +242,8 @@ func SelectPart(ctx context.Context, d *Dataset, e *Embeddings, number, parts in
 	defer runtime.KeepAlive(d)
 	defer runtime.KeepAlive(e)
 	defer runtime.KeepAlive(c)
-	var dataset *C.causerie_dataset
-	if d != nil {
-		dataset = d.p
-	}
 	return under(ctx, func(run *C.causerie_run) *C.causerie_error {
-		return C.causerie_select_part(dataset, e.p, C.uint64_t(number), C.uint64_t(parts), c.raw(), run, f)
+		return C.causerie_select_part(d.raw(), e.p, C.uint64_t(number), C.uint64_t(parts), c.raw(), run, f)
 	})
 }
 
@@ -268,13 +268,9 @@ func FinaliseParts(ctx context.Context, d *Dataset, e *Embeddings, merged string
 	defer runtime.KeepAlive(d)
 	defer runtime.KeepAlive(e)
 	defer runtime.KeepAlive(c)
-	var dataset *C.causerie_dataset
-	if d != nil {
-		dataset = d.p
-	}
 	s := &Selection{}
 	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
-		return C.causerie_select_finalise(dataset, e.p, m, c.raw(), run, &s.p)
+		return C.causerie_select_finalise(d.raw(), e.p, m, c.raw(), run, &s.p)
 	})
 	if err != nil {
 		return nil, err
@@ -300,17 +296,13 @@ func selecting(ctx context.Context, d *Dataset, e *Embeddings, earlier *Selectio
 	defer runtime.KeepAlive(e)
 	defer runtime.KeepAlive(c)
 	defer runtime.KeepAlive(earlier)
-	var dataset *C.causerie_dataset
-	if d != nil {
-		dataset = d.p
-	}
 	var before *C.causerie_selection
 	if earlier != nil {
 		before = earlier.p
 	}
 	s := &Selection{}
 	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
-		return C.causerie_select_keeping(dataset, e.p, before, checkpoint, c.raw(), run, &s.p)
+		return C.causerie_select_keeping(d.raw(), e.p, before, checkpoint, c.raw(), run, &s.p)
 	})
 	if err != nil {
 		return nil, err
@@ -483,13 +475,9 @@ func TuneLM(ctx context.Context, t *Dialogues, d *Dataset, base, folder string, 
 	defer runtime.KeepAlive(t)
 	defer runtime.KeepAlive(c)
 	defer runtime.KeepAlive(d)
-	var dataset *C.causerie_dataset
-	if d != nil {
-		dataset = d.p
-	}
 	var p *C.causerie_model
 	err := under(ctx, func(run *C.causerie_run) *C.causerie_error {
-		return C.causerie_tune_lm(t.p, dataset, b, f, c.raw(), run, &p)
+		return C.causerie_tune_lm(t.p, d.raw(), b, f, c.raw(), run, &p)
 	})
 	if err != nil {
 		return nil, err
@@ -856,21 +844,19 @@ func (r *Recommender) Say(ctx context.Context, q Query, topK int) (sentence stri
 		return "", nil, err
 	}
 	defer free()
-	var failed error
-	err = r.replies(ctx, []Query{q}, topK, func(_ int, reply *C.causerie_reply) {
-		items = itemsOf(reply)
-		var said *C.char
-		failed = under(ctx, func(run *C.causerie_run) *C.causerie_error {
-			return C.causerie_recommender_say(r.p, *handles, reply, run, &said)
-		})
-		if failed == nil {
-			sentence = C.GoString(said)
-		}
+	var reply *C.causerie_reply
+	err = under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_recommend_query(r.p, *handles, C.uint32_t(topK), run, &reply)
 	})
-	if err == nil {
-		err = failed
+	if err != nil {
+		return "", nil, err
 	}
-	return sentence, items, err
+	defer C.causerie_reply_free(reply)
+	var said *C.char
+	err = under(ctx, func(run *C.causerie_run) *C.causerie_error {
+		return C.causerie_recommender_say(r.p, *handles, reply, run, &said)
+	})
+	return C.GoString(said), itemsOf(reply), err
 }
 
 // replies hands each reply to read, and ends it.

@@ -37,6 +37,15 @@ pub(super) enum Kind {
     Files(CString),
 }
 
+#[cfg(feature = "llama")]
+impl Tuned {
+    /// A language model's file, and what is to say of it.
+    fn files(file: &std::path::Path, report: &impl serde::Serialize) -> Result<Tuned> {
+        let file = c_text(file.as_os_str().as_encoded_bytes());
+        Ok(Tuned { kind: Kind::Files(file), report: c_json(report)? })
+    }
+}
+
 /// Item vectors as the ranking head sees them: the item's text, its reviews, its collaborative factors.
 pub(super) fn item_vectors(dataset: &Dataset, rows: &Rows, config: &Config, run: &Run) -> Result<ItemVectors> {
     let embedder = rows.embedder("tune")?;
@@ -136,8 +145,7 @@ fn tuned_files(
         let messages = dialogues.iter().map(messages_of).collect::<Result<Vec<_>>>()?;
         tune_lm(base, &messages, &config.tune, folder, run)?
     };
-    let file = c_text(report.exported.file.as_os_str().as_encoded_bytes());
-    Ok(Tuned { kind: Kind::Files(file), report: c_json(&report)? })
+    Tuned::files(&report.exported.file, &report)
 }
 
 #[cfg(not(feature = "llama"))]
@@ -194,12 +202,10 @@ fn new_files(
     let shape = new_model(parameters, &texts, config.tune.seed, file, run)?;
     let Some(folder) = folder else {
         let report = serde_json::json!({"parameters": shape.parameters(), "layers": shape.layers, "width": shape.dim});
-        let file = c_text(file.as_os_str().as_encoded_bytes());
-        return Ok(Tuned { kind: Kind::Files(file), report: c_json(&report)? });
+        return Tuned::files(file, &report);
     };
     let report = pretrain(file, &texts, &config.tune, folder, run)?;
-    let file = c_text(report.exported.file.as_os_str().as_encoded_bytes());
-    Ok(Tuned { kind: Kind::Files(file), report: c_json(&report)? })
+    Tuned::files(&report.exported.file, &report)
 }
 
 #[cfg(not(feature = "llama"))]
@@ -247,9 +253,7 @@ fn merged_file(
     file: &std::path::Path,
     run: &Run,
 ) -> Result<Tuned> {
-    let report = crate::tune::lm::merge(base, adapter, file, kind, run)?;
-    let file = c_text(file.as_os_str().as_encoded_bytes());
-    Ok(Tuned { kind: Kind::Files(file), report: c_json(&report)? })
+    Tuned::files(file, &crate::tune::lm::merge(base, adapter, file, kind, run)?)
 }
 
 #[cfg(not(feature = "llama"))]

@@ -308,15 +308,20 @@ fn small_model() -> Option<PathBuf> {
     found.then_some(model)
 }
 
+/// Runs `tests/python/{name}.py` in a folder of its own, with a GGUF.
+fn python_with_a_model(here: &Installed, name: &str, model: &Path) {
+    let mut command = here.command(Path::new("python3"));
+    command.arg(root().join(format!("tests/python/{name}.py"))).arg(here.scratch(&format!("{name}-python"))).arg(model);
+    run(command.env("PYTHONPATH", root().join("bindings/python")).env("PYTHONDONTWRITEBYTECODE", "1"));
+}
+
 #[test]
 fn tokens_arrive_as_they_are_written() {
     let here = installed();
     let Some(model) = small_model() else { return };
     let program = here.compile("gcc", "tests/c/tokens.c", &["-std=gnu11"]);
     run(here.command(&program).arg(here.scratch("tokens")).arg(&model));
-    let mut command = here.command(Path::new("python3"));
-    command.arg(root().join("tests/python/tokens.py")).arg(here.scratch("tokens-python")).arg(&model);
-    run(command.env("PYTHONPATH", root().join("bindings/python")).env("PYTHONDONTWRITEBYTECODE", "1"));
+    python_with_a_model(here, "tokens", &model);
 }
 
 #[test]
@@ -379,9 +384,7 @@ fn shards_batches_new_models_merges_and_sentences_are_there_over_every_language(
     let Some(model) = small_model() else { return };
     let program = here.compile("g++", "tests/c/whole.cpp", &["-std=c++17"]);
     run(here.command(&program).arg(here.scratch("whole")).arg(&model));
-    let mut command = here.command(Path::new("python3"));
-    command.arg(root().join("tests/python/whole.py")).arg(here.scratch("whole-python")).arg(&model);
-    run(command.env("PYTHONPATH", root().join("bindings/python")).env("PYTHONDONTWRITEBYTECODE", "1"));
+    python_with_a_model(here, "whole", &model);
 }
 
 #[test]
