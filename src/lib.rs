@@ -18,6 +18,7 @@ pub mod transformer;
 
 // Rooms, in pipeline order.
 pub mod dataset;
+pub mod titles;
 pub mod embed;
 pub mod select;
 pub mod synthesize;

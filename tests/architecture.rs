@@ -45,7 +45,7 @@ fn without_tests(text: &str) -> &str {
 }
 
 /// Rooms in pipeline order; a room may use those before it.
-const ROOMS: [&str; 7] = ["dataset", "embed", "select", "synthesize", "tune", "recommend", "evaluate"];
+const ROOMS: [&str; 8] = ["dataset", "titles", "embed", "select", "synthesize", "tune", "recommend", "evaluate"];
 
 /// True when `line` names the crate's module `room`: `crate::room::`, `crate::room;`, or `crate::{a, room::…}`.
 fn names(line: &str, room: &str) -> bool {

@@ -1,11 +1,12 @@
 //! Every artifact of each format so far is read: `tests/formats/1` is a work directory as the version with that format wrote it
 //! (`causerie demo` on a domain of 20 items). It is never made anew: a format that changes gets a directory of its own.
 
+use causerie::dataset::Dialogue;
 use causerie::dataset::{Dataset, load_conversations};
 use causerie::embed::{Collaborative, Embedder, TextEmbedder, read_embeddings, review_text};
 use causerie::recommend::{Datastore, Request, recommend};
 use causerie::select::Selection;
-use causerie::synthesize::{Dialogue, synthesize};
+use causerie::synthesize::synthesize;
 use causerie::tune::Head;
 use causerie::{Config, Run};
 use std::path::{Path, PathBuf};

@@ -4,11 +4,11 @@ use super::progress::{print, run_of};
 use super::settings::{config_of, with_settings};
 use causerie::config::Config;
 use causerie::dataset::Dataset;
+use causerie::dataset::Dialogue;
 use causerie::embed::{self, Embedder, TextEmbedder};
-use causerie::recommend::Mentions;
 #[cfg(feature = "llama")]
 use causerie::run::Level;
-use causerie::synthesize::Dialogue;
+use causerie::titles::Mentions;
 use causerie::tune::{self, ItemVectors};
 use causerie::{Error, Result, Run, artifact};
 use clap::{Arg, ArgMatches, Command};

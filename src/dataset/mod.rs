@@ -9,6 +9,7 @@
 mod clean;
 mod column;
 mod conversation;
+mod dialogue;
 mod filling;
 mod formats;
 mod import;
@@ -22,6 +23,7 @@ mod table;
 mod text;
 
 pub use conversation::{Conversation, ItemName, Post, Role, Turn, load_conversations, load_item_names, load_posts};
+pub use dialogue::{Dialogue, Message, Seed};
 pub use filling::{Filling, Row, Table};
 pub use formats::Format;
 pub use import::{ImportReport, import};

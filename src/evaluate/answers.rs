@@ -8,7 +8,7 @@ use super::metrics::Metrics;
 use crate::artifact;
 use crate::dataset::{Conversation, Dataset, Item, ItemName, Items, load_conversations};
 use crate::error::{Error, Result};
-use crate::synthesize::{Grounder, normalise, parse_titles};
+use crate::titles::{Grounder, normalise, parse_titles};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;

@@ -7,7 +7,7 @@ use crate::dataset::{Conversation, Items, Turn};
 use crate::error::{Error, Result};
 use crate::recommend::{Recommender, rank};
 use crate::run::Run;
-use crate::synthesize::{Grounder, normalise};
+use crate::titles::{Grounder, normalise};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 

@@ -12,8 +12,9 @@ use super::teacher::{Host, causerie_teacher_fn};
 use super::text::{Lent, c_json, c_text, name, optional_path, path, text};
 use super::version::UserData;
 use crate::artifact;
+use crate::dataset::Dialogue;
 use crate::error::{Error, Result};
-use crate::synthesize::{Dialogue, Dialogues, export_requests, import_answers, synthesize, synthesize_with};
+use crate::synthesize::{Dialogues, export_requests, import_answers, synthesize, synthesize_with};
 use std::ffi::{CString, c_char, c_void};
 
 /// Stage 4, synthesize: training pairs (a query, its ranked items).

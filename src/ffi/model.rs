@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::embed;
 use crate::error::{Error, Result};
-use crate::recommend::Mentions;
 use crate::run::Run;
+use crate::titles::Mentions;
 use crate::tune::{Head, ItemVectors, tune_head};
 use std::ffi::{CString, c_char};
 
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn causerie_tune_lm(
 
 #[cfg(feature = "llama")]
 fn tuned_files(
-    dialogues: &[crate::synthesize::Dialogue],
+    dialogues: &[crate::dataset::Dialogue],
     dataset: Option<&Dataset>,
     base: &std::path::Path,
     folder: &std::path::Path,
@@ -150,7 +150,7 @@ fn tuned_files(
 
 #[cfg(not(feature = "llama"))]
 fn tuned_files(
-    _: &[crate::synthesize::Dialogue],
+    _: &[crate::dataset::Dialogue],
     _: Option<&Dataset>,
     _: &std::path::Path,
     _: &std::path::Path,

@@ -14,10 +14,11 @@ use crate::pipeline;
 #[cfg(feature = "llama")]
 use crate::recommend::lm::LmRecommender;
 use crate::recommend::{
-    Context, Datastore, Evidence, Fusion, HeadRecommender, Mentions, Nbcrs, Popularity, Posts, Ranked, Recommender,
-    allowed_rows, excerpt, excluded_rows, mask, query_text,
+    Context, Datastore, Evidence, Fusion, HeadRecommender, Nbcrs, Popularity, Posts, Ranked, Recommender, allowed_rows,
+    excerpt, excluded_rows, mask, query_text,
 };
 use crate::run::Run;
+use crate::titles::Mentions;
 use crate::tune::{Head, NewItem};
 use std::ffi::{CStr, CString};
 use std::path::Path;

@@ -8,8 +8,9 @@ use crate::dataset::Dataset;
 use crate::embed::{Embedder, Remembering};
 use crate::error::{Error, ErrorKind, Result};
 use crate::math::Matrix;
-use crate::recommend::{Mentions, Recommender};
+use crate::recommend::Recommender;
 use crate::run::Run;
+use crate::titles::Mentions;
 use std::path::Path;
 use std::sync::Arc;
 

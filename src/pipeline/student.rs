@@ -5,11 +5,12 @@ use super::stages::{Made, round_file};
 use super::work::Work;
 use crate::config::Config;
 use crate::dataset::Dataset;
+use crate::dataset::Dialogue;
 use crate::error::{Error, Result};
 use crate::math::Matrix;
-use crate::recommend::{Mentions, Recommender};
+use crate::recommend::Recommender;
 use crate::run::Run;
-use crate::synthesize::Dialogue;
+use crate::titles::Mentions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -3,12 +3,12 @@
 use super::stages::{Made, Round};
 use super::student;
 use crate::config::Config;
+use crate::dataset::Dialogue;
 use crate::dataset::{load_conversations, load_posts};
 use crate::embed::{Embedder, Remembering};
 use crate::error::{Error, Result};
 use crate::recommend::{Datastore, Fusion, HeadRecommender, Nbcrs, Popularity, Posts, Recommender};
 use crate::run::Run;
-use crate::synthesize::Dialogue;
 use crate::tune::Head;
 use std::path::Path;
 use std::sync::Arc;

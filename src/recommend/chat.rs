@@ -1,11 +1,12 @@
 //! A chat in a terminal, without the terminal: lines in, replies out. The command prints them.
 
 use super::evidence::excerpt;
-use super::{Context, Evidence, Mentions, Ranked, Recommender, Request, query_text, recommend};
+use super::{Context, Evidence, Ranked, Recommender, Request, query_text, recommend};
 use crate::dataset::{Conversation, Dataset, Role, Turn};
 use crate::embed::Embedder;
 use crate::error::Result;
 use crate::run::Run;
+use crate::titles::Mentions;
 
 /// What a line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

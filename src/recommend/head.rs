@@ -1,12 +1,13 @@
 //! The ranking head as a recommender: embeds the conversation, adds what it names, scores the catalogue.
 
+use super::Recommender;
 use super::context::{Context, query_text};
-use super::{Mentions, Recommender};
 use crate::dataset::{Conversation, Items};
 use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::math::Matrix;
 use crate::run::Run;
+use crate::titles::Mentions;
 use crate::tune::Head;
 use std::sync::Arc;
 

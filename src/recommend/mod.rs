@@ -7,7 +7,6 @@ mod fusion;
 mod head;
 #[cfg(feature = "llama")]
 pub mod lm;
-mod mentions;
 mod nbcrs;
 mod nbcrs_store;
 mod neighbours;
@@ -20,7 +19,6 @@ pub use context::{Context, Speakers, query_text};
 pub use evidence::{Evidence, excerpt};
 pub use fusion::Fusion;
 pub use head::HeadRecommender;
-pub use mentions::{Mention, Mentions};
 pub use nbcrs::{CANDIDATES, Datastore, Nbcrs, Posts};
 pub use neighbours::Neighbour;
 pub use popularity::Popularity;

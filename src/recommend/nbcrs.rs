@@ -5,15 +5,16 @@
 //! Ties, in this order: the larger sum of (1 + similarity) / 2 over those posts, scaled to stay below one mention; for items
 //! that none of them mentions, how many posts of the whole datastore do; then the lowest item row ([`super::rank`]).
 
+use super::Recommender;
 use super::context::{Context, query_text};
 use super::neighbours::{Blocks, Neighbour};
-use super::{Mentions, Recommender};
+use crate::dataset::Dialogue;
 use crate::dataset::{Conversation, Dataset, Items, Post};
 use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Random};
 use crate::run::{Level, Run, log};
-use crate::synthesize::Dialogue;
+use crate::titles::Mentions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

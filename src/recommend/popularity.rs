@@ -1,11 +1,11 @@
 //! Popularity: the same ranking for every conversation (paper §4.2.1, the first baseline).
 
 use super::Recommender;
+use crate::dataset::Dialogue;
 use crate::dataset::{Conversation, Dataset, Items};
 use crate::error::{Error, Result};
 use crate::math::Matrix;
 use crate::run::Run;
-use crate::synthesize::Dialogue;
 
 /// Ranks items by a count.
 #[derive(Debug, Clone, PartialEq)]

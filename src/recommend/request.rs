@@ -1,9 +1,10 @@
 //! A request: a conversation, what must not come back, what may; and the answer.
 
-use super::{Mentions, Ranked, Recommender};
+use super::{Ranked, Recommender};
 use crate::dataset::{Conversation, Items};
 use crate::error::{Error, Result};
 use crate::run::{Level, Run, log};
+use crate::titles::Mentions;
 
 /// What is asked of a recommender.
 #[derive(Debug, Clone, Copy)]

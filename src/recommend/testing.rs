@@ -1,11 +1,11 @@
 //! What the tests of this room share: a small catalogue, an embedder without a model, a world with a known answer.
 
 use crate::dataset::{Conversation, Dataset, Item, Role, Turn};
+use crate::dataset::{Dialogue, Message, Seed};
 use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::math::Matrix;
 use crate::run::Run;
-use crate::synthesize::{Dialogue, Message, Seed};
 
 const THEMES: [&str; 4] =
     ["ghost haunted scream dread", "rocket planet alien orbit", "wedding kiss heart tender", "heist gang bullet chase"];

@@ -1,22 +1,22 @@
 //! Algorithm 2 (paper §3.3): selected seeds → K queries each → ranked items for each query → dialogues.
 
 use super::ask::{self, Work};
-use super::ground::Grounder;
 use super::journal::Journal;
 use super::leak::Mask;
 use super::offline::OfflineTeacher;
-use super::parse::parse_titles;
 use super::prompts::{Prompts, defuse, delimit};
 use super::queries::{normal, parse_queries};
 use super::teacher::{Answer, Facts, Kind, Request, Teacher};
-use super::{Dialogue, Message, Seed};
 use crate::artifact::content_hash;
 use crate::config::SynthesizeConfig;
 use crate::dataset::Dataset;
+use crate::dataset::{Dialogue, Message, Seed};
 use crate::error::{Error, Result};
 use crate::math::Random;
 use crate::run::{Level, Run, log};
 use crate::select::Selection;
+use crate::titles::Grounder;
+use crate::titles::parse_titles;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
 

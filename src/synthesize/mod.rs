@@ -1,16 +1,14 @@
 //! Room 4, synthesize: seeds → dialogues (query, ranked items) through a teacher (paper §3.3, Algorithm 2).
 //!
 //! `algorithm2` plans the requests and makes dialogues of the answers; `ask` sends them, several at once, at the `pace`
-//! the teacher bears; `journal` keeps every request and answer; `prompts`, `queries`, `parse`, `ground` and `leak` turn
-//! text into requests and answers into items. Teachers: `offline` (with `neighbours` and `sentences`), `http` (wire format:
+//! the teacher bears; `journal` keeps every request and answer; `prompts`, `queries` and `leak` turn
+//! seeds into requests and answers into queries; [`crate::titles`] reads the lists. Teachers: `offline` (with `neighbours` and `sentences`), `http` (wire format:
 //! `completion`), `local`; `batch` sends requests away as a file and takes the answers back.
 
 mod algorithm2;
 mod ask;
 mod batch;
 mod completion;
-mod dialogue;
-mod ground;
 mod http;
 mod journal;
 mod leak;
@@ -19,7 +17,6 @@ mod local;
 mod neighbours;
 mod offline;
 mod pace;
-mod parse;
 mod prompts;
 mod queries;
 mod sentences;
@@ -33,12 +30,9 @@ mod tests;
 
 pub use algorithm2::{Dialogues, SynthesisReport, check_teacher, synthesize, synthesize_with};
 pub use batch::{Exported, Imported, export_requests, import_answers};
-pub use dialogue::{Dialogue, Message, Seed};
-pub use ground::{Grounder, normalise};
 pub use http::HttpTeacher;
 #[cfg(feature = "llama")]
 pub use local::LocalTeacher;
 pub use offline::OfflineTeacher;
-pub use parse::{ParsedTitle, parse_titles};
 pub use queries::parse_queries;
 pub use teacher::{Answer, Class, Facts, Failure, Kind, Request, Teacher};

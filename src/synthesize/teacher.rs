@@ -1,7 +1,7 @@
 //! What a teacher is: a request in, one answer or one failure out. Waiting, retrying and counting are `ask`'s work.
 
-use super::Message;
 use crate::artifact::content_hash;
+use crate::dataset::Message;
 use crate::error::Error;
 use crate::run::Run;
 use serde::{Deserialize, Serialize};

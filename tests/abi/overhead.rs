@@ -3,7 +3,8 @@
 
 use causerie::dataset::{Conversation, Dataset, Item, Role, Turn};
 use causerie::ffi::{config::*, dataset::*, query::*, recommender::*, run::*};
-use causerie::recommend::{Mentions, Popularity, Recommender, Request, recommend};
+use causerie::recommend::{Popularity, Recommender, Request, recommend};
+use causerie::titles::Mentions;
 use causerie::{Config, Run};
 use std::hint::black_box;
 use std::ptr::{null, null_mut};

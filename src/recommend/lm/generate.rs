@@ -6,7 +6,7 @@ use crate::dataset::Conversation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::llama::{Token, whole_characters};
 use crate::run::Run;
-use crate::synthesize::parse_titles;
+use crate::titles::parse_titles;
 use std::collections::HashSet;
 use std::sync::PoisonError;
 use std::time::Instant;

@@ -9,8 +9,8 @@ use super::recommender::LmRecommender;
 use crate::dataset::Conversation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::llama::Token;
-use crate::recommend::Mentions;
 use crate::run::Run;
+use crate::titles::Mentions;
 use std::time::Instant;
 
 /// Tokens of a sentence at most.

@@ -2,10 +2,10 @@
 //!
 //! Training and serving share this file, so that the tuned model sees at work what it saw in training.
 
+use crate::dataset::Dialogue;
 use crate::error::{Error, Result};
 use crate::llama::Model;
 use crate::run::{Level, log};
-use crate::synthesize::Dialogue;
 use std::path::Path;
 
 /// What the recommender is asked, before every conversation (paper §3.3 asks its teacher in the same manner).

@@ -329,7 +329,7 @@ fn transpose(a: &Matrix) -> Matrix {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tune::head_loss;
+    use crate::tune::head::loss;
 
     const ITEMS: usize = 23;
     const DIM: usize = 6;
@@ -436,13 +436,13 @@ mod tests {
         let judged = head.judge(&hidden, &borrowed, 20).unwrap();
         let served = head.served("student".into());
         let (rows, _) = head.unit(&hidden).unwrap();
-        let batch = head_loss::Batch {
+        let batch = loss::Batch {
             queries: rows.clone(),
             mentioned: Matrix::zeros(3, DIM),
             masked: lessons.iter().map(|l| l.named.clone()).collect(),
             targets: lessons.iter().map(|l| l.targets.clone()).collect(),
         };
-        let twin = head_loss::loss(&served.weights, &served.items.vectors, &served.popularity, &batch, false).unwrap();
+        let twin = loss::loss(&served.weights, &served.items.vectors, &served.popularity, &batch, false).unwrap();
         assert!((judged.loss / 3.0 - twin.loss).abs() < 1e-6);
         assert!((judged.recall / 3.0 - twin.recall20).abs() < 1e-9);
         let scores = served.score(&rows, &[vec![1, 2], vec![5], vec![]]).unwrap();

@@ -3,11 +3,11 @@
 use super::chat::{Chat, Example, messages_of};
 use crate::config::TuneConfig;
 use crate::dataset::Dataset;
+use crate::dataset::Dialogue;
 use crate::error::{Error, Result};
 use crate::math::Random;
 use crate::run::{Level, log};
-use crate::synthesize::Dialogue;
-use crate::tune::head_train::listed;
+use crate::tune::head::listed;
 use std::collections::{BTreeMap, HashMap};
 
 /// The catalogue that a ranking head is trained over and that Recall is measured in.

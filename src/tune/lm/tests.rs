@@ -295,8 +295,8 @@ fn a_tied_model_stays_tied_under_full_tuning() {
 
 #[test]
 fn a_dialogue_is_trained_as_it_will_be_asked() {
-    let message = |role: &str, content: &str| crate::synthesize::Message { role: role.into(), content: content.into() };
-    let mut dialogue = crate::synthesize::Dialogue {
+    let message = |role: &str, content: &str| crate::dataset::Message { role: role.into(), content: content.into() };
+    let mut dialogue = crate::dataset::Dialogue {
         id: "d".into(),
         messages: vec![message("user", "Something slow?"), message("assistant", "1. Solaris (1972)\n")],
         items: Vec::new(),

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::config::TuneConfig;
+use crate::dataset::{Dialogue, Message, Seed};
 use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Random};
 use crate::run::Run;
-use crate::synthesize::{Dialogue, Message, Seed};
 
 const DIM: usize = 16;
 const ITEMS: usize = 60;
@@ -95,7 +95,7 @@ fn recall3(head: &Head, about: std::ops::Range<usize>, vectors: &Matrix) -> f64 
     let queries = Numbers.embed(&texts, false, &Run::new(1).unwrap()).unwrap();
     let scores = head.score(&queries, &vec![Vec::new(); texts.len()]).unwrap();
     let found =
-        about.clone().enumerate().filter(|(row, item)| head::best_rows(scores.row(*row), 3).contains(&(*item as u32)));
+        about.clone().enumerate().filter(|(row, item)| model::best_rows(scores.row(*row), 3).contains(&(*item as u32)));
     found.count() as f64 / about.len() as f64
 }
 
@@ -146,7 +146,7 @@ fn an_item_added_after_training_is_found_and_the_others_keep_their_scores() {
     assert_eq!(row as usize, ITEMS);
     let after = head.score(&query, &[Vec::new()]).unwrap();
     assert!(after.row(0)[..ITEMS].iter().zip(before.row(0)).all(|(a, b)| (a - b).abs() < 1e-4));
-    assert!(head::best_rows(after.row(0), 3).contains(&row));
+    assert!(model::best_rows(after.row(0), 3).contains(&row));
     assert!(head.add_item(&new).unwrap_err().message().contains("there already"));
     let short = NewItem { id: "short".into(), vector: vec![1.0], count: 0.0 };
     assert!(head.add_item(&short).is_err());
@@ -168,7 +168,7 @@ fn items_that_the_user_names_pull_their_like_even_when_the_text_says_nothing() {
         let similarity = |i: usize| crate::math::dot(vectors.row(3), vectors.row(i));
         similarity(*a).total_cmp(&similarity(*b))
     });
-    assert!(head::best_rows(scores.row(0), 6).contains(&(nearest.unwrap() as u32)));
+    assert!(model::best_rows(scores.row(0), 6).contains(&(nearest.unwrap() as u32)));
     assert!(head.score(&Matrix::zeros(1, DIM), &[vec![ITEMS as u32]]).is_err());
 }
 

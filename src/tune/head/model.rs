@@ -1,6 +1,6 @@
 //! The ranking head: a softmax over the catalogue on top of frozen embeddings.
 //!
-//! score_i = s (u . x_i) + a c_i with u = W_q e + b + W_m m (symbols: `head_loss.rs`). The item vectors x_i come from the
+//! score_i = s (u . x_i) + a c_i with u = W_q e + b + W_m m (symbols: `loss.rs`). The item vectors x_i come from the
 //! items' own text and reviews, so a new item is scored as soon as it is described: [`Head::add_item`].
 //! Untrained, W_q is the identity, b and a are zero: the head ranks by cosine, the zero-shot baseline.
 
@@ -16,7 +16,7 @@ const INITIAL_SCALE: f32 = 20.0;
 
 /// What is learned.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Weights {
+pub(in crate::tune) struct Weights {
     /// W_q, `[dim, text_dim]`.
     pub query: Matrix,
     /// W_m, `[dim, dim]`.
@@ -90,12 +90,12 @@ pub struct NewItem {
 /// A ranking head with the catalogue that it ranks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Head {
-    pub(super) weights: Weights,
-    pub(super) items: ItemVectors,
+    pub(in crate::tune) weights: Weights,
+    pub(in crate::tune) items: ItemVectors,
     /// c_i, `[items]`.
-    pub(super) popularity: Vec<f32>,
+    pub(in crate::tune) popularity: Vec<f32>,
     /// Mean and deviation of log(1 + count) over the catalogue at the time of training.
-    pub(super) popularity_moments: [f64; 2],
+    pub(in crate::tune) popularity_moments: [f64; 2],
 }
 
 impl Head {
@@ -166,7 +166,7 @@ impl Head {
     }
 
     /// Takes the catalogue statistics of the time of training: those of today may count items that joined later.
-    pub(super) fn set_popularity_moments(&mut self, moments: [f64; 2]) {
+    pub(in crate::tune) fn set_popularity_moments(&mut self, moments: [f64; 2]) {
         self.popularity_moments = moments;
         self.popularity = self.items.counts.iter().map(|c| standardised(*c, moments)).collect();
     }
@@ -258,7 +258,7 @@ fn standardised(count: f32, [mean, deviation]: [f64; 2]) -> f32 {
 }
 
 /// The `k` best rows of `scores`, in no order of use; ties go to the lowest row.
-pub(super) fn best_rows(scores: &[f32], k: usize) -> Vec<u32> {
+pub(in crate::tune) fn best_rows(scores: &[f32], k: usize) -> Vec<u32> {
     let mut rows: Vec<u32> = (0..scores.len() as u32).collect();
     let order = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b));
     if k < rows.len() && k > 0 {

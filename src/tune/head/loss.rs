@@ -14,7 +14,7 @@
 //!
 //! The loss of a batch is the mean over its dialogues.
 
-use super::head::Weights;
+use super::model::Weights;
 use crate::error::Result;
 use crate::math::{Matrix, dot, product, product_nt};
 use rayon::prelude::*;
@@ -23,7 +23,7 @@ use rayon::prelude::*;
 const TASK_ROWS: usize = 16;
 
 /// A batch, ready for the arithmetic.
-pub(super) struct Batch {
+pub(in crate::tune) struct Batch {
     /// Embeddings of the queries, `[batch, text_dim]`.
     pub queries: Matrix,
     /// Mean vectors of the mentioned items, `[batch, dim]`.
@@ -35,7 +35,7 @@ pub(super) struct Batch {
 }
 
 /// What [`loss`] gives.
-pub(super) struct Loss {
+pub(in crate::tune) struct Loss {
     /// Mean loss over the batch, in nats.
     pub loss: f64,
     /// Share of the targets among the best 20, mean over the batch.
@@ -54,7 +54,7 @@ struct Part {
 }
 
 /// Loss of a batch, and its gradient if `backward`. `items`: `[items, dim]`; `popularity`: `[items]`.
-pub(super) fn loss(
+pub(in crate::tune) fn loss(
     weights: &Weights,
     items: &Matrix,
     popularity: &[f32],
@@ -118,7 +118,7 @@ fn part(
         let targets = &batch.targets[row];
         part.loss -= targets.iter().map(|(i, t)| f64::from(*t) * (f64::from(z[*i as usize]) - log_sum)).sum::<f64>();
         if !backward {
-            let best = crate::tune::head::best_rows(z, 20);
+            let best = super::model::best_rows(z, 20);
             let hits = targets.iter().filter(|(i, _)| best.contains(i)).count();
             part.recall += hits as f64 / targets.len().clamp(1, 20) as f64;
             continue;

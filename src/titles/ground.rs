@@ -645,7 +645,7 @@ mod tests {
                 same(found, row);
                 // … and through an answer that lists it.
                 let answer = format!("1. {}\n2. {}", items.name(row), items.name(row));
-                let parsed = crate::synthesize::parse_titles(&answer);
+                let parsed = crate::titles::parse_titles(&answer);
                 assert_eq!(parsed.len(), 2, "{answer}");
                 let found = grounder.find(&parsed[0].title, parsed[0].year);
                 let found = found.unwrap_or_else(|| panic!("{title:?} {year:?} read as {:?}", parsed[0])) as usize;

@@ -1,6 +1,6 @@
 //! The ranking head on disk: one safetensors file that holds all that scoring needs.
 
-use super::head::{Head, Weights};
+use super::model::{Head, Weights};
 use super::vectors::ItemVectors;
 use crate::artifact;
 use crate::error::{Error, Result};

@@ -4,15 +4,15 @@
 //! zero: without evidence the head stays the cosine baseline. Some dialogues are held out, all of a seed item together, and
 //! the weights of the lowest held-out loss are kept; the untrained weights are among the candidates.
 
-use super::head::{Head, Weights};
-use super::head_loss::{Batch, loss};
+use super::loss::{Batch, loss};
+use super::model::{Head, Weights};
 use super::vectors::ItemVectors;
 use crate::config::TuneConfig;
+use crate::dataset::Dialogue;
 use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Random};
 use crate::run::{Level, Run, log};
-use crate::synthesize::Dialogue;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
@@ -216,7 +216,11 @@ fn fit(
 ///
 /// # Errors
 /// [`crate::ErrorKind::NotFound`] for a listed item that is not in the catalogue.
-pub(super) fn listed(dialogue: &Dialogue, rows: &HashMap<&str, u32>, named: &[u32]) -> Result<Vec<(u32, f64)>> {
+pub(in crate::tune) fn listed(
+    dialogue: &Dialogue,
+    rows: &HashMap<&str, u32>,
+    named: &[u32],
+) -> Result<Vec<(u32, f64)>> {
     let seed = dialogue.seed.as_ref().map(|s| s.item.as_str());
     let mut list: Vec<(u32, f64)> = Vec::new();
     for (rank, id) in dialogue.items.iter().enumerate() {
