@@ -30,7 +30,7 @@ enum Entry {
         id: String,
         teacher: String,
         kind: super::teacher::Kind,
-        messages: Vec<super::Message>,
+        messages: Vec<crate::dataset::Message>,
         temperature: f64,
         max_tokens: usize,
     },
