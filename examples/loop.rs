@@ -3,9 +3,10 @@
 use causerie::dataset::{import, load_conversations, simulate_to};
 use causerie::embed::{Embedder, TextEmbedder, embed_reviews, read_embeddings};
 use causerie::evaluate::{Metric, evaluate};
-use causerie::recommend::{Context, HeadRecommender, Mentions, Popularity, Recommender, Request, recommend};
+use causerie::recommend::{Context, HeadRecommender, Popularity, Recommender, Request, recommend};
 use causerie::select::select;
 use causerie::synthesize::{self, Answer, Failure, Kind, Teacher};
+use causerie::titles::Titles;
 use causerie::tune::{ItemVectors, tune_head};
 use causerie::{Config, Result, Run};
 use std::path::Path;
@@ -82,7 +83,7 @@ fn main() -> Result<()> {
     // 5 tune
     let items = ItemVectors::from_items(&dataset.items, &*embedder, &run)?.count(&dataset)?;
     let items = items.blend_reviews(&dataset, &reviews, config.tune.review_weight)?;
-    let mentions = Arc::new(Mentions::new(&dataset.items, &items.counts));
+    let mentions = Arc::new(Titles::of(&dataset));
     let find = |text: &str| mentions.rows(text);
     let (head, report) = tune_head(&dialogues, items, &*embedder, &find, &config.tune, &run)?;
     println!("{} dialogues; {report}", dialogues.len());
@@ -99,7 +100,7 @@ fn main() -> Result<()> {
     // 7 evaluate
     let popularity = Popularity::from_dataset(&dataset)?;
     let systems: [(&str, &dyn Recommender); 2] = [("head", &head), ("popularity", &popularity)];
-    let result = evaluate("simulated", &systems, &conversations, &dataset.items, &config.evaluate, &run)?;
+    let result = evaluate("simulated", &systems, &conversations, &dataset.items, &mentions, &config.evaluate, &run)?;
     for system in &result.systems {
         println!("{}: Recall@10 {:.3}", system.label, system.seen_removed.get(Metric::Recall, 2).mean);
     }

@@ -8,7 +8,7 @@ use causerie::dataset::Dialogue;
 use causerie::embed::{self, Embedder, TextEmbedder};
 #[cfg(feature = "llama")]
 use causerie::run::Level;
-use causerie::titles::Mentions;
+use causerie::titles::Titles;
 use causerie::tune::{self, ItemVectors};
 use causerie::{Error, Result, Run, artifact};
 use clap::{Arg, ArgMatches, Command};
@@ -73,7 +73,7 @@ fn tune_head(matches: &ArgMatches, config: &Config, dialogues: &[Dialogue], run:
     let fitted = matches.get_one::<String>("embedder").map(PathBuf::from);
     let embedder = embedder(config, &data, fitted.as_deref(), run)?;
     let items = ItemVectors::from_items(&data.items, &*embedder, run)?.count(&data)?;
-    let mentions = Mentions::new(&data.items, &items.counts);
+    let mentions = Titles::new(&data.items, &items.counts);
     let find = |text: &str| mentions.rows(text);
     let (head, report) = tune::tune_head(dialogues, items, &*embedder, &find, &config.tune, run)?;
     let out = path(matches, "out");
@@ -103,7 +103,7 @@ fn tune_model(matches: &ArgMatches, config: &Config, dialogues: &[Dialogue], run
     let report = if matches.get_one::<String>("dataset").is_some() {
         let data = Dataset::load(&path(matches, "dataset"))?;
         let catalogue = tune::lm::Catalogue::of(&data);
-        let mentions = Mentions::new(&data.items, &catalogue.counts);
+        let mentions = Titles::new(&data.items, &catalogue.counts);
         let find = |text: &str| mentions.rows(text);
         tune::lm::tune_lm_with_catalogue(&base, dialogues, &catalogue, &find, &config.tune, &out, run)?
     } else {

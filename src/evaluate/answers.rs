@@ -8,7 +8,7 @@ use super::metrics::Metrics;
 use crate::artifact;
 use crate::dataset::{Conversation, Dataset, Item, ItemName, Items, load_conversations};
 use crate::error::{Error, Result};
-use crate::titles::{Grounder, normalise, parse_titles};
+use crate::titles::{Titles, normalise, parse_titles};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -124,8 +124,8 @@ pub fn score_answers(
     answers: &[Answer],
     prefer: Prefer,
 ) -> Result<AnswerReport> {
-    let grounder = Grounder::new(items);
-    let names = Names { items, grounder: &grounder };
+    let titles = Titles::new(items, &[]);
+    let names = Names { items, titles: &titles };
     let (of_conversation, joined_by, mut extra) = join(conversations, answers)?;
 
     let mut ranks: [Vec<Option<usize>>; 4] = Default::default();
@@ -317,17 +317,17 @@ impl Slot {
 
 struct Names<'a> {
     items: &'a Items,
-    grounder: &'a Grounder,
+    titles: &'a Titles,
 }
 
 impl Names<'_> {
     /// One row for all rows of one title and year, so that a catalogue may hold an item twice.
     fn canonical(&self, row: u32) -> u32 {
         let at = row as usize;
-        self.grounder.find(self.items.title(at), self.items.year(at)).unwrap_or(row)
+        self.titles.ground(self.items.title(at), self.items.year(at)).unwrap_or(row)
     }
     fn known(&self, name: &ItemName) -> Known {
-        Known { name: Name::of(name), row: self.grounder.find_name(name).map(|row| self.canonical(row)) }
+        Known { name: Name::of(name), row: self.titles.resolve(name).map(|row| self.canonical(row)) }
     }
     /// The list of an answer, best first.
     fn listed(&self, answer: &Answer, prefer: Prefer) -> Result<Vec<Slot>> {
@@ -340,7 +340,7 @@ impl Names<'_> {
             return Err(Error::invalid(format!("answer {which:?} has neither \"text\" nor \"matched\"")));
         };
         let grounded = parse_titles(text).into_iter().map(|parsed| {
-            let row = self.grounder.find(&parsed.title, parsed.year).map(|row| self.canonical(row));
+            let row = self.titles.ground(&parsed.title, parsed.year).map(|row| self.canonical(row));
             Slot { what: Listed::Grounded(row), in_catalogue: row.is_some() }
         });
         Ok(grounded.collect())
@@ -365,7 +365,7 @@ impl Names<'_> {
         }
         let in_catalogue = match field("edit_distance").and_then(Value::as_u64) {
             Some(distance) => distance <= NEAREST_EDITS,
-            None => self.grounder.find_name(&name).is_some(),
+            None => self.titles.resolve(&name).is_some(),
         };
         Ok(Slot { what: Listed::Named(Name::of(&name)), in_catalogue })
     }

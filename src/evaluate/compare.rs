@@ -7,7 +7,7 @@ use crate::dataset::{Conversation, Items, Turn};
 use crate::error::{Error, Result};
 use crate::recommend::{Recommender, rank};
 use crate::run::Run;
-use crate::titles::{Grounder, normalise};
+use crate::titles::{Titles, normalise};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -127,7 +127,8 @@ struct Context<'a> {
     seen: Vec<u32>,
 }
 
-/// Scores every system on the same pairs of `conversations`; `name` says whose conversations they are.
+/// Scores every system on the same pairs of `conversations`; `name` says whose conversations they are. `titles`: those of
+/// `items`, by which the systems mask, too.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Invalid`] when there is no system, two of one label, no pair, or a system scores another catalogue;
@@ -137,6 +138,7 @@ pub fn evaluate(
     systems: &[(&str, &dyn Recommender)],
     conversations: &[Conversation],
     items: &Items,
+    titles: &Titles,
     config: &EvaluateConfig,
     run: &Run,
 ) -> Result<Evaluation> {
@@ -155,7 +157,7 @@ pub fn evaluate(
             return Err(Error::invalid(format!("evaluate: two systems are called {label:?}")));
         }
     }
-    let (contexts, seen_targets) = contexts(conversations, &Grounder::new(items));
+    let (contexts, seen_targets) = contexts(conversations, titles);
     let known: Vec<bool> = contexts.iter().flat_map(|c| c.targets.iter().map(Option::is_some)).collect();
     if known.is_empty() {
         return Err(Error::invalid(format!("evaluate: no conversation of {name} has an unseen target")));
@@ -233,16 +235,16 @@ pub(super) fn in_words(difference: f64, p: f64) -> String {
 }
 
 /// The conversations with unseen targets, and the number of targets that were mentioned before.
-fn contexts<'a>(conversations: &'a [Conversation], grounder: &Grounder) -> (Vec<Context<'a>>, u64) {
+fn contexts<'a>(conversations: &'a [Conversation], titles: &Titles) -> (Vec<Context<'a>>, u64) {
     let mut seen_targets = 0;
     let mut contexts = Vec::new();
     for conversation in conversations {
-        let mut seen: Vec<u32> = conversation.seen.iter().filter_map(|name| grounder.find_name(name)).collect();
+        let mut seen: Vec<u32> = conversation.seen.iter().filter_map(|name| titles.resolve(name)).collect();
         seen.sort_unstable();
         seen.dedup();
         let mut targets = Vec::new();
         for target in &conversation.targets {
-            let row = grounder.find_name(target);
+            let row = titles.resolve(target);
             let mentioned = match row {
                 Some(row) => seen.binary_search(&row).is_ok(),
                 None => conversation
@@ -434,7 +436,7 @@ mod tests {
             [talk(0, &[0], &[]), talk(1, &[4], &[0, 1]), talk(2, &[99], &[]), talk(3, &[25], &[]), talk(4, &[3], &[3])];
         let run = Run::new(1).unwrap();
         let config = EvaluateConfig::default();
-        let e = evaluate("test", &[("down", &down)], &talks, &items, &config, &run).unwrap();
+        let e = evaluate("test", &[("down", &down)], &talks, &items, &Titles::new(&items, &[]), &config, &run).unwrap();
         assert_eq!((e.n, e.n_in_catalogue, e.contexts, e.items), (4, 3, 4, 30));
         assert_eq!(e.warnings.len(), 1, "one target was mentioned before");
         let s = &e.systems[0];
@@ -465,7 +467,8 @@ mod tests {
         let talks: Vec<Conversation> = (0..80).map(|i| talk(i, &[if i % 4 == 0 { 2 } else { 97 }], &[])).collect();
         let run = Run::new(2).unwrap();
         let systems: [(&str, &dyn Recommender); 3] = [("up", &up), ("down", &down), ("same", &same)];
-        let e = evaluate("test", &systems, &talks, &items, &EvaluateConfig::default(), &run).unwrap();
+        let e = evaluate("test", &systems, &talks, &items, &Titles::new(&items, &[]), &EvaluateConfig::default(), &run)
+            .unwrap();
         let of = |a: &str, b: &str| {
             e.differences.iter().find(|d| d.a == a && d.b == b && d.cutoff == 10 && d.metric == Metric::Recall).unwrap()
         };
@@ -485,7 +488,10 @@ mod tests {
         let (five, six) = (Fixed(vec![0.0; 5]), Fixed(vec![0.0; 6]));
         let talks = [talk(0, &[1], &[])];
         let refused = |systems: &[(&str, &dyn Recommender)], talks: &[Conversation]| {
-            evaluate("test", systems, talks, &items, &config, &run).unwrap_err().message().to_string()
+            evaluate("test", systems, talks, &items, &Titles::new(&items, &[]), &config, &run)
+                .unwrap_err()
+                .message()
+                .to_string()
         };
         assert!(refused(&[], &talks).contains("no system"));
         assert!(refused(&[("six", &six)], &talks).contains("another catalogue"));
@@ -506,7 +512,9 @@ mod tests {
             let popular = Fixed(vec![0.0; catalogue.len()]);
             let run = Run::new(2).unwrap();
             let config = EvaluateConfig { bootstrap: 100, ..EvaluateConfig::default() };
-            let e = evaluate(file, &[("none", &popular)], &talks, &catalogue, &config, &run).unwrap();
+            let e =
+                evaluate(file, &[("none", &popular)], &talks, &catalogue, &Titles::new(&catalogue, &[]), &config, &run)
+                    .unwrap();
             assert_eq!(e.n, pairs, "{file}: {:?}", e.warnings);
             eprintln!("{file}: {} of {} targets in the catalogue", e.n_in_catalogue, e.n);
         }

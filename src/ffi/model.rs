@@ -14,7 +14,7 @@ use crate::dataset::Dataset;
 use crate::embed;
 use crate::error::{Error, Result};
 use crate::run::Run;
-use crate::titles::Mentions;
+use crate::titles::Titles;
 use crate::tune::{Head, ItemVectors, tune_head};
 use std::ffi::{CString, c_char};
 
@@ -85,7 +85,7 @@ pub unsafe extern "C" fn causerie_tune(
         }
         let dataset = data.filling.dataset();
         let items = item_vectors(dataset, rows, &config, &run)?;
-        let mentions = Mentions::new(&dataset.items, &items.counts);
+        let mentions = Titles::of(&dataset);
         let find = |text: &str| mentions.rows(text);
         let embedder = rows.embedder("tune")?;
         let (head, report) = tune_head(&pairs.rows, items, &**embedder, &find, &config.tune, &run)?;
@@ -138,7 +138,7 @@ fn tuned_files(
     }
     let report = if let Some(dataset) = dataset {
         let catalogue = Catalogue::of(dataset);
-        let mentions = Mentions::new(&dataset.items, &catalogue.counts);
+        let mentions = Titles::new(&dataset.items, &catalogue.counts);
         let find = |text: &str| mentions.rows(text);
         tune_lm_with_catalogue(base, dialogues, &catalogue, &find, &config.tune, folder, run)?
     } else {

@@ -100,7 +100,15 @@ pub unsafe extern "C" fn causerie_evaluate(
         let mut data = ReportData { title: "Evaluation".into(), settings: config.to_toml(), ..ReportData::default() };
         data.versions = vec![("causerie".into(), env!("CARGO_PKG_VERSION").into())];
         for (name, set) in &sets {
-            data.evaluations.push(evaluate(name, &pairs, set, &first.dataset.items, &config.evaluate, &run)?);
+            data.evaluations.push(evaluate(
+                name,
+                &pairs,
+                set,
+                &first.dataset.items,
+                &first.mentions,
+                &config.evaluate,
+                &run,
+            )?);
         }
         out.set(Told::new(data)?);
         Ok(())

@@ -18,7 +18,7 @@ use crate::recommend::{
     excerpt, excluded_rows, mask, query_text,
 };
 use crate::run::Run;
-use crate::titles::Mentions;
+use crate::titles::Titles;
 use crate::tune::{Head, NewItem};
 use std::ffi::{CStr, CString};
 use std::path::Path;
@@ -26,7 +26,7 @@ use std::sync::{Arc, OnceLock};
 
 pub(super) struct Serving {
     pub dataset: Arc<Dataset>,
-    mentions: Arc<Mentions>,
+    pub mentions: Arc<Titles>,
     pub recommender: Arc<dyn Recommender>,
     live: Live,
     why: Option<Why>,
@@ -105,7 +105,7 @@ pub(super) struct Answered {
 impl Serving {
     fn new(
         dataset: Arc<Dataset>,
-        mentions: Arc<Mentions>,
+        mentions: Arc<Titles>,
         recommender: Arc<dyn Recommender>,
         live: Live,
         config: Config,
@@ -132,7 +132,7 @@ impl Serving {
         embedder: Arc<dyn Embedder>,
         config: Config,
     ) -> Result<Serving> {
-        let mentions = Arc::new(Mentions::new(&dataset.items, counts));
+        let mentions = Arc::new(Titles::new(&dataset.items, counts));
         let said = config.recommend.mentions.then(|| mentions.clone());
         let context = Context::from_config(&config.recommend)?;
         let head = Arc::new(HeadRecommender::new("head", head, &dataset.items, embedder.clone(), said, context)?);
@@ -207,7 +207,7 @@ impl Serving {
                 )));
             }
         };
-        let mentions = Arc::new(Mentions::new(&dataset.items, &counts));
+        let mentions = Arc::new(Titles::new(&dataset.items, &counts));
         Serving::new(dataset, mentions, recommender, Live::No, config).explained(why)
     }
 
@@ -363,8 +363,8 @@ impl Serving {
             #[cfg(feature = "llama")]
             Live::Lm(model) => {
                 let rows: Vec<u32> = (first as u32..dataset.items.len() as u32).collect();
-                model.add_items(&dataset.items, &rows, run)?;
-                let mentions = Arc::new(Mentions::new(&dataset.items, &counts));
+                let mentions = Arc::new(Titles::new(&dataset.items, &counts));
+                model.add_items(&dataset.items, mentions.clone(), &rows, run)?;
                 let dataset = Arc::new(dataset);
                 Serving::new(dataset, mentions, model.clone(), self.live.clone(), self.config.clone())
             }
@@ -389,7 +389,7 @@ impl Serving {
         config: Config,
         run: &Run,
     ) -> Result<Serving> {
-        let mentions = Arc::new(Mentions::new(&dataset.items, &counts(&dataset)));
+        let mentions = Arc::new(Titles::new(&dataset.items, &counts(&dataset)));
         let adapter = adapter.map(|path| (path, config.recommend.adapter_scale as f32));
         let recommend = &config.recommend;
         let lm = LmRecommender::open(model, adapter, &dataset.items, mentions.clone(), recommend, run)?;

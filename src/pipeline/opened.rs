@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::math::Matrix;
 use crate::recommend::Recommender;
 use crate::run::Run;
-use crate::titles::Mentions;
+use crate::titles::Titles;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct Opened {
     /// The seed data.
     pub dataset: Dataset,
     /// Finds titles in what is said.
-    pub mentions: Arc<Mentions>,
+    pub mentions: Arc<Titles>,
     /// Embeds conversations.
     pub embedder: Arc<dyn Embedder>,
     /// Review rows, `[reviews, dim]`, the evidence.

@@ -59,7 +59,7 @@ fn evaluate_all(config: &Config, made: &Made, run: &Run) -> Result<(Vec<Evaluati
     let score = |set: &str, systems: &[System], conversations: &[Conversation], settings: &EvaluateConfig| {
         let pairs: Vec<(&str, &dyn Recommender)> =
             systems.iter().map(|s| (s.label.as_str(), &*s.recommender)).collect();
-        evaluate(set, &pairs, conversations, items, settings, run)
+        evaluate(set, &pairs, conversations, items, &made.mentions, settings, run)
     };
     let builder = Builder::new(made, config);
     let mut systems = builder.baselines(run)?;

@@ -13,7 +13,7 @@ use crate::recommend::Context;
 use crate::run::Run;
 use crate::select::{self, Selection, Terms};
 use crate::synthesize;
-use crate::titles::Mentions;
+use crate::titles::Titles;
 use crate::tune::{self, Head, ItemVectors};
 use serde_json::json;
 use std::path::Path;
@@ -30,7 +30,7 @@ pub(super) struct Made {
     pub given: Option<Matrix>,
     pub items: ItemVectors,
     pub collaborative: Option<Collaborative>,
-    pub mentions: Arc<Mentions>,
+    pub mentions: Arc<Titles>,
     pub context: Context,
     /// The language model before its tuning, where one is tuned.
     pub base_model: Option<Student>,
@@ -66,7 +66,7 @@ pub(super) fn run_stages(work: &mut Work, config: &Config, run: &Run) -> Result<
     let (dataset, summary) = load(work, config, run)?;
     let Embedded { embedder, reviews, given, items, collaborative } = embed_all(work, config, &dataset, run)?;
     let context = Context::from_config(&config.recommend)?;
-    let mentions = Arc::new(Mentions::new(&dataset.items, &items.counts));
+    let mentions = Arc::new(Titles::of(&dataset));
     let base_model = student::wanted(config).then(|| student::base(&work.path("."), config));
     if base_model.is_some() {
         student::make_base(work, config, &dataset, run)?;
@@ -361,7 +361,7 @@ pub(super) fn load_finished(dir: &Path, config: &Config, run: &Run) -> Result<Ma
         _ => Some(Collaborative::load(&dir.join("collaborative.safetensors"))?),
     };
     let items = item_vectors(config, &dataset, rows, &*embedder, &reviews, collaborative.as_ref())?;
-    let mentions = Arc::new(Mentions::new(&dataset.items, &items.counts));
+    let mentions = Arc::new(Titles::of(&dataset));
     let context = Context::from_config(&config.recommend)?;
     let mut rounds = Vec::new();
     for strategy in &config.pipeline.strategies {

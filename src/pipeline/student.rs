@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::math::Matrix;
 use crate::recommend::Recommender;
 use crate::run::Run;
-use crate::titles::Mentions;
+use crate::titles::Titles;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -178,7 +178,7 @@ mod with_llama {
             name: &str,
             mode: &str,
             dataset: &Dataset,
-            mentions: &Arc<Mentions>,
+            mentions: &Arc<Titles>,
             config: &Config,
             run: &Run,
         ) -> Result<Arc<LmRecommender>> {
@@ -214,7 +214,7 @@ mod with_llama {
             _: &str,
             _: &str,
             _: &Dataset,
-            _: &Arc<Mentions>,
+            _: &Arc<Titles>,
             _: &Config,
             _: &Run,
         ) -> Result<Arc<dyn Recommender>> {

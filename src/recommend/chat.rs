@@ -6,7 +6,7 @@ use crate::dataset::{Conversation, Dataset, Role, Turn};
 use crate::embed::Embedder;
 use crate::error::Result;
 use crate::run::Run;
-use crate::titles::Mentions;
+use crate::titles::Titles;
 
 /// What a line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub struct Resources<'a> {
     /// Items and reviews.
     pub dataset: &'a Dataset,
     /// Finds titles in what is said.
-    pub mentions: &'a Mentions,
+    pub mentions: &'a Titles,
     /// For `/why`: the review embeddings and their embedder; none where they were not kept.
     pub evidence: Option<(&'a Evidence<'a>, &'a dyn Embedder)>,
     /// Items per answer.
@@ -190,7 +190,7 @@ impl<'a> Chat<'a> {
     fn leave_out(&mut self, what: &str) -> String {
         let items = &self.resources.dataset.items;
         let by_place = what.parse::<usize>().ok().and_then(|n| self.last.get(n.checked_sub(1)?)).map(|r| r.item);
-        let found = by_place.or_else(|| items.find(what)).or_else(|| self.resources.mentions.resolve_title(what));
+        let found = by_place.or_else(|| self.resources.mentions.resolve_text(what));
         match found {
             Some(item) => {
                 self.exclude.push(items.id(item as usize).to_string());
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn a_chat_begun_with_masks_keeps_to_them() {
         let dataset = movies();
-        let (run, mentions) = (Run::new(1).unwrap(), Mentions::new(&dataset.items, &[]));
+        let (run, mentions) = (Run::new(1).unwrap(), Titles::new(&dataset.items, &[]));
         let popularity = Popularity::new("p", (0..dataset.items.len()).map(|i| i as f32).collect()).unwrap();
         let resources =
             Resources { recommender: &popularity, dataset: &dataset, mentions: &mentions, evidence: None, top_k: 20 };
@@ -246,7 +246,7 @@ mod tests {
         let run = Run::new(1).unwrap();
         let rows = BagOfWords.embed(&["dull", "a fine voyage among the stars"], false, &run).unwrap();
         let evidence = Evidence::new(&dataset, &rows).unwrap();
-        let mentions = Mentions::new(&dataset.items, &[]);
+        let mentions = Titles::new(&dataset.items, &[]);
         let popularity = Popularity::new("p", (0..=last).map(|i| i as f32).collect()).unwrap();
         let mut chat = Chat::new(Resources {
             recommender: &popularity,

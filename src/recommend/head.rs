@@ -7,7 +7,7 @@ use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::math::Matrix;
 use crate::run::Run;
-use crate::titles::Mentions;
+use crate::titles::Titles;
 use crate::tune::Head;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub struct HeadRecommender {
     head: Head,
     embedder: Arc<dyn Embedder>,
     /// None: the head reads the text alone.
-    mentions: Option<Arc<Mentions>>,
+    mentions: Option<Arc<Titles>>,
     context: Context,
 }
 
@@ -31,7 +31,7 @@ impl HeadRecommender {
         head: Head,
         items: &Items,
         embedder: Arc<dyn Embedder>,
-        mentions: Option<Arc<Mentions>>,
+        mentions: Option<Arc<Titles>>,
         context: Context,
     ) -> Result<HeadRecommender> {
         if embedder.name() != head.embedder() {

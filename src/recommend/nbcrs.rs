@@ -14,7 +14,7 @@ use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Random};
 use crate::run::{Level, Run, log};
-use crate::titles::Mentions;
+use crate::titles::Titles;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -63,16 +63,16 @@ impl Posts {
         posts
     }
     /// Recorded posts, such as forum threads: the text, and the titles it is said to mention.
-    pub fn from_posts(recorded: &[Post], mentions: &Mentions) -> Posts {
+    pub fn from_posts(recorded: &[Post], mentions: &Titles) -> Posts {
         let mut posts = Posts::default();
         for (group, post) in recorded.iter().enumerate() {
-            let rows = post.mentions.iter().filter_map(|title| mentions.resolve_title(title)).collect();
+            let rows = post.mentions.iter().filter_map(|title| mentions.resolve_text(title)).collect();
             posts.push(&post.text, rows, group as u32);
         }
         posts
     }
     /// Recorded conversations: the context as a recommender sees it, and the items then accepted.
-    pub fn from_conversations(recorded: &[Conversation], mentions: &Mentions, context: Context) -> Posts {
+    pub fn from_conversations(recorded: &[Conversation], mentions: &Titles, context: Context) -> Posts {
         let mut posts = Posts::default();
         let mut groups = Groups::default();
         for conversation in recorded {
@@ -451,7 +451,7 @@ mod tests {
     #[test]
     fn recorded_posts_and_conversations_keep_what_the_catalogue_has() {
         let dataset = movies();
-        let mentions = Mentions::new(&dataset.items, &[]);
+        let mentions = Titles::new(&dataset.items, &[]);
         let post = |text: &str, titles: &[&str]| Post {
             id: String::new(),
             text: text.into(),

@@ -4,7 +4,7 @@ use super::{Ranked, Recommender};
 use crate::dataset::{Conversation, Items};
 use crate::error::{Error, Result};
 use crate::run::{Level, Run, log};
-use crate::titles::Mentions;
+use crate::titles::Titles;
 
 /// What is asked of a recommender.
 #[derive(Debug, Clone, Copy)]
@@ -24,12 +24,12 @@ impl Request<'_> {
     ///
     /// # Errors
     /// [`crate::ErrorKind::NotFound`] when `allow` names no item of the catalogue.
-    pub fn masked(&self, items: &Items, mentions: &Mentions) -> Result<Vec<u32>> {
+    pub fn masked(&self, items: &Items, mentions: &Titles) -> Result<Vec<u32>> {
         self.masked_with(&excluded_rows(items, self.exclude), items, mentions)
     }
 
     /// [`Request::masked`] of the rows that are excluded.
-    fn masked_with(&self, excluded: &[u32], items: &Items, mentions: &Mentions) -> Result<Vec<u32>> {
+    fn masked_with(&self, excluded: &[u32], items: &Items, mentions: &Titles) -> Result<Vec<u32>> {
         let named = mentions.of_conversation(self.conversation);
         let allowed = if self.allow.is_empty() { None } else { Some(allowed_rows(items, self.allow)?) };
         Ok(mask(items.len(), named, excluded, allowed.as_deref()))
@@ -104,7 +104,7 @@ pub fn recommend(
     recommender: &dyn Recommender,
     requests: &[Request],
     items: &Items,
-    mentions: &Mentions,
+    mentions: &Titles,
     run: &Run,
 ) -> Result<Vec<Vec<Ranked>>> {
     if recommender.items() != items.len() {
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn seen_named_and_excluded_items_never_come_back_and_only_allowed_ones_do() {
         let dataset = movies();
-        let mentions = Mentions::new(&dataset.items, &[]);
+        let mentions = Titles::new(&dataset.items, &[]);
         let all = Popularity::new("p", (0..dataset.items.len()).map(|i| i as f32).collect()).unwrap();
         let mut talk = conversation(&["I liked Mars Voyage"]);
         talk.seen = vec![ItemName { item: Some("m1".into()), ..ItemName::default() }];
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn a_recommender_of_another_catalogue_is_refused() {
         let dataset = movies();
-        let mentions = Mentions::new(&dataset.items, &[]);
+        let mentions = Titles::new(&dataset.items, &[]);
         let other = Popularity::new("p", vec![1.0]).unwrap();
         let e = recommend(&other, &[], &dataset.items, &mentions, &Run::new(1).unwrap()).unwrap_err();
         assert!(e.message().contains("scores 1 items"), "{e}");

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::Opened;
 use crate::recommend::{Context, Evidence, Request, excerpt, query_text};
 use crate::run::Run;
-use crate::titles::Mentions;
+use crate::titles::Titles;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const QUOTED_IDS: usize = 5;
 /// A recommender and what its answers are explained with, ready to be asked from any thread.
 pub struct Served {
     dataset: Dataset,
-    mentions: Arc<Mentions>,
+    mentions: Arc<Titles>,
     embedder: Arc<dyn Embedder>,
     evidence: Evidence<'static>,
     engine: Arc<dyn Engine>,
@@ -213,7 +213,7 @@ impl Served {
         let mut gone = Vec::new();
         for seen in &ask.seen {
             let (row, said) = match seen {
-                Seen::Text(text) => (items.find(text).or_else(|| self.mentions.resolve_title(text)), text.as_str()),
+                Seen::Text(text) => (self.mentions.resolve_text(text), text.as_str()),
                 Seen::Named(name) => (self.mentions.resolve(name), name.item.as_deref().unwrap_or(&name.title)),
             };
             match row {

@@ -15,8 +15,7 @@ use crate::error::{Error, Result};
 use crate::math::Random;
 use crate::run::{Level, Run, log};
 use crate::select::Selection;
-use crate::titles::Grounder;
-use crate::titles::parse_titles;
+use crate::titles::{Titles, parse_titles};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
 
@@ -431,7 +430,7 @@ impl<'a> Plan<'a> {
     /// Parses, grounds and filters the second answers, in the selection's order.
     fn dialogues(mut self, round: u64, report: &mut SynthesisReport, run: &Run) -> Result<Vec<Dialogue>> {
         let items = &self.dataset.items;
-        let grounder = Grounder::new(items);
+        let catalogue = Titles::of(self.dataset);
         let mut rows = Vec::new();
         let mut seen = HashSet::new();
         let (mut unknown, mut with_seed) = (0u64, 0u64);
@@ -449,7 +448,7 @@ impl<'a> Plan<'a> {
                 titles.truncate(self.config.items);
                 let (mut listed, mut out_of_catalogue, mut once) = (Vec::new(), Vec::new(), HashSet::new());
                 for title in &titles {
-                    match grounder.find(&title.title, title.year) {
+                    match catalogue.ground(&title.title, title.year) {
                         Some(item) if once.insert(item) => listed.push(item),
                         Some(_) => self.drop_for("items repeated in a list", 1),
                         None => out_of_catalogue.push(match title.year {

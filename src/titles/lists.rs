@@ -466,6 +466,11 @@ fn leading_year(tail: &str) -> Option<u16> {
     if digits == 4 { first_year(&tail[..4]) } else { None }
 }
 
+/// A title that may end in its year: `Heat (1995)`, `Heat, 1995`.
+pub(super) fn title_and_year(text: &str) -> (String, Option<u16>) {
+    without_year(text.trim())
+}
+
 fn is_year(year: u16) -> bool {
     (1870..=2100).contains(&year)
 }

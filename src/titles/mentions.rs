@@ -4,8 +4,10 @@
 //! title (`Heat (1995)`) must fit it within a year. A title that could be plain speech (`It`, `Her`, `Get Out`: one or two
 //! words, all of them common) counts only with a year, in quotes, or capitalised where a sentence would not be.
 
-use crate::dataset::{Conversation, ItemName, Items};
+use super::edition::Editions;
+use crate::dataset::Items;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
 /// Words that say nothing by themselves; beside these, words that stand uncapitalised in descriptions are common.
@@ -39,14 +41,12 @@ struct End {
 }
 
 /// The titles of a catalogue, as a trie of words.
-#[derive(Debug, Clone, Default)]
-pub struct Mentions {
+#[derive(Debug)]
+pub(super) struct Mentions {
+    editions: Arc<Editions>,
     words: HashMap<String, u32>,
     edges: HashMap<(u32, u32), u32>,
     ends: HashMap<u32, End>,
-    ids: HashMap<String, u32>,
-    years: Vec<Option<u16>>,
-    counts: Vec<f32>,
     common: HashSet<String>,
 }
 
@@ -122,23 +122,21 @@ impl Mentions {
     pub fn bytes(&self) -> u64 {
         let texts = |n: usize, bytes: usize| bytes + n * (size_of::<String>() + 4);
         let words = texts(self.words.len(), self.words.keys().map(String::len).sum());
-        let ids = texts(self.ids.len(), self.ids.keys().map(String::len).sum());
         let common = texts(self.common.len(), self.common.iter().map(String::len).sum());
         let ends: usize = self.ends.values().map(|end| size_of::<End>() + 4 + 4 * end.items.len()).sum();
-        let tables = words + ids + common + ends + self.edges.len() * 12;
-        (tables + tables / 3 + self.years.len() * 4 + self.counts.len() * 4) as u64
+        let tables = words + common + ends + self.edges.len() * 12;
+        (tables + tables / 3) as u64
     }
-    /// The titles of `items`. Of several items with one title and no year said, the one with the highest count is meant
-    /// (`counts`: `[items]`, or empty), then the latest, then the lowest row.
-    pub fn new(items: &Items, counts: &[f32]) -> Mentions {
+    /// The titles of `items`.
+    pub fn new(items: &Items, editions: Arc<Editions>) -> Mentions {
         let mut mentions = Mentions {
-            years: (0..items.len()).map(|i| items.year(i)).collect(),
-            counts: (0..items.len()).map(|i| counts.get(i).copied().unwrap_or(0.0)).collect(),
+            editions,
+            words: HashMap::new(),
+            edges: HashMap::new(),
+            ends: HashMap::new(),
             common: common_words(items),
-            ..Mentions::default()
         };
         for item in 0..items.len() {
-            mentions.ids.insert(items.id(item).to_string(), item as u32);
             for (words, short) in spellings(items.title(item)) {
                 mentions.insert(&words, item as u32, short);
             }
@@ -224,58 +222,13 @@ impl Mentions {
         text[..tokens[at].start].trim_end_matches(is_quote).len()
     }
 
-    /// The item rows named in `text`: sorted, each once.
-    pub fn rows(&self, text: &str) -> Vec<u32> {
-        sorted(self.find(text).into_iter().map(|m| m.item).collect())
-    }
-    /// The item rows that a conversation names in its turns or lists as seen: sorted, each once.
-    pub fn of_conversation(&self, conversation: &Conversation) -> Vec<u32> {
-        let mut rows: Vec<u32> = conversation.seen.iter().filter_map(|name| self.resolve(name)).collect();
-        rows.extend(conversation.turns.iter().flat_map(|turn| self.find(&turn.text)).map(|m| m.item));
-        sorted(rows)
-    }
-    /// The item of a name: by its id, else by its title and year.
-    pub fn resolve(&self, name: &ItemName) -> Option<u32> {
-        let by_id = name.item.as_ref().and_then(|id| self.ids.get(id)).copied();
-        by_id.or_else(|| self.titled(&name.title, name.year))
-    }
-    /// The item of a title, which may end in its year: `Heat (1995)`.
-    pub fn resolve_title(&self, title: &str) -> Option<u32> {
-        let parts = title.trim().strip_suffix(')').and_then(|t| t.rsplit_once('('));
-        let year = parts.and_then(|(_, year)| year.trim().parse().ok());
-        match (parts, year) {
-            (Some((bare, _)), Some(year)) => self.titled(bare, Some(year)),
-            (Some(_), None) | (None, _) => self.titled(title, None),
-        }
-    }
-    fn titled(&self, title: &str, year: Option<u16>) -> Option<u32> {
-        let (words, _) = spellings(title.trim()).pop()?;
-        let mut node = 0;
-        for word in &words {
-            node = *self.edges.get(&(node, *self.words.get(word)?))?;
-        }
-        self.ends.get(&node).filter(|end| !end.short).and_then(|end| self.choose(end, year))
-    }
-
     /// The item meant at the end of a title, if any.
     fn choose(&self, end: &End, year: Option<u16>) -> Option<u32> {
         // The name of a series means a film only where the catalogue has but one of it.
         if end.short && end.items.len() > 1 && year.is_none() {
             return None;
         }
-        let away = |item: u32| match (self.years[item as usize], year) {
-            (Some(own), Some(said)) => own.abs_diff(said),
-            (None, _) | (_, None) => 1,
-        };
-        let fitting = end.items.iter().copied().filter(|i| away(*i) <= 1);
-        fitting.min_by(|a, b| {
-            let (i, j) = (*a as usize, *b as usize);
-            let nearer = away(*a).cmp(&away(*b));
-            nearer
-                .then(self.counts[j].total_cmp(&self.counts[i]))
-                .then(self.years[j].cmp(&self.years[i]))
-                .then(i.cmp(&j))
-        })
+        self.editions.choose(end.items.iter().copied(), year)
     }
 
     /// True when the words at `at` cannot well be plain speech or a part of a longer name.
@@ -313,12 +266,6 @@ impl Mentions {
     }
 }
 
-fn sorted(mut rows: Vec<u32>) -> Vec<u32> {
-    rows.sort_unstable();
-    rows.dedup();
-    rows
-}
-
 /// The year that stands right behind a title: `Heat (1995)`, `Heat 1995`.
 fn year_behind(text: &str, end: usize, token: &Token) -> Option<u16> {
     let between = text.get(end..token.start)?;
@@ -344,6 +291,15 @@ mod tests {
     use super::*;
     use crate::dataset::{Dataset, Item};
 
+    fn mentions_of(items: &Items) -> Mentions {
+        Mentions::new(items, Arc::new(Editions::new(items, &[])))
+    }
+
+    fn rows(mentions: &Mentions, text: &str) -> Vec<u32> {
+        let rows: std::collections::BTreeSet<u32> = mentions.find(text).into_iter().map(|m| m.item).collect();
+        rows.into_iter().collect()
+    }
+
     fn catalogue() -> (Dataset, Mentions) {
         let mut dataset = Dataset::default();
         for (n, (title, year)) in [
@@ -367,7 +323,7 @@ mod tests {
             let item = Item { id: format!("m{n}"), title: title.into(), year: Some(year), ..Item::default() };
             dataset.add_item(&item).unwrap();
         }
-        let mentions = Mentions::new(&dataset.items, &[]);
+        let mentions = mentions_of(&dataset.items);
         (dataset, mentions)
     }
 
@@ -378,7 +334,7 @@ mod tests {
         for n in 0..100_000 {
             dataset.add_item(&Item { id: format!("m{n}"), title: "Moana Returns".into(), ..Item::default() }).unwrap();
         }
-        let mentions = Mentions::new(&dataset.items, &[]);
+        let mentions = mentions_of(&dataset.items);
         let listed: Vec<usize> = mentions.ends.values().map(|end| end.items.len()).collect();
         assert!(listed.contains(&100_000), "{listed:?}");
         assert_eq!(mentions.find("I loved Moana Returns").len(), 1);
@@ -400,14 +356,14 @@ mod tests {
         for text in ["I saw Alien Covenant", "with Jane Her", "Moana 2 is out", "(2018) It was good", "Cowboys-Alien"] {
             assert!(mentions.find(text).is_empty(), "{text}");
         }
-        assert_eq!(mentions.rows("I saw Alien, then Moana!"), [4, 9]);
-        assert_eq!(mentions.rows("Loved Moana"), [4]);
+        assert_eq!(rows(&mentions, "I saw Alien, then Moana!"), [4, 9]);
+        assert_eq!(rows(&mentions, "Loved Moana"), [4]);
     }
 
     #[test]
     fn titles_are_found_by_year_quotes_capitals_and_rare_words() {
         let (_, mentions) = catalogue();
-        for (text, rows) in [
+        for (text, expected) in [
             ("have you seen It (2017) ?", vec![1]),
             ("It (1990) scared me", vec![0]),
             ("I saw \"It\" yesterday", vec![1]),
@@ -422,7 +378,7 @@ mod tests {
             ("I adored Mad Max.", vec![12]),
             ("Alien (2050)", vec![]),
         ] {
-            assert_eq!(mentions.rows(text), rows, "{text}");
+            assert_eq!(rows(&mentions, text), expected, "{text}");
         }
     }
 
@@ -433,20 +389,6 @@ mod tests {
         let found = mentions.find(text);
         assert_eq!(found.len(), 1);
         assert_eq!(&text[found[0].start..found[0].end], "Amélie");
-    }
-
-    #[test]
-    fn names_resolve_by_id_then_by_title_and_year() {
-        let (_, mentions) = catalogue();
-        let name =
-            |title: &str, year, item: Option<&str>| ItemName { title: title.into(), year, item: item.map(Into::into) };
-        assert_eq!(mentions.resolve(&name("whatever", None, Some("m4"))), Some(4));
-        assert_eq!(mentions.resolve(&name("It", Some(1990), Some("unknown"))), Some(0));
-        assert_eq!(mentions.resolve(&name("The Usual Suspects", None, None)), Some(8));
-        assert_eq!(mentions.resolve(&name("Nothing", None, None)), None);
-        assert_eq!(mentions.resolve_title("It (1990)"), Some(0));
-        assert_eq!(mentions.resolve_title("Alien (1950)"), None);
-        assert_eq!(mentions.resolve_title("Star Wars"), None);
     }
 
     proptest::proptest! {

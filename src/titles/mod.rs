@@ -1,13 +1,19 @@
 //! Titles: an item's names in text. What comes in is text that people or models wrote; what goes out is rows of the
 //! catalogue.
 //!
-//! [`normalise`] gives a title its normal form, [`Grounder`] finds the item of one written title, [`Mentions`] finds the
-//! titles in running text, [`parse_titles`] reads the list in an answer.
+//! [`normalise`] gives a title its normal form, [`Titles`] finds the item of one name and the items that running text
+//! names, [`parse_titles`] reads the list in an answer. Nothing here panics, whatever the text.
 
+mod edition;
 mod ground;
 mod lists;
 mod mentions;
+mod near;
+mod normal;
+mod resolve;
+mod table;
 
-pub use ground::{Grounder, normalise};
 pub use lists::{ParsedTitle, parse_titles};
-pub use mentions::{Mention, Mentions};
+pub use mentions::Mention;
+pub use normal::normalise;
+pub use resolve::Titles;

@@ -4,7 +4,7 @@
 use causerie::dataset::{Conversation, Dataset, Item, Role, Turn};
 use causerie::ffi::{config::*, dataset::*, query::*, recommender::*, run::*};
 use causerie::recommend::{Popularity, Recommender, Request, recommend};
-use causerie::titles::Mentions;
+use causerie::titles::Titles;
 use causerie::{Config, Run};
 use std::hint::black_box;
 use std::ptr::{null, null_mut};
@@ -56,7 +56,7 @@ fn what_a_call_costs_beside_the_rust_call() {
         dataset.add_item(&item(i)).unwrap();
         lines.push_str(&format!("{{\"item\": \"i{i}\", \"title\": \"Title {i}\"}}\n"));
     }
-    let (mentions, popularity) = (Mentions::new(&dataset.items, &[]), Popularity::from_dataset(&dataset).unwrap());
+    let (mentions, popularity) = (Titles::new(&dataset.items, &[]), Popularity::from_dataset(&dataset).unwrap());
     let turn = Turn { role: Role::User, text: "something funny and moving".into() };
     let talk = Conversation { id: String::new(), turns: vec![turn], targets: Vec::new(), seen: Vec::new() };
     let config = Config::default();

@@ -9,7 +9,7 @@ use causerie::llama::{self, Batch, Model, Pooling, Token};
 use causerie::math::{Matrix, Random};
 use causerie::recommend::lm::LmRecommender;
 use causerie::run::{peak_memory_bytes, reset_peak_memory};
-use causerie::titles::Mentions;
+use causerie::titles::Titles;
 use causerie::tune::lm::{Chat, recommend_messages};
 use causerie::tune::{Head, ItemVectors};
 use causerie::{Error, Result, Run};
@@ -208,7 +208,7 @@ impl Case<'_> {
             _ => None,
         };
         // Nothing of what is said names an item here: an empty index keeps the figures those of the model.
-        let mentions = Arc::new(Mentions::new(&Dataset::default().items, &[]));
+        let mentions = Arc::new(Titles::new(&Dataset::default().items, &[]));
         LmRecommender::of(self.model.clone(), Vec::new(), head, items, mentions, &config, self.run)
     }
 

@@ -3,12 +3,11 @@
 use super::answer::{LmAnswer, LmItem};
 use super::recommender::LmRecommender;
 use crate::dataset::Conversation;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::llama::{Token, whole_characters};
 use crate::run::Run;
 use crate::titles::parse_titles;
 use std::collections::HashSet;
-use std::sync::PoisonError;
 use std::time::Instant;
 
 /// Tokens of one line at most; a model that rambles is stopped.
@@ -26,8 +25,7 @@ impl LmRecommender {
         answer: &mut LmAnswer,
         run: &Run,
     ) -> Result<()> {
-        let grounder = self.grounder.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let grounder = grounder.ok_or_else(|| Error::bug("generate without its index of titles"))?;
+        let titles = self.titles();
         let prompt = self.prompter.prompt(conversation, false)?;
         let adapters = self.adapters.current();
         let (mut lane, row) = self.prompted(&adapters, &prompt, &[], deadline, answer, run)?;
@@ -71,7 +69,7 @@ impl LmRecommender {
         let mut once = HashSet::new();
         let mut rows = Vec::new();
         for title in parse_titles(&text) {
-            match grounder.find(&title.title, title.year) {
+            match titles.ground(&title.title, title.year) {
                 Some(row) => rows.push(row),
                 None => answer.out_of_catalogue.push(match title.year {
                     Some(year) => format!("{} ({year})", title.title),
@@ -81,7 +79,7 @@ impl LmRecommender {
         }
         if rows.is_empty() {
             // No list at all: titles in running text.
-            rows = self.mentions.find(&text).into_iter().map(|m| m.item).collect();
+            rows = titles.find(&text).into_iter().map(|m| m.item).collect();
         }
         let trie = self.trie();
         rows.retain(|row| masked.binary_search(row).is_err() && !trie.is_removed(*row) && once.insert(*row));

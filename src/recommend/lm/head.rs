@@ -73,7 +73,7 @@ impl LmRecommender {
         drop(lane);
         let mut query = Matrix::from_vec(1, hidden.len(), hidden)?;
         query.normalise_rows();
-        let named = if self.config.mentions { self.mentions.of_conversation(conversation) } else { Vec::new() };
+        let named = if self.config.mentions { self.titles().of_conversation(conversation) } else { Vec::new() };
         let scores = run.install(|| head.score(&query, &[named]))?;
         let ranked = rank(scores.row(0), masked, top_k);
         let item = |r: &crate::recommend::Ranked| LmItem { item: r.item, score: r.score, log_probability: None };

@@ -20,8 +20,7 @@ use crate::llama::{Adapter, Model, Pooling};
 use crate::math::Matrix;
 use crate::recommend::{Context, Ranked, Recommender};
 use crate::run::{Level, Run, log};
-use crate::titles::Grounder;
-use crate::titles::Mentions;
+use crate::titles::Titles;
 use crate::tune::Head;
 use crate::tune::lm::Chat;
 use std::path::Path;
@@ -44,7 +43,7 @@ pub struct LmRecommender {
     pub(super) model: Model,
     pub(super) prompter: Prompter,
     pub(super) trie: RwLock<Arc<Trie>>,
-    pub(super) mentions: Arc<Mentions>,
+    titles: RwLock<Arc<Titles>>,
     pub(super) adapters: Switch,
     pub(super) cache: PrefixCache,
     pub(super) pool: Pool,
@@ -56,7 +55,6 @@ pub struct LmRecommender {
     /// Made at first need, where they do.
     hub: Mutex<Option<Arc<Hub>>>,
     pub(super) mode: Mode,
-    pub(super) grounder: RwLock<Option<Arc<Grounder>>>,
     pub(super) config: RecommendConfig,
 }
 
@@ -71,7 +69,7 @@ impl LmRecommender {
         model: &Path,
         adapter: Option<(&Path, f32)>,
         items: &Items,
-        mentions: Arc<Mentions>,
+        titles: Arc<Titles>,
         config: &RecommendConfig,
         run: &Run,
     ) -> Result<LmRecommender> {
@@ -85,7 +83,7 @@ impl LmRecommender {
             Some((path, scale)) => vec![(Adapter::load(&model, path)?, finite(scale)?)],
             None => Vec::new(),
         };
-        LmRecommender::of(model, adapters, head, items, mentions, config, run)
+        LmRecommender::of(model, adapters, head, items, titles, config, run)
     }
 
     /// [`LmRecommender::open`] of what is loaded already.
@@ -97,7 +95,7 @@ impl LmRecommender {
         adapters: Vec<(Adapter, f32)>,
         head: Option<Head>,
         items: &Items,
-        mentions: Arc<Mentions>,
+        titles: Arc<Titles>,
         config: &RecommendConfig,
         run: &Run,
     ) -> Result<LmRecommender> {
@@ -161,17 +159,13 @@ impl LmRecommender {
             long: super::away::LONG,
             contexts: if shared { 1 } else { config.contexts },
         };
-        let grounder = match mode {
-            Mode::Generate => Some(Arc::new(Grounder::new(items))),
-            Mode::Constrained | Mode::Head => None,
-        };
         let set = Set { list: adapters, head: head.map(Arc::new) };
         Ok(LmRecommender {
             name: format!("language model, {}", mode.name()),
             model,
             prompter,
             trie: RwLock::new(Arc::new(trie)),
-            mentions,
+            titles: RwLock::new(titles),
             adapters: Switch::new(set),
             cache: PrefixCache::new(config.cache_bytes),
             pool: Pool::new(config.contexts),
@@ -180,7 +174,6 @@ impl LmRecommender {
             shared,
             hub: Mutex::new(None),
             mode,
-            grounder: RwLock::new(grounder),
             config: config.clone(),
         })
     }
@@ -201,6 +194,10 @@ impl LmRecommender {
     /// Bytes of computed prompts held now.
     pub fn cached_bytes(&self) -> u64 {
         self.cache.bytes()
+    }
+    /// The titles of the catalogue as it is now.
+    pub(super) fn titles(&self) -> Arc<Titles> {
+        self.titles.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
     /// The catalogue trie as it is now.
     pub fn trie(&self) -> Arc<Trie> {
@@ -482,12 +479,12 @@ impl LmRecommender {
         Ok(generation)
     }
 
-    /// Adds items of a catalogue that has grown (rows of `items`), or puts removed ones back; visible from the next
+    /// Adds items of a catalogue that has grown (rows of `items`, its `titles`), or puts removed ones back; visible from the next
     /// request on. Rows that are neither there yet nor among `rows` stay out.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for rows beyond `items`, or in mode `head`, whose head has a catalogue of its own.
-    pub fn add_items(&self, items: &Items, rows: &[u32], run: &Run) -> Result<()> {
+    pub fn add_items(&self, items: &Items, titles: Arc<Titles>, rows: &[u32], run: &Run) -> Result<()> {
         if let Some(row) = rows.iter().find(|r| **r as usize >= items.len()) {
             return Err(Error::invalid(format!("item row {row} of {}", items.len())));
         }
@@ -495,12 +492,8 @@ impl LmRecommender {
             Mode::Constrained => {
                 Speller::new(self.prompter.chat(), &self.config.answer_start)?.surfaces(items, rows, run)?
             }
-            // What it names is looked up in an index of titles; the trie only says which items are there.
-            Mode::Generate => {
-                let index = Arc::new(Grounder::new(items));
-                *self.grounder.write().unwrap_or_else(PoisonError::into_inner) = Some(index);
-                Surfaces::default()
-            }
+            // What it names is looked up in `titles`; the trie only says which items are there.
+            Mode::Generate => Surfaces::default(),
             Mode::Head => {
                 return Err(Error::invalid(
                     "an item joins a ranking head by its own vector: tune again with the grown catalogue, or add items \
@@ -517,6 +510,7 @@ impl LmRecommender {
         next.remove(&missing);
         next.restore(rows);
         *trie = Arc::new(next);
+        *self.titles.write().unwrap_or_else(PoisonError::into_inner) = titles;
         Ok(())
     }
     /// Takes items out of the catalogue; from the next request on they are not named.
@@ -633,7 +627,7 @@ impl Recommender for LmRecommender {
     fn score(&self, conversations: &[&Conversation], run: &Run) -> Result<Matrix> {
         let answers = self.each(conversations, run, |_, conversation, run| {
             // What was seen is taken out of the ranking later: so many more are asked for.
-            let seen = self.mentions.of_conversation(conversation).len();
+            let seen = self.titles().of_conversation(conversation).len();
             self.answer(conversation, &[], self.config.top_k + seen, run)
         })?;
         let mut scores = Matrix::zeros(conversations.len(), self.items());

@@ -1,6 +1,6 @@
 //! One sentence to the user, written by the model, that names returned items and nothing else of the catalogue.
 //!
-//! The model writes freely; what it wrote is let out as far as no title can still be under way ([`Mentions::settled`]). At a
+//! The model writes freely; what it wrote is let out as far as no title can still be under way ([`Titles::settled`]). At a
 //! title that was not returned it ends, before the title is out.
 
 use super::Mode;
@@ -10,7 +10,7 @@ use crate::dataset::Conversation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::llama::Token;
 use crate::run::Run;
-use crate::titles::Mentions;
+use crate::titles::Titles;
 use std::time::Instant;
 
 /// Tokens of a sentence at most.
@@ -35,7 +35,7 @@ pub struct Said {
 
 /// Lets text out as far as it is settled and names `allowed` items (sorted rows) alone.
 struct Gate<'a> {
-    mentions: &'a Mentions,
+    titles: &'a Titles,
     allowed: &'a [u32],
     text: String,
     out: usize,
@@ -44,14 +44,14 @@ struct Gate<'a> {
 }
 
 impl<'a> Gate<'a> {
-    fn new(mentions: &'a Mentions, allowed: &'a [u32]) -> Gate<'a> {
-        Gate { mentions, allowed, text: String::new(), out: 0, shut: false }
+    fn new(titles: &'a Titles, allowed: &'a [u32]) -> Gate<'a> {
+        Gate { titles, allowed, text: String::new(), out: 0, shut: false }
     }
     /// Takes what was written; gives what may go out. `last`: nothing follows.
     fn pass(&mut self, piece: &str, last: bool) -> &str {
         self.text.push_str(piece);
-        let settled = if last { self.text.len() } else { self.mentions.settled(&self.text) };
-        let found = self.mentions.find(&self.text);
+        let settled = if last { self.text.len() } else { self.titles.settled(&self.text) };
+        let found = self.titles.find(&self.text);
         let foreign = found.iter().find(|m| m.start < settled && self.allowed.binary_search(&m.item).is_err());
         let end = match foreign {
             Some(mention) => {
@@ -126,10 +126,11 @@ impl LmRecommender {
         };
         said.prompt_tokens = prompt.tokens.len();
         // Of several items with one name, whichever the name is taken for.
-        let same = names.iter().filter_map(|name| self.mentions.resolve_title(name));
+        let titles = self.titles();
+        let same = names.iter().filter_map(|name| titles.resolve_title(name));
         let mut allowed: Vec<u32> = rows.iter().copied().chain(same).collect();
         allowed.sort_unstable();
-        let mut gate = Gate::new(&self.mentions, &allowed);
+        let mut gate = Gate::new(&titles, &allowed);
         let (mut next, mut bytes, mut ended) = (row.best, Vec::new(), false);
         for n in 0..MOST_TOKENS {
             let token = next as Token;
@@ -195,14 +196,14 @@ mod tests {
     #[test]
     fn what_was_not_returned_is_never_let_out() {
         let dataset = super::super::tests::catalogue(9);
-        let mentions = Mentions::new(&dataset.items, &[]);
+        let titles = Titles::new(&dataset.items, &[]);
         let name = |row: usize| dataset.items.name(row);
         let text = format!("You asked for warmth, so take {} rather than {} tonight", name(5), name(3));
-        let rows: Vec<u32> = mentions.rows(&text);
+        let rows: Vec<u32> = titles.rows(&text);
         assert_eq!(rows, [3, 5], "both are titles of the catalogue");
         for grain in [1, 2, 5, 1000] {
             let said = |allowed: &[u32]| {
-                let (mut gate, mut out) = (Gate::new(&mentions, allowed), String::new());
+                let (mut gate, mut out) = (Gate::new(&titles, allowed), String::new());
                 let letters: Vec<char> = text.chars().collect();
                 for piece in letters.chunks(grain) {
                     out += gate.pass(&piece.iter().collect::<String>(), false);
@@ -216,7 +217,7 @@ mod tests {
             assert_eq!(said(&[3, 5]), text);
             let cut = said(&[5]);
             assert!(text.starts_with(&cut) && cut.contains("Amélie"), "{cut}");
-            assert!(mentions.rows(&cut).iter().all(|r| *r == 5), "{cut}");
+            assert!(titles.rows(&cut).iter().all(|r| *r == 5), "{cut}");
             assert!(cut.len() < text.len() - 10);
         }
     }

@@ -10,7 +10,7 @@ use crate::llama::{Adapter, Model};
 use crate::math::{Matrix, Random};
 use crate::recommend::testing::conversation;
 use crate::testing::shared;
-use crate::titles::Mentions;
+use crate::titles::Titles;
 use crate::tune::{Head, ItemVectors};
 use crate::{ErrorKind, Run};
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ fn adapter(folder: &Path, name: &str, width: usize, seed: u64) -> PathBuf {
 
 /// The error of an opening that must fail.
 fn try_open(model: &Path, adapter: Option<&Path>, dataset: &Dataset, config: &RecommendConfig) -> crate::Error {
-    let mentions = Arc::new(Mentions::new(&dataset.items, &[]));
+    let mentions = Arc::new(Titles::new(&dataset.items, &[]));
     let adapter = adapter.map(|a| (a, 1.0));
     LmRecommender::open(model, adapter, &dataset.items, mentions, config, &run()).err().unwrap()
 }
@@ -336,7 +336,7 @@ fn what_cannot_serve_says_why() {
     let lm = open(&model, &dataset, &config);
     assert!(lm.rerank(&conversation(&["hi"]), &[20], &run()).is_err());
     assert_eq!(lm.rerank(&conversation(&["hi"]), &[], &run()).unwrap().items, []);
-    assert!(lm.add_items(&dataset.items, &[20], &run()).is_err());
+    assert!(lm.add_items(&dataset.items, lm.titles(), &[20], &run()).is_err());
     lm.remove_items(&[3, 99]);
     assert!(lm.rerank(&conversation(&["hi"]), &[3], &run()).is_err());
     // Everything masked: an empty answer, which is exact.
@@ -407,7 +407,7 @@ fn the_head_ranks_by_the_last_hidden_state_of_the_prompt() {
         }
     }
     // Another catalogue, another width.
-    let mentions = Arc::new(Mentions::new(&dataset.items, &[]));
+    let mentions = Arc::new(Titles::new(&dataset.items, &[]));
     let config = RecommendConfig { mode: "head".into(), ..settings() };
     let with = |head: Head, dataset: &Dataset| {
         LmRecommender::of(
@@ -524,13 +524,13 @@ fn a_sentence_of_the_model_names_returned_items_alone_and_comes_in_pieces() {
     let (free, said) = say(&all);
     assert!(said.whole && free.len() > 12, "{free:?} {said:?}");
     assert_eq!(say(&all), (free.clone(), said), "greedy: the same again");
-    let named = lm.mentions.rows(&free);
+    let named = lm.titles().rows(&free);
     assert!(!named.is_empty(), "{free:?}: the story names titles of this catalogue");
     // What it named may not be named: it stops before it.
     let others: Vec<u32> = all.iter().copied().filter(|r| !named.contains(r)).collect();
     let (cut, said) = say(&others);
     assert!(!said.whole, "{cut:?}");
-    assert!(lm.mentions.rows(&cut).iter().all(|r| others.contains(r)), "{cut:?}");
+    assert!(lm.titles().rows(&cut).iter().all(|r| others.contains(r)), "{cut:?}");
     // A listener who leaves ends it; nothing to recommend says nothing.
     let mut gone = |_: &str| Err(crate::Error::cancelled());
     assert_eq!(
@@ -561,7 +561,7 @@ fn a_ranking_head_of_another_training_is_refused_and_the_right_one_comes_with_it
     let config = RecommendConfig { mode: "head".into(), mentions: false, ..settings() };
     let e = try_open(&path, Some(&wrong), &dataset, &config);
     assert!(e.kind() == ErrorKind::Invalid && e.message().contains("trained along"), "{e}");
-    let mentions = Arc::new(Mentions::new(&dataset.items, &[]));
+    let mentions = Arc::new(Titles::new(&dataset.items, &[]));
     let lm = LmRecommender::open(&path, Some((&one, 1.0)), &dataset.items, mentions, &config, &run()).unwrap();
     let talk = conversation(&["a dog"]);
     let before = lm.answer(&talk, &[], 5, &run()).unwrap();
@@ -589,12 +589,12 @@ fn items_join_a_model_that_writes_its_list() {
     let config = RecommendConfig { mode: "generate".into(), ..settings() };
     let lm = open(&path, &catalogue(20), &config);
     let grown = catalogue(24);
-    lm.add_items(&grown.items, &[20, 22], &run()).unwrap();
+    lm.add_items(&grown.items, Arc::new(Titles::of(&grown)), &[20, 22], &run()).unwrap();
     let trie = lm.trie();
     assert_eq!((trie.items(), trie.live()), (24, 22));
     assert!(trie.is_removed(21) && trie.is_removed(23) && !trie.is_removed(22));
     lm.remove_items(&[3, 22]);
     assert_eq!(lm.trie().live(), 20);
-    lm.add_items(&grown.items, &[22], &run()).unwrap();
+    lm.add_items(&grown.items, lm.titles(), &[22], &run()).unwrap();
     assert!(!lm.trie().is_removed(22) && lm.trie().is_removed(3));
 }

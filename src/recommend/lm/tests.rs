@@ -9,7 +9,7 @@ use crate::math::Random;
 use crate::recommend::testing::conversation;
 use crate::recommend::{Recommender, Request, query_text, recommend};
 use crate::testing::shared;
-use crate::titles::Mentions;
+use crate::titles::Titles;
 use crate::tune::lm::{Chat, new_model, recommend_messages};
 use crate::{ErrorKind, Run};
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ pub(super) fn settings() -> RecommendConfig {
 }
 
 pub(super) fn open(model: &Path, dataset: &Dataset, config: &RecommendConfig) -> LmRecommender {
-    let mentions = Arc::new(Mentions::new(&dataset.items, &[]));
+    let mentions = Arc::new(Titles::new(&dataset.items, &[]));
     LmRecommender::open(model, None, &dataset.items, mentions, config, &run()).unwrap()
 }
 
@@ -212,7 +212,7 @@ fn no_mask_no_context_and_no_beam_lets_an_invalid_repeated_or_masked_item_throug
         let share = random.below(101);
         let masked: Vec<u32> = (0..items).filter(|_| random.below(100) < share).collect();
         if case % 37 == 0 {
-            lm.add_items(&dataset.items, &gone, &run).unwrap();
+            lm.add_items(&dataset.items, lm.titles(), &gone, &run).unwrap();
             gone = (0..items).filter(|_| random.below(10) == 0).collect();
             lm.remove_items(&gone);
         }
@@ -298,7 +298,7 @@ fn a_recommender_of_the_pipeline_masks_what_was_seen_named_and_excluded() {
     let folder = tempfile::tempdir().unwrap();
     let dataset = catalogue(60);
     let lm = open(&random_model(folder.path()), &dataset, &settings());
-    let mentions = Mentions::new(&dataset.items, &[]);
+    let mentions = Titles::new(&dataset.items, &[]);
     let talk = conversation(&["Amélie was fine, \"Lily's Red Ball 2\" too"]);
     let named = mentions.of_conversation(&talk);
     assert_eq!(named, [5, 8]);

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// The ranking head beside `adapter.gguf` or `model.gguf`, a [`Head`] whose row of a conversation is: the hidden state of
 /// the **last token of the prompt** ([`super::Chat::prompt`], the tokens before the answer's first), of the tuned model,
 /// after the output norm, as llama.cpp gives it ([`llama::Pooling::None`]), scaled to unit length. [`prompt_rows`] makes
-/// such rows. Mentions count nothing (W_m = 0): the model reads them in the prompt; items that the user names were out of
+/// such rows. Titles count nothing (W_m = 0): the model reads them in the prompt; items that the user names were out of
 /// the running in training. Its embedder's name is [`student_name`] of the exported file.
 pub const HEAD_FILE: &str = "head.safetensors";
 
