@@ -125,7 +125,7 @@ mod tests {
         dataset.items
     }
 
-    fn grounder(items: &Items, counts: &[f32]) -> Grounder {
+    fn index(items: &Items, counts: &[f32]) -> Grounder {
         Grounder::new(items, Arc::new(Editions::new(items, counts)))
     }
 
@@ -145,7 +145,7 @@ mod tests {
             ("Sunset Blvd. (a.k.a. Sunset Boulevard)", 1950),
             ("Malcolm X", 1992),
         ]);
-        let grounder = grounder(&items, &[]);
+        let grounder = index(&items, &[]);
         for (written, row) in [
             ("The Outlaw and His Wife", 0),
             ("You and I", 0),
@@ -182,12 +182,12 @@ mod tests {
             ("The Mask", 1994),
             ("Mask", 1985),
         ]);
-        let grounder = grounder(&items, &[]);
+        let grounder = index(&items, &[]);
         assert_eq!(grounder.find("Halloween", Some(1978)), Some(0));
         assert_eq!(grounder.find("Halloween", Some(2019)), Some(1), "a year beside it");
         assert_eq!(grounder.find("Halloween", Some(2007)), Some(2), "then the one without a year");
         assert_eq!(grounder.find("Halloween", None), Some(1), "without a year: the latest");
-        assert_eq!(grounder(&items, &[9.0, 3.0, 1.0, 0.0, 0.0]).find("Halloween", None), Some(0), "the most reviewed");
+        assert_eq!(index(&items, &[9.0, 3.0, 1.0, 0.0, 0.0]).find("Halloween", None), Some(0), "the most reviewed");
         assert_eq!(grounder.find("The Mask", None), Some(3));
         assert_eq!(grounder.find("Mask", None), Some(4));
         assert_eq!(grounder.find("Mask", Some(1994)), Some(3), "an article left out, the year says which");
@@ -205,7 +205,7 @@ mod tests {
             ("Cats", 2019),
             ("Aliens", 1986),
         ]);
-        let grounder = grounder(&items, &[]);
+        let grounder = index(&items, &[]);
         assert_eq!(grounder.find("The Shawshenk Redemtion", None), Some(0));
         assert_eq!(grounder.find("The Shawshenk Redemtion", Some(2010)), None, "the year does not fit");
         assert_eq!(grounder.find("Iron Man 3", None), None, "another number is another film");
@@ -217,7 +217,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_it_panic(title in "(?s).{0,80}", other in "(?s).{0,80}", year in proptest::option::of(any::<u16>())) {
-            let grounder = grounder(&catalogue(&[(&other, 1999), ("Heat", 1995)]), &[]);
+            let grounder = index(&catalogue(&[(&other, 1999), ("Heat", 1995)]), &[]);
             grounder.find(&title, year);
             normalise(&title);
         }
@@ -241,7 +241,7 @@ mod tests {
         }
         let items = dataset.items;
         let started = std::time::Instant::now();
-        let grounder = grounder(&items, &[]);
+        let grounder = index(&items, &[]);
         let made = started.elapsed();
         let started = std::time::Instant::now();
         let mut found = 0;
@@ -275,7 +275,7 @@ mod tests {
     fn every_real_item_is_found_by_its_own_name_as_an_answer_would_write_it() {
         for file in ["data/movies/meta.jsonl.gz", "data/conversations/inspired_items.jsonl"] {
             let Some(items) = real_catalogue(file) else { return };
-            let grounder = grounder(&items, &[]);
+            let grounder = index(&items, &[]);
             // The item itself, or one of the same title and year (of any year, where the name gives none).
             let same = |found: usize, row: usize| {
                 assert_eq!(normalise(items.title(found)), normalise(items.title(row)));
