@@ -3,7 +3,7 @@
 use causerie::dataset::{import, load_conversations, simulate_to};
 use causerie::embed::{Embedder, TextEmbedder, embed_reviews, read_embeddings};
 use causerie::evaluate::{Metric, evaluate};
-use causerie::recommend::{Context, HeadRecommender, Popularity, Recommender, Request, recommend};
+use causerie::recommend::{HeadRecommender, Popularity, QueryWindow, Recommender, Request, recommend};
 use causerie::select::select;
 use causerie::synthesize::{self, Answer, Failure, Kind, Teacher};
 use causerie::titles::Titles;
@@ -89,7 +89,7 @@ fn main() -> Result<()> {
     println!("{} dialogues; {report}", dialogues.len());
 
     // 6 recommend
-    let context = Context::from_config(&config.recommend)?;
+    let context = QueryWindow::from_config(&config.recommend)?;
     let head = HeadRecommender::new("head", head, &dataset.items, embedder, Some(mentions.clone()), context)?;
     let conversations = load_conversations(&files.conversations)?;
     let request = Request { conversation: &conversations[0], exclude: &[], allow: &[], top_k: 5 };

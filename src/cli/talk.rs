@@ -101,7 +101,7 @@ fn answer_file(matches: &ArgMatches, opened: &Opened, path: &Path, top_k: usize,
     let conversations = load_conversations(path)?;
     let (exclude, allow) = (ids(matches, "exclude"), ids(matches, "allow"));
     let why = matches.get_one::<usize>("why").copied().unwrap_or(0);
-    let context = causerie::recommend::Context::from_config(&opened.config.recommend)?;
+    let context = causerie::recommend::QueryWindow::from_config(&opened.config.recommend)?;
     let evidence = Evidence::new(&opened.dataset, &opened.reviews)?;
     let items = &opened.dataset.items;
     // A few at a time: an answer comes soon, and memory does not grow with the file.

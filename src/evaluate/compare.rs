@@ -119,7 +119,7 @@ pub struct ExampleList {
 }
 
 /// A conversation as it is scored.
-struct Context<'a> {
+struct ScoredContext<'a> {
     conversation: &'a Conversation,
     /// Target rows; none: not in the catalogue.
     targets: Vec<Option<u32>>,
@@ -235,7 +235,7 @@ pub(super) fn in_words(difference: f64, p: f64) -> String {
 }
 
 /// The conversations with unseen targets, and the number of targets that were mentioned before.
-fn contexts<'a>(conversations: &'a [Conversation], titles: &Titles) -> (Vec<Context<'a>>, u64) {
+fn contexts<'a>(conversations: &'a [Conversation], titles: &Titles) -> (Vec<ScoredContext<'a>>, u64) {
     let mut seen_targets = 0;
     let mut contexts = Vec::new();
     for conversation in conversations {
@@ -259,7 +259,7 @@ fn contexts<'a>(conversations: &'a [Conversation], titles: &Titles) -> (Vec<Cont
             }
         }
         if !targets.is_empty() {
-            contexts.push(Context { conversation, targets, seen });
+            contexts.push(ScoredContext { conversation, targets, seen });
         }
     }
     (contexts, seen_targets)
@@ -277,7 +277,7 @@ fn score(
     label: &str,
     number: usize,
     systems: usize,
-    contexts: &[Context<'_>],
+    contexts: &[ScoredContext<'_>],
     items: usize,
     run: &Run,
 ) -> Result<Scored> {
@@ -340,7 +340,7 @@ fn gini(mut counts: Vec<u64>) -> f64 {
 
 /// Contexts that show most: those that some systems solve and others do not, evenly drawn from the whole set.
 fn examples(
-    contexts: &[Context<'_>],
+    contexts: &[ScoredContext<'_>],
     lists: &[Vec<Vec<u32>>],
     systems: &[(&str, &dyn Recommender)],
     items: &Items,
@@ -363,7 +363,7 @@ fn examples(
     }
     picked.sort_unstable();
     let example = |context: usize| {
-        let Context { conversation, targets, .. } = &contexts[context];
+        let ScoredContext { conversation, targets, .. } = &contexts[context];
         let list = |(of, (label, _)): (&Vec<Vec<u32>>, &(&str, &dyn Recommender))| ExampleList {
             label: label.to_string(),
             items: of[context]

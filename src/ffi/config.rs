@@ -3,7 +3,7 @@
 use super::error::causerie_error;
 use super::guard::{guard, guard_or};
 use super::handle::{Out, exclusive, free, noun, optional, put, shared};
-use super::text::{Lent, c_text, name, text};
+use super::text::{LentTexts, c_text, name, text};
 use crate::config::{Config, table};
 use crate::error::{Error, Result};
 use std::ffi::{CString, c_char};
@@ -18,7 +18,7 @@ noun!(causerie_config, Settings);
 #[derive(Default)]
 pub(super) struct Settings {
     pub config: Config,
-    lent: Lent,
+    lent: LentTexts,
 }
 
 /// One setting. All texts are static. The struct grows at its end with later ABI numbers.

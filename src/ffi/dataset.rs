@@ -6,7 +6,7 @@ use super::error::causerie_error;
 use super::guard::{guard, guard_or};
 use super::handle::{Out, exclusive, free, noun, shared};
 use super::run::{causerie_run, run_of};
-use super::text::{Lent, path, text};
+use super::text::{LentTexts, path, text};
 use crate::dataset::{Dataset, Filling, Table, import, simulate_to};
 use crate::error::{Error, Result};
 use std::ffi::c_char;
@@ -21,7 +21,7 @@ pub(super) struct Data {
     pub filling: Filling,
     /// `run.threads` of the settings that it was made with.
     pub threads: usize,
-    lent: Lent,
+    lent: LentTexts,
 }
 
 /// The catalogue.
@@ -55,7 +55,7 @@ pub unsafe extern "C" fn causerie_dataset_new(
         // SAFETY: rules 2 and 3 of the header.
         let (config, out) = unsafe { (config_of(config)?, Out::new(out)?) };
         let filling = Filling::new(&config.dataset);
-        out.set(Data { filling, threads: config.run.threads, lent: Lent::default() });
+        out.set(Data { filling, threads: config.run.threads, lent: LentTexts::default() });
         Ok(())
     })
 }
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn causerie_dataset_import(
 
 impl Data {
     fn of(config: &crate::Config, dataset: Dataset) -> Data {
-        Data { filling: Filling::of(&config.dataset, dataset), threads: config.run.threads, lent: Lent::default() }
+        Data { filling: Filling::of(&config.dataset, dataset), threads: config.run.threads, lent: LentTexts::default() }
     }
 }
 

@@ -9,7 +9,7 @@ use super::handle::{Out, exclusive, free, noun, put, shared};
 use super::run::{causerie_run, run_of};
 use super::selection::causerie_selection;
 use super::teacher::{Host, causerie_teacher_fn};
-use super::text::{Lent, c_json, c_text, name, optional_path, path, text};
+use super::text::{LentTexts, c_json, c_text, name, optional_path, path, text};
 use super::version::UserData;
 use crate::artifact;
 use crate::dataset::Dialogue;
@@ -26,15 +26,15 @@ noun!(causerie_dialogues, Pairs);
 pub(super) struct Pairs {
     pub rows: Vec<Dialogue>,
     report: CString,
-    lent: Lent,
+    lent: LentTexts,
 }
 
 impl Pairs {
     fn made(made: Dialogues) -> Result<Pairs> {
-        Ok(Pairs { report: c_json(&made.report)?, rows: made.rows, lent: Lent::default() })
+        Ok(Pairs { report: c_json(&made.report)?, rows: made.rows, lent: LentTexts::default() })
     }
     fn read(rows: Vec<Dialogue>) -> Pairs {
-        Pairs { rows, report: c_text("{}"), lent: Lent::default() }
+        Pairs { rows, report: c_text("{}"), lent: LentTexts::default() }
     }
 }
 

@@ -28,14 +28,14 @@ noun!(causerie_embeddings, Rows);
 #[derive(Clone)]
 pub(super) struct Rows {
     /// `[reviews, dim]`.
-    kept: Kept,
+    kept: RowStorage,
     /// None for rows that were given.
     pub embedder: Option<Arc<dyn Embedder>>,
 }
 
 /// Where rows are.
 #[derive(Clone)]
-enum Kept {
+enum RowStorage {
     Whole(Arc<Matrix>),
     Mapped(Arc<Stored>),
 }
@@ -46,20 +46,20 @@ impl Rows {
         Ok(Rows::whole(matrix, None))
     }
     fn whole(matrix: Matrix, embedder: Option<Arc<dyn Embedder>>) -> Rows {
-        Rows { kept: Kept::Whole(Arc::new(matrix)), embedder }
+        Rows { kept: RowStorage::Whole(Arc::new(matrix)), embedder }
     }
     /// The rows, wherever they are.
     pub fn rows(&self) -> &dyn math::Rows {
         match &self.kept {
-            Kept::Whole(matrix) => &**matrix,
-            Kept::Mapped(stored) => &**stored,
+            RowStorage::Whole(matrix) => &**matrix,
+            RowStorage::Mapped(stored) => &**stored,
         }
     }
     /// The rows in memory, where they are needed there.
     pub fn matrix(&self, what: &str) -> Result<&Arc<Matrix>> {
         match &self.kept {
-            Kept::Whole(matrix) => Ok(matrix),
-            Kept::Mapped(_) => Err(Error::invalid(format!(
+            RowStorage::Whole(matrix) => Ok(matrix),
+            RowStorage::Mapped(_) => Err(Error::invalid(format!(
                 "{what}: these rows are mapped from a file, which is for selecting; use causerie_embed"
             ))),
         }
@@ -273,7 +273,7 @@ pub unsafe extern "C" fn causerie_embeddings_open(
     guard(|| {
         // SAFETY: rules 2 and 4 of the header.
         let (file, out) = unsafe { (path(file, "embeddings")?, Out::new(out)?) };
-        out.set(Rows { kept: Kept::Mapped(Arc::new(Stored::open(file)?)), embedder: None });
+        out.set(Rows { kept: RowStorage::Mapped(Arc::new(Stored::open(file)?)), embedder: None });
         Ok(())
     })
 }
@@ -295,8 +295,8 @@ pub unsafe extern "C" fn causerie_embeddings_data(
             put(dim, kept.rows().width());
         }
         Ok(match &kept.kept {
-            Kept::Whole(matrix) => matrix.data().as_ptr(),
-            Kept::Mapped(_) => std::ptr::null(),
+            RowStorage::Whole(matrix) => matrix.data().as_ptr(),
+            RowStorage::Mapped(_) => std::ptr::null(),
         })
     })
 }

@@ -22,9 +22,9 @@ use std::ffi::{CString, c_char};
 pub struct causerie_model {
     _opaque: [u8; 0],
 }
-noun!(causerie_model, Tuned);
+noun!(causerie_model, TunedModel);
 
-pub(super) struct Tuned {
+pub(super) struct TunedModel {
     pub kind: Kind,
     report: CString,
 }
@@ -38,11 +38,11 @@ pub(super) enum Kind {
 }
 
 #[cfg(feature = "llama")]
-impl Tuned {
+impl TunedModel {
     /// A language model's file, and what is to say of it.
-    fn files(file: &std::path::Path, report: &impl serde::Serialize) -> Result<Tuned> {
+    fn files(file: &std::path::Path, report: &impl serde::Serialize) -> Result<TunedModel> {
         let file = c_text(file.as_os_str().as_encoded_bytes());
-        Ok(Tuned { kind: Kind::Files(file), report: c_json(report)? })
+        Ok(TunedModel { kind: Kind::Files(file), report: c_json(report)? })
     }
 }
 
@@ -89,7 +89,7 @@ pub unsafe extern "C" fn causerie_tune(
         let find = |text: &str| mentions.rows(text);
         let embedder = rows.embedder("tune")?;
         let (head, report) = tune_head(&pairs.rows, items, &**embedder, &find, &config.tune, &run)?;
-        out.set(Tuned { kind: Kind::Head(Box::new(head)), report: c_json(&report)? });
+        out.set(TunedModel { kind: Kind::Head(Box::new(head)), report: c_json(&report)? });
         Ok(())
     })
 }
@@ -131,7 +131,7 @@ fn tuned_files(
     folder: &std::path::Path,
     config: &Config,
     run: &Run,
-) -> Result<Tuned> {
+) -> Result<TunedModel> {
     use crate::tune::lm::{Catalogue, messages_of, tune_lm, tune_lm_with_catalogue};
     if config.tune.method == "head" {
         return Err(Error::invalid("tune.method = head: use causerie_tune, or set it to lora or full"));
@@ -145,7 +145,7 @@ fn tuned_files(
         let messages = dialogues.iter().map(messages_of).collect::<Result<Vec<_>>>()?;
         tune_lm(base, &messages, &config.tune, folder, run)?
     };
-    Tuned::files(&report.exported.file, &report)
+    TunedModel::files(&report.exported.file, &report)
 }
 
 #[cfg(not(feature = "llama"))]
@@ -156,7 +156,7 @@ fn tuned_files(
     _: &std::path::Path,
     _: &Config,
     _: &Run,
-) -> Result<Tuned> {
+) -> Result<TunedModel> {
     Err(Error::unsupported("tune: lora and full need a build with llama.cpp"))
 }
 
@@ -195,17 +195,17 @@ fn new_files(
     folder: Option<&std::path::Path>,
     config: &Config,
     run: &Run,
-) -> Result<Tuned> {
+) -> Result<TunedModel> {
     use crate::tune::lm::{new_model, pretrain};
     let texts: Vec<String> = (0..dataset.reviews()).map(|review| embed::review_text(dataset, review)).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let shape = new_model(parameters, &texts, config.tune.seed, file, run)?;
     let Some(folder) = folder else {
         let report = serde_json::json!({"parameters": shape.parameters(), "layers": shape.layers, "width": shape.dim});
-        return Tuned::files(file, &report);
+        return TunedModel::files(file, &report);
     };
     let report = pretrain(file, &texts, &config.tune, folder, run)?;
-    Tuned::files(&report.exported.file, &report)
+    TunedModel::files(&report.exported.file, &report)
 }
 
 #[cfg(not(feature = "llama"))]
@@ -216,7 +216,7 @@ fn new_files(
     _: Option<&std::path::Path>,
     _: &Config,
     _: &Run,
-) -> Result<Tuned> {
+) -> Result<TunedModel> {
     Err(Error::unsupported("model: a language model needs a build with llama.cpp"))
 }
 
@@ -252,12 +252,12 @@ fn merged_file(
     kind: &str,
     file: &std::path::Path,
     run: &Run,
-) -> Result<Tuned> {
-    Tuned::files(file, &crate::tune::lm::merge(base, adapter, file, kind, run)?)
+) -> Result<TunedModel> {
+    TunedModel::files(file, &crate::tune::lm::merge(base, adapter, file, kind, run)?)
 }
 
 #[cfg(not(feature = "llama"))]
-fn merged_file(_: &std::path::Path, _: &std::path::Path, _: &str, _: &std::path::Path, _: &Run) -> Result<Tuned> {
+fn merged_file(_: &std::path::Path, _: &std::path::Path, _: &str, _: &std::path::Path, _: &Run) -> Result<TunedModel> {
     Err(Error::unsupported("model: a language model needs a build with llama.cpp"))
 }
 
@@ -308,7 +308,7 @@ pub unsafe extern "C" fn causerie_model_load(
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
         let (file, out) = unsafe { (path(file, "model")?, Out::new(out)?) };
-        out.set(Tuned { kind: Kind::Head(Box::new(Head::load(file)?)), report: c_text("{}") });
+        out.set(TunedModel { kind: Kind::Head(Box::new(Head::load(file)?)), report: c_text("{}") });
         Ok(())
     })
 }

@@ -22,7 +22,7 @@ pub const CAUSERIE_ASSISTANT: i32 = 1;
 
 /// Items by their ids, and by their rows in the recommender's catalogue.
 #[derive(Default)]
-pub(super) struct Named {
+pub(super) struct ItemList {
     pub ids: Vec<String>,
     pub rows: Vec<u64>,
 }
@@ -30,9 +30,9 @@ pub(super) struct Named {
 /// What is asked.
 pub(super) struct Query {
     pub conversation: Conversation,
-    pub exclude: Named,
+    pub exclude: ItemList,
     /// None: all; an empty list: nothing.
-    pub allow: Option<Named>,
+    pub allow: Option<ItemList>,
     /// Reviews for each item; None: as set.
     pub explain: Option<usize>,
 }
@@ -40,7 +40,7 @@ pub(super) struct Query {
 impl Default for Query {
     fn default() -> Query {
         let conversation = Conversation { id: String::new(), turns: Vec::new(), targets: Vec::new(), seen: Vec::new() };
-        Query { conversation, exclude: Named::default(), allow: None, explain: None }
+        Query { conversation, exclude: ItemList::default(), allow: None, explain: None }
     }
 }
 
@@ -76,7 +76,7 @@ impl Query {
             return Ok(query);
         }
         let ask: Ask = serde_json::from_str(json).map_err(bad)?;
-        let named = |ids| Named { ids, rows: Vec::new() };
+        let named = |ids| ItemList { ids, rows: Vec::new() };
         (query.conversation.id, query.conversation.turns, query.conversation.seen) = (ask.id, ask.turns, ask.seen);
         (query.exclude, query.allow, query.explain) = (named(ask.exclude), ask.allow.map(named), ask.explain);
         Ok(query)

@@ -10,7 +10,7 @@ use super::handle::{Out, exclusive, free, noun, optional, put, shared};
 use super::model::causerie_model;
 use super::query::{Query, causerie_query};
 use super::run::{causerie_run, run_of};
-use super::serving::{Answered, Serving};
+use super::serving::{Reply, Serving};
 use super::text::{name, optional_path, path, slice, text};
 use crate::dataset::{Filling, Item, Table};
 use crate::error::Error;
@@ -26,7 +26,7 @@ noun!(causerie_recommender, Serving);
 pub struct causerie_reply {
     _opaque: [u8; 0],
 }
-noun!(causerie_reply, Answered);
+noun!(causerie_reply, Reply);
 
 /// ---- 6 recommend ------------------------------------------------------------------------------------------------
 /// Opens a work directory that causerie_pipeline (or `causerie run`) finished, with the recommender recommend.system of

@@ -8,7 +8,7 @@ use super::guard::{guard, guard_or};
 use super::handle::{Out, free, noun, put, shared};
 use super::recommender::causerie_recommender;
 use super::run::{causerie_run, run_of};
-use super::text::{Lent, c_json, name, path, slice, text};
+use super::text::{LentTexts, c_json, name, path, slice, text};
 use crate::artifact;
 use crate::dataset::{Conversation, load_conversations};
 use crate::error::{Error, Result};
@@ -22,17 +22,17 @@ use std::path::Path;
 pub struct causerie_report {
     _opaque: [u8; 0],
 }
-noun!(causerie_report, Told);
+noun!(causerie_report, Report);
 
-pub(super) struct Told {
+pub(super) struct Report {
     data: ReportData,
     json: CString,
-    lent: Lent,
+    lent: LentTexts,
 }
 
-impl Told {
-    fn new(data: ReportData) -> Result<Told> {
-        Ok(Told { json: c_json(&data)?, data, lent: Lent::default() })
+impl Report {
+    fn new(data: ReportData) -> Result<Report> {
+        Ok(Report { json: c_json(&data)?, data, lent: LentTexts::default() })
     }
 }
 
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn causerie_evaluate(
                 &run,
             )?);
         }
-        out.set(Told::new(data)?);
+        out.set(Report::new(data)?);
         Ok(())
     })
 }
@@ -136,7 +136,7 @@ pub unsafe extern "C" fn causerie_pipeline(
         let data = pipeline(&config, dir, restart != 0, &run)?;
         if !out.is_null() {
             // SAFETY: rule 2 of the header; not NULL.
-            unsafe { Out::new(out)? }.set(Told::new(data)?);
+            unsafe { Out::new(out)? }.set(Report::new(data)?);
         }
         Ok(())
     })

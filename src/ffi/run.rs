@@ -17,7 +17,7 @@ use std::time::Instant;
 pub struct causerie_run {
     _opaque: [u8; 0],
 }
-noun!(causerie_run, Watched);
+noun!(causerie_run, RunControl);
 
 /// How far a call is. Read-only; it grows at its end with later ABI numbers.
 #[repr(C)]
@@ -67,7 +67,7 @@ type Listener = (unsafe extern "C-unwind" fn(*const causerie_progress, *mut c_vo
 type Reader = (unsafe extern "C-unwind" fn(*const c_char, usize, *mut c_void) -> i32, UserData);
 
 #[derive(Default)]
-pub(super) struct Watched {
+pub(super) struct RunControl {
     threads: usize,
     cancel: Arc<AtomicBool>,
     listener: Option<Listener>,
@@ -164,7 +164,7 @@ pub unsafe extern "C" fn causerie_run_new(threads: u32, out: *mut *mut causerie_
         if threads > 4096 {
             return Err(Error::invalid(format!("run: {threads} threads; at most 4096")));
         }
-        out.set(Watched { threads: threads as usize, ..Watched::default() });
+        out.set(RunControl { threads: threads as usize, ..RunControl::default() });
         Ok(())
     })
 }

@@ -40,7 +40,7 @@ impl Picks {
 
 /// What a selection is made from, beside the rows.
 #[derive(Default)]
-struct Given {
+struct SelectionInputs {
     /// `[reviews, any]`, for the aware strategies.
     features: Option<Matrix>,
     /// `[reviews]` each, for the caps.
@@ -48,8 +48,8 @@ struct Given {
     users: Option<Vec<u32>>,
 }
 
-impl Given {
-    fn new(dataset: Option<&Dataset>, rows: &Rows, config: &Config, run: &Run) -> Result<Given> {
+impl SelectionInputs {
+    fn new(dataset: Option<&Dataset>, rows: &Rows, config: &Config, run: &Run) -> Result<SelectionInputs> {
         let strategy = &config.select.strategy;
         let aware = strategy.starts_with("metadata_") || strategy.starts_with("user_");
         let capped = config.select.max_per_item > 0 || config.select.max_per_user > 0;
@@ -61,7 +61,7 @@ impl Given {
                 (false, true) => Err(Error::invalid(
                     "select: select.max_per_item and select.max_per_user need the dataset beside the embeddings",
                 )),
-                (false, false) => Ok(Given::default()),
+                (false, false) => Ok(SelectionInputs::default()),
             };
         };
         if dataset.reviews() != rows.rows().count() {
@@ -80,7 +80,7 @@ impl Given {
             true => Some(select::item_and_user_of_reviews(dataset)).unzip(),
             false => (None, None),
         };
-        Ok(Given { features, items, users })
+        Ok(SelectionInputs { features, items, users })
     }
     fn terms(&self) -> Terms<'_> {
         Terms { items: self.items.as_deref(), users: self.users.as_deref(), ..Terms::default() }
@@ -128,7 +128,7 @@ pub unsafe extern "C" fn causerie_select_keeping(
             unsafe { (config_of(config)?, Out::new(out)?, optional_path(checkpoint, "checkpoint")?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
-        let given = Given::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
+        let given = SelectionInputs::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
         let none = Selection::default();
         let earlier = earlier.map_or(&none, |picks| &picks.selection);
         let (x, features, terms) = (rows.rows(), given.features.as_ref(), given.terms());
@@ -158,7 +158,7 @@ pub unsafe extern "C" fn causerie_select_centers(
         let (data, rows, config) = unsafe { (optional(dataset)?, shared(embeddings)?, config_of(config)?) };
         // SAFETY: rules 2 to 4 of the header.
         let (run, file) = unsafe { (run_of(run, config.run.threads)?, path(file, "centers")?) };
-        let given = Given::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
+        let given = SelectionInputs::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
         let fitted = centers::fit(rows.rows(), given.features.as_ref(), &config.select, &run)?;
         centers::save(&fitted.centers, file)
     })
@@ -184,7 +184,7 @@ pub unsafe extern "C" fn causerie_select_part(
         let (data, rows, config) = unsafe { (optional(dataset)?, shared(embeddings)?, config_of(config)?) };
         // SAFETY: rules 2 to 4 of the header.
         let (run, file) = unsafe { (run_of(run, config.run.threads)?, path(file, "part")?) };
-        let given = Given::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
+        let given = SelectionInputs::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
         let (features, terms) = (given.features.as_ref(), given.terms());
         partition::select_part((part, parts), rows.rows(), features, &terms, &config.select, &run)?.save(file)
     })
@@ -227,7 +227,7 @@ pub unsafe extern "C" fn causerie_select_finalise(
         let (data, rows, config) = unsafe { (optional(dataset)?, shared(embeddings)?, config_of(config)?) };
         // SAFETY: rules 2 to 4 of the header.
         let (run, merged, out) = unsafe { (run_of(run, config.run.threads)?, path(merged, "merged")?, Out::new(out)?) };
-        let given = Given::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
+        let given = SelectionInputs::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
         let (features, terms) = (given.features.as_ref(), given.terms());
         let merged = Merged::load(merged)?;
         let selected = partition::finalise(&merged, rows.rows(), features, &terms, &config.select, &run)?;

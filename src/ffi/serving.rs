@@ -2,9 +2,9 @@
 
 use super::dialogues::Pairs;
 use super::embeddings::Rows;
-use super::model::{Kind, Tuned};
-use super::query::{Named, Query};
-use super::text::{Lent, c_text};
+use super::model::{Kind, TunedModel};
+use super::query::{ItemList, Query};
+use super::text::{LentTexts, c_text};
 use crate::config::Config;
 use crate::dataset::{Conversation, Dataset, Item};
 use crate::embed::Embedder;
@@ -14,8 +14,8 @@ use crate::pipeline;
 #[cfg(feature = "llama")]
 use crate::recommend::lm::LmRecommender;
 use crate::recommend::{
-    Context, Datastore, Evidence, Fusion, HeadRecommender, Nbcrs, Popularity, Posts, Ranked, Recommender, allowed_rows,
-    excerpt, excluded_rows, mask, query_text,
+    Datastore, Evidence, Fusion, HeadRecommender, Nbcrs, Popularity, Posts, QueryWindow, Ranked, Recommender,
+    allowed_rows, excerpt, excluded_rows, mask, query_text,
 };
 use crate::run::Run;
 use crate::titles::Titles;
@@ -42,13 +42,13 @@ struct Why {
     rows: Arc<Matrix>,
     embedder: Arc<dyn Embedder>,
     evidence: Arc<Evidence<'static>>,
-    context: Context,
+    context: QueryWindow,
 }
 
 impl Why {
     fn new(dataset: &Dataset, rows: Arc<Matrix>, embedder: Arc<dyn Embedder>, config: &Config) -> Result<Why> {
         let evidence = Arc::new(Evidence::shared(dataset, rows.clone())?);
-        Ok(Why { rows, embedder, evidence, context: Context::from_config(&config.recommend)? })
+        Ok(Why { rows, embedder, evidence, context: QueryWindow::from_config(&config.recommend)? })
     }
 }
 
@@ -88,7 +88,7 @@ impl Live {
 }
 
 /// One answer. Its texts are made when they are first read: a host that keeps its own catalogue reads rows and scores.
-pub(super) struct Answered {
+pub(super) struct Reply {
     dataset: Arc<Dataset>,
     ids: Arc<Vec<Arc<CStr>>>,
     /// Best first, below `ids.len()`.
@@ -99,7 +99,7 @@ pub(super) struct Answered {
     titles: OnceLock<Vec<CString>>,
     text: OnceLock<CString>,
     json: OnceLock<CString>,
-    lent: Lent,
+    lent: LentTexts,
 }
 
 impl Serving {
@@ -134,7 +134,7 @@ impl Serving {
     ) -> Result<Serving> {
         let mentions = Arc::new(Titles::new(&dataset.items, counts));
         let said = config.recommend.mentions.then(|| mentions.clone());
-        let context = Context::from_config(&config.recommend)?;
+        let context = QueryWindow::from_config(&config.recommend)?;
         let head = Arc::new(HeadRecommender::new("head", head, &dataset.items, embedder.clone(), said, context)?);
         Ok(Serving::new(dataset, mentions, head.clone(), Live::Head(head, embedder), config))
     }
@@ -164,7 +164,7 @@ impl Serving {
     pub fn of_parts(
         dataset: Arc<Dataset>,
         rows: Option<&Rows>,
-        model: Option<&Tuned>,
+        model: Option<&TunedModel>,
         pairs: Option<&Pairs>,
         config: Config,
         run: &Run,
@@ -183,7 +183,7 @@ impl Serving {
             let posts = Posts::from_dialogues(&pairs.rows, &dataset.items);
             let mut store = Datastore::from_posts(posts, dataset.items.len(), &**embedder, run)?;
             store.choose_k(config.recommend.neighbours, config.tune.seed, run)?;
-            Nbcrs::new("nbcrs", store, embedder.clone(), Context::from_config(&config.recommend)?)
+            Nbcrs::new("nbcrs", store, embedder.clone(), QueryWindow::from_config(&config.recommend)?)
         };
         let why = || {
             let rows = rows.ok_or_else(|| {
@@ -212,7 +212,7 @@ impl Serving {
     }
 
     /// Answers queries, each with its `top_k` best items.
-    pub fn answers(&self, queries: &[&Query], top_k: usize, run: &Run) -> Result<Vec<Answered>> {
+    pub fn answers(&self, queries: &[&Query], top_k: usize, run: &Run) -> Result<Vec<Reply>> {
         let explain = |query: &Query| query.explain.unwrap_or(self.config.recommend.explain);
         if self.why.is_none() && queries.iter().any(|query| explain(query) > 0) {
             return Err(Error::unsupported(format!(
@@ -240,7 +240,7 @@ impl Serving {
                 (Some(why), count) if count > 0 => self.evidence(why, &query.conversation, &ranked, count, run)?,
                 _ => Vec::new(),
             };
-            Answered::new(self, &ranked, evidence)
+            Reply::new(self, &ranked, evidence)
         };
         queries.iter().zip(ranked).map(answer).collect()
     }
@@ -278,7 +278,7 @@ impl Serving {
                 items.len()
             )));
         }
-        let rows = |named: &Named, found: Vec<u32>| -> Result<Vec<u32>> {
+        let rows = |named: &ItemList, found: Vec<u32>| -> Result<Vec<u32>> {
             let mut rows = found;
             for row in &named.rows {
                 match u32::try_from(*row).ok().filter(|row| (*row as usize) < items.len()) {
@@ -418,7 +418,7 @@ impl Serving {
 
     /// A sentence about the first items of `answer` in the language model's own words, kept with the answer.
     #[cfg(feature = "llama")]
-    pub fn say(&self, query: &Query, answer: &Answered, run: &Run) -> Result<*const std::ffi::c_char> {
+    pub fn say(&self, query: &Query, answer: &Reply, run: &Run) -> Result<*const std::ffi::c_char> {
         let rows = answer.rows_of(self)?;
         let names: Vec<String> = rows.iter().map(|row| self.dataset.items.name(*row as usize)).collect();
         let mut text = String::new();
@@ -442,7 +442,7 @@ impl Serving {
     }
 
     #[cfg(not(feature = "llama"))]
-    pub fn say(&self, _: &Query, answer: &Answered, _: &Run) -> Result<*const std::ffi::c_char> {
+    pub fn say(&self, _: &Query, answer: &Reply, _: &Run) -> Result<*const std::ffi::c_char> {
         answer.rows_of(self)?;
         Err(Error::unsupported("recommender: a language model needs a build with llama.cpp"))
     }
@@ -480,13 +480,13 @@ fn counts(dataset: &Dataset) -> Vec<f32> {
     Popularity::from_dataset(dataset).map(|p| p.counts().to_vec()).unwrap_or_default()
 }
 
-impl Answered {
+impl Reply {
     /// `evidence`: of every item, or none at all.
-    fn new(serving: &Serving, ranked: &[Ranked], evidence: Vec<Vec<Spoken>>) -> Result<Answered> {
+    fn new(serving: &Serving, ranked: &[Ranked], evidence: Vec<Vec<Spoken>>) -> Result<Reply> {
         if let Some(one) = ranked.iter().find(|one| one.item as usize >= serving.ids.len()) {
             return Err(Error::bug(format!("recommend: item row {} of {}", one.item, serving.ids.len())));
         }
-        Ok(Answered {
+        Ok(Reply {
             dataset: serving.dataset.clone(),
             ids: serving.ids.clone(),
             rows: ranked.iter().map(|one| u64::from(one.item)).collect(),
@@ -495,7 +495,7 @@ impl Answered {
             titles: OnceLock::new(),
             text: OnceLock::new(),
             json: OnceLock::new(),
-            lent: Lent::default(),
+            lent: LentTexts::default(),
         })
     }
 

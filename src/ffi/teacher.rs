@@ -50,11 +50,11 @@ pub const CAUSERIE_FAIL_THROTTLED: i32 = 3;
 pub struct causerie_answer {
     _opaque: [u8; 0],
 }
-noun!(causerie_answer, Said);
+noun!(causerie_answer, TeacherAnswer);
 
 /// What the callback said; nothing yet.
 #[derive(Default)]
-pub(super) struct Said(Option<Result<Answer, Failure>>);
+pub(super) struct TeacherAnswer(Option<Result<Answer, Failure>>);
 
 /// Answers a request by causerie_answer_set or causerie_answer_fail and returns 0; anything else than 0 ends the synthesis with
 /// CAUSERIE_TEACHER (what was answered is kept in the journal). Called on up to synthesize.in_flight threads of the library
@@ -112,7 +112,7 @@ impl Teacher for Host {
         let mut slot = Slot(std::ptr::null_mut());
         // SAFETY: a slot of our own.
         if let Ok(out) = unsafe { Out::new(&raw mut slot.0) } {
-            out.set(Said::default());
+            out.set(TeacherAnswer::default());
         }
         // SAFETY: rule 5 of the header; request and slot live until it returns.
         let code = unsafe { (self.callback)(&raw const asked, slot.0, self.data.get()) };

@@ -93,9 +93,9 @@ pub(super) fn c_json(value: &impl serde::Serialize) -> Result<CString> {
 
 /// Texts that were handed out and live as long as their handle.
 #[derive(Default)]
-pub(super) struct Lent(Mutex<BTreeSet<CString>>);
+pub(super) struct LentTexts(Mutex<BTreeSet<CString>>);
 
-impl Lent {
+impl LentTexts {
     /// `text`, kept; each text once.
     pub fn lend(&self, text: impl Into<Vec<u8>>) -> *const c_char {
         let text = c_text(text);
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn lent_texts_stay_where_they_are() {
-        let lent = Lent::default();
+        let lent = LentTexts::default();
         let first = lent.lend("first");
         for i in 0..1000 {
             let _ = lent.lend(format!("{i}"));

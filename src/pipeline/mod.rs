@@ -1,6 +1,6 @@
 //! The whole loop in rounds (paper §3.1, Algorithm 1): the only room that knows every stage.
 //!
-//! [`work`] the directory and what is finished in it · [`stages`] load to tune, each leaving its artifact · [`student`]
+//! [`work_directory`] the directory and what is finished in it · [`stages`] load to tune, each leaving its artifact · [`student`]
 //! the language model in the loop · [`systems`] the
 //! recommenders that a finished directory holds · [`report`] what came of it · [`preflight`] what would stop it after hours.
 
@@ -11,11 +11,11 @@ mod report;
 mod stages;
 mod student;
 mod systems;
-pub mod work;
+pub mod work_directory;
 
 pub use demo::{demo_config, demo_defaults};
 pub use opened::{Opened, open, open_with, settings_of};
-pub use work::{StageRecord, Work};
+pub use work_directory::{StageRecord, WorkDirectory};
 
 use crate::config::Config;
 use crate::error::Result;
@@ -31,7 +31,7 @@ use std::path::Path;
 /// Those of the stages, with the stage's name in front. What was finished is kept: call again to go on.
 pub fn pipeline(config: &Config, dir: &Path, restart: bool, run: &Run) -> Result<ReportData> {
     preflight::check(config)?;
-    let mut work = Work::open(dir, config, restart)?;
+    let mut work = WorkDirectory::open(dir, config, restart)?;
     if !work.stages().iter().any(|(name, _)| name.starts_with("synthesize")) {
         preflight::check_teacher(config)?;
     }

@@ -105,7 +105,7 @@ pub fn open_with(dir: &Path, ranking: &RecommendConfig, system: &str, strategy: 
     };
     #[cfg(not(feature = "llama"))]
     let recommender = builder.one(system, last, run)?;
-    let stages::Made { dataset, mentions, reviews, .. } = made;
+    let stages::Artifacts { dataset, mentions, reviews, .. } = made;
     Ok(Opened {
         dataset,
         mentions,

@@ -1,8 +1,8 @@
 //! The last stage: every recommender on the same pairs, curves against the budget, the report.
 
-use super::stages::{Made, Round};
+use super::stages::{Artifacts, Round};
 use super::systems::{Builder, System};
-use super::work::Work;
+use super::work_directory::WorkDirectory;
 use crate::config::{Config, EvaluateConfig};
 use crate::dataset::{Conversation, load_conversations};
 use crate::error::{Error, Result};
@@ -17,7 +17,12 @@ use serde_json::json;
 use std::path::Path;
 
 /// Evaluates on every file of `evaluate.conversations` and writes `report.json` and `report.html`.
-pub(super) fn evaluate_and_write(work: &mut Work, config: &Config, made: &Made, run: &Run) -> Result<ReportData> {
+pub(super) fn evaluate_and_write(
+    work: &mut WorkDirectory,
+    config: &Config,
+    made: &Artifacts,
+    run: &Run,
+) -> Result<ReportData> {
     let evaluated = "evaluation.json".to_string();
     let path = work.path(&evaluated);
     work.stage("evaluate", "evaluate", &[evaluated], run, |_| {
@@ -47,7 +52,7 @@ pub(super) fn evaluate_and_write(work: &mut Work, config: &Config, made: &Made, 
     Ok(data)
 }
 
-fn evaluate_all(config: &Config, made: &Made, run: &Run) -> Result<(Vec<Evaluation>, Vec<CurvePoint>)> {
+fn evaluate_all(config: &Config, made: &Artifacts, run: &Run) -> Result<(Vec<Evaluation>, Vec<CurvePoint>)> {
     let mut sets: Vec<(String, Vec<Conversation>)> = Vec::new();
     for (name, path) in set_names(&config.evaluate.conversations).into_iter().zip(&config.evaluate.conversations) {
         sets.push((name, load_conversations(Path::new(path))?));
@@ -125,7 +130,7 @@ fn kind_of(label: &str) -> String {
     }
 }
 
-fn title(config: &Config, made: &Made) -> String {
+fn title(config: &Config, made: &Artifacts) -> String {
     let strategies = config.pipeline.strategies.join(", ");
     let budget = made.rounds.iter().map(|r| r.budget).max().unwrap_or(0);
     format!("{}: {strategies} · {budget} seeds", dataset_name(config))
@@ -141,7 +146,7 @@ fn dataset_name(config: &Config) -> String {
 }
 
 /// One entry per kind of stage, in pipeline order: its strategies and rounds together.
-fn stages(work: &Work, config: &Config, made: &Made) -> Vec<Stage> {
+fn stages(work: &WorkDirectory, config: &Config, made: &Artifacts) -> Vec<Stage> {
     let seeds: usize = made.rounds.iter().filter(|r| r.number == config.pipeline.rounds).map(|r| r.seeds.len()).sum();
     let dialogues: usize =
         made.rounds.iter().filter(|r| r.number == config.pipeline.rounds).map(|r| r.dialogues.len()).sum();
@@ -176,7 +181,7 @@ fn stages(work: &Work, config: &Config, made: &Made) -> Vec<Stage> {
 }
 
 /// What the finished selections said of themselves.
-fn selections(work: &Work) -> Vec<SelectionFacts> {
+fn selections(work: &WorkDirectory) -> Vec<SelectionFacts> {
     let mut found = Vec::new();
     for (name, record) in work.stages() {
         let round = name.strip_prefix("select ").and_then(|rest| rest.rsplit_once(' ')).and_then(|r| r.1.parse().ok());
@@ -192,7 +197,7 @@ fn selections(work: &Work) -> Vec<SelectionFacts> {
 }
 
 /// `4 ranking heads, 2 language models`.
-fn tuned(made: &Made) -> String {
+fn tuned(made: &Artifacts) -> String {
     let heads = format!("{} ranking heads", made.rounds.len() + usize::from(made.naive.is_some()));
     match made.rounds.iter().filter(|r| r.student.is_some()).count() {
         0 => heads,
@@ -209,7 +214,7 @@ fn kind_of_stage(name: &str) -> &str {
     }
 }
 
-fn losses(work: &Work) -> Vec<LossPoint> {
+fn losses(work: &WorkDirectory) -> Vec<LossPoint> {
     let mut points = Vec::new();
     for (name, record) in work.stages() {
         let Some(label) = name.strip_prefix("tune ") else { continue };
@@ -233,7 +238,7 @@ fn versions() -> Vec<(String, String)> {
     versions
 }
 
-fn warnings(config: &Config, made: &Made) -> Vec<String> {
+fn warnings(config: &Config, made: &Artifacts) -> Vec<String> {
     let mut warnings = Vec::new();
     let asked = config.pipeline.budget.saturating_mul(config.pipeline.rounds);
     if asked > made.dataset.reviews() {

@@ -1,7 +1,7 @@
 //! Load to tune: each stage takes the artifacts before it and leaves its own.
 
 use super::student::{self, Student};
-use super::work::Work;
+use super::work_directory::WorkDirectory;
 use crate::artifact;
 use crate::config::{Config, SelectConfig};
 use crate::dataset::Dialogue;
@@ -9,7 +9,7 @@ use crate::dataset::{self, Dataset, Summary};
 use crate::embed::{self, Collaborative, Embedder, TextEmbedder};
 use crate::error::{Error, Result};
 use crate::math::Matrix;
-use crate::recommend::Context;
+use crate::recommend::QueryWindow;
 use crate::run::Run;
 use crate::select::{self, Selection, Terms};
 use crate::synthesize;
@@ -20,7 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// What the stages made, loaded.
-pub(super) struct Made {
+pub(super) struct Artifacts {
     pub dataset: Dataset,
     pub summary: Summary,
     pub embedder: Arc<dyn Embedder>,
@@ -31,7 +31,7 @@ pub(super) struct Made {
     pub items: ItemVectors,
     pub collaborative: Option<Collaborative>,
     pub mentions: Arc<Titles>,
-    pub context: Context,
+    pub context: QueryWindow,
     /// The language model before its tuning, where one is tuned.
     pub base_model: Option<Student>,
     /// One per strategy and round, in that order.
@@ -62,16 +62,16 @@ pub(super) fn round_file(strategy: &str, number: usize, name: &str) -> String {
 }
 
 /// Runs what is not finished.
-pub(super) fn run_stages(work: &mut Work, config: &Config, run: &Run) -> Result<Made> {
+pub(super) fn run_stages(work: &mut WorkDirectory, config: &Config, run: &Run) -> Result<Artifacts> {
     let (dataset, summary) = load(work, config, run)?;
-    let Embedded { embedder, reviews, given, items, collaborative } = embed_all(work, config, &dataset, run)?;
-    let context = Context::from_config(&config.recommend)?;
+    let Embeddings { embedder, reviews, given, items, collaborative } = embed_all(work, config, &dataset, run)?;
+    let context = QueryWindow::from_config(&config.recommend)?;
     let mentions = Arc::new(Titles::of(&dataset));
     let base_model = student::wanted(config).then(|| student::base(&work.path("."), config));
     if base_model.is_some() {
         student::make_base(work, config, &dataset, run)?;
     }
-    let mut made = Made {
+    let mut made = Artifacts {
         dataset,
         summary,
         embedder,
@@ -102,7 +102,7 @@ pub(super) fn run_stages(work: &mut Work, config: &Config, run: &Run) -> Result<
     Ok(made)
 }
 
-fn load(work: &mut Work, config: &Config, run: &Run) -> Result<(Dataset, Summary)> {
+fn load(work: &mut WorkDirectory, config: &Config, run: &Run) -> Result<(Dataset, Summary)> {
     let mut fresh = None;
     let folder = work.path("dataset");
     work.stage("import", "dataset", &["dataset".to_string()], run, |_| {
@@ -122,7 +122,7 @@ fn load(work: &mut Work, config: &Config, run: &Run) -> Result<(Dataset, Summary
 }
 
 /// What the embedding stages made.
-struct Embedded {
+struct Embeddings {
     embedder: Arc<dyn Embedder>,
     /// `[reviews, dim]` of that embedder.
     reviews: Matrix,
@@ -132,7 +132,7 @@ struct Embedded {
     collaborative: Option<Collaborative>,
 }
 
-fn embed_all(work: &mut Work, config: &Config, dataset: &Dataset, run: &Run) -> Result<Embedded> {
+fn embed_all(work: &mut WorkDirectory, config: &Config, dataset: &Dataset, run: &Run) -> Result<Embeddings> {
     let given = match config.embed.method.as_str() {
         "file" => Some(embed::read_embeddings(Path::new(&config.embed.file), dataset.reviews(), run)?),
         _ => None,
@@ -156,7 +156,7 @@ fn embed_all(work: &mut Work, config: &Config, dataset: &Dataset, run: &Run) -> 
     let rows = embed::read_matrix(&file, "items")?;
     let collaborative = collaborative(work, config, dataset, run)?;
     let items = item_vectors(config, dataset, rows, &*embedder, &reviews, collaborative.as_ref())?;
-    Ok(Embedded { embedder, reviews, given, items, collaborative })
+    Ok(Embeddings { embedder, reviews, given, items, collaborative })
 }
 
 /// Item vectors as the ranking head sees them: the item's text, its reviews, its collaborative factors.
@@ -180,7 +180,7 @@ fn item_vectors(
 }
 
 /// The embedder of the settings; the built-in one is fitted once and kept.
-fn open_embedder(work: &mut Work, config: &Config, dataset: &Dataset, run: &Run) -> Result<Arc<dyn Embedder>> {
+fn open_embedder(work: &mut WorkDirectory, config: &Config, dataset: &Dataset, run: &Run) -> Result<Arc<dyn Embedder>> {
     if config.embed.method == "lm" {
         return Ok(Arc::from(embed::open(&config.embed, dataset, run)?));
     }
@@ -194,7 +194,12 @@ fn open_embedder(work: &mut Work, config: &Config, dataset: &Dataset, run: &Run)
 }
 
 /// Collaborative factors, where the dataset knows users.
-fn collaborative(work: &mut Work, config: &Config, dataset: &Dataset, run: &Run) -> Result<Option<Collaborative>> {
+fn collaborative(
+    work: &mut WorkDirectory,
+    config: &Config,
+    dataset: &Dataset,
+    run: &Run,
+) -> Result<Option<Collaborative>> {
     if dataset.users() == 0 {
         return Ok(None);
     }
@@ -208,7 +213,13 @@ fn collaborative(work: &mut Work, config: &Config, dataset: &Dataset, run: &Run)
 }
 
 /// The feature rows of an aware strategy, `[reviews, any]`; none for the others.
-fn features(work: &mut Work, config: &Config, made: &Made, strategy: &str, run: &Run) -> Result<Option<Matrix>> {
+fn features(
+    work: &mut WorkDirectory,
+    config: &Config,
+    made: &Artifacts,
+    strategy: &str,
+    run: &Run,
+) -> Result<Option<Matrix>> {
     if strategy.starts_with("metadata_") {
         let path = work.path("metadata.safetensors");
         work.stage("metadata features", "embed", &["metadata.safetensors".to_string()], run, |_| {
@@ -233,9 +244,9 @@ fn features(work: &mut Work, config: &Config, made: &Made, strategy: &str, run: 
 /// One round: select, synthesize, tune.
 #[allow(clippy::too_many_arguments)]
 fn round(
-    work: &mut Work,
+    work: &mut WorkDirectory,
     config: &Config,
-    made: &Made,
+    made: &Artifacts,
     strategy: &str,
     number: usize,
     features: Option<&Matrix>,
@@ -306,9 +317,9 @@ fn round(
 
 /// The ranking head tuned on `dialogues`, in `file`.
 fn tuned_head(
-    work: &mut Work,
+    work: &mut WorkDirectory,
     config: &Config,
-    made: &Made,
+    made: &Artifacts,
     stage: &str,
     file: &str,
     dialogues: &[Dialogue],
@@ -326,7 +337,12 @@ fn tuned_head(
 }
 
 /// The paper's "naive" baseline: as many pairs, from a teacher that saw no seed.
-fn plain_pairs(work: &mut Work, config: &Config, made: &Made, run: &Run) -> Result<(Vec<Dialogue>, Head)> {
+fn plain_pairs(
+    work: &mut WorkDirectory,
+    config: &Config,
+    made: &Artifacts,
+    run: &Run,
+) -> Result<(Vec<Dialogue>, Head)> {
     let file = "naive/dialogues.jsonl".to_string();
     let path = work.path(&file);
     let journal = work.path("journal.jsonl");
@@ -347,7 +363,7 @@ fn plain_pairs(work: &mut Work, config: &Config, made: &Made, run: &Run) -> Resu
 }
 
 /// What a finished run made, without running anything: the last round of the one strategy in `config`.
-pub(super) fn load_finished(dir: &Path, config: &Config, run: &Run) -> Result<Made> {
+pub(super) fn load_finished(dir: &Path, config: &Config, run: &Run) -> Result<Artifacts> {
     let dataset = Dataset::load(&dir.join("dataset"))?;
     let embedder: Arc<dyn Embedder> = if config.embed.method == "lm" {
         Arc::from(embed::open(&config.embed, &dataset, run)?)
@@ -362,7 +378,7 @@ pub(super) fn load_finished(dir: &Path, config: &Config, run: &Run) -> Result<Ma
     };
     let items = item_vectors(config, &dataset, rows, &*embedder, &reviews, collaborative.as_ref())?;
     let mentions = Arc::new(Titles::of(&dataset));
-    let context = Context::from_config(&config.recommend)?;
+    let context = QueryWindow::from_config(&config.recommend)?;
     let mut rounds = Vec::new();
     for strategy in &config.pipeline.strategies {
         let number = config.pipeline.rounds;
@@ -384,7 +400,7 @@ pub(super) fn load_finished(dir: &Path, config: &Config, run: &Run) -> Result<Ma
     let summary = dataset.summary();
     let base_model = student::wanted(config).then(|| student::base(dir, config));
     let (given, naive) = (None, None);
-    Ok(Made {
+    Ok(Artifacts {
         dataset,
         summary,
         embedder,

@@ -1,8 +1,8 @@
 //! The language model in the loop: its base (made of the reviews where none is given), its tuning on a round's dialogues,
 //! reviews embedded by it for the next round (paper §3.2, §3.4).
 
-use super::stages::{Made, round_file};
-use super::work::Work;
+use super::stages::{Artifacts, round_file};
+use super::work_directory::WorkDirectory;
 use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::dataset::Dialogue;
@@ -74,7 +74,7 @@ mod with_llama {
     use serde_json::json;
 
     /// Makes the base out of the reviews and the items' own texts, unless `tune.model` names one.
-    pub fn make_base(work: &mut Work, config: &Config, dataset: &Dataset, run: &Run) -> Result<()> {
+    pub fn make_base(work: &mut WorkDirectory, config: &Config, dataset: &Dataset, run: &Run) -> Result<()> {
         if !config.tune.model.is_empty() {
             return Ok(());
         }
@@ -120,9 +120,9 @@ mod with_llama {
 
     /// Tunes the base on `dialogues`.
     pub fn tune(
-        work: &mut Work,
+        work: &mut WorkDirectory,
         config: &Config,
-        made: &Made,
+        made: &Artifacts,
         strategy: &str,
         number: usize,
         dialogues: &[Dialogue],
@@ -153,7 +153,7 @@ mod with_llama {
 
     /// The reviews as the model of the round before sees them, `[reviews, dim]`.
     pub fn embed_again(
-        work: &mut Work,
+        work: &mut WorkDirectory,
         config: &Config,
         dataset: &Dataset,
         strategy: &str,
@@ -198,13 +198,21 @@ mod with_llama {
     fn missing<T>() -> Result<T> {
         Err(Error::unsupported("a language model needs a build with the feature llama; tune.method = head does not"))
     }
-    pub fn make_base(_: &mut Work, _: &Config, _: &Dataset, _: &Run) -> Result<()> {
+    pub fn make_base(_: &mut WorkDirectory, _: &Config, _: &Dataset, _: &Run) -> Result<()> {
         missing()
     }
-    pub fn tune(_: &mut Work, _: &Config, _: &Made, _: &str, _: usize, _: &[Dialogue], _: &Run) -> Result<Student> {
+    pub fn tune(
+        _: &mut WorkDirectory,
+        _: &Config,
+        _: &Artifacts,
+        _: &str,
+        _: usize,
+        _: &[Dialogue],
+        _: &Run,
+    ) -> Result<Student> {
         missing()
     }
-    pub fn embed_again(_: &mut Work, _: &Config, _: &Dataset, _: &str, _: usize, _: &Run) -> Result<Matrix> {
+    pub fn embed_again(_: &mut WorkDirectory, _: &Config, _: &Dataset, _: &str, _: usize, _: &Run) -> Result<Matrix> {
         missing()
     }
     impl Student {
@@ -225,7 +233,7 @@ mod with_llama {
 
 pub(super) use with_llama::{embed_again, make_base, tune};
 
-impl Made {
+impl Artifacts {
     /// The base model as a recommender, where one is tuned.
     pub(super) fn base_model(&self, name: &str, config: &Config, run: &Run) -> Result<Option<Arc<dyn Recommender>>> {
         let Some(base) = &self.base_model else { return Ok(None) };

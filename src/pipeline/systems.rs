@@ -1,6 +1,6 @@
 //! The recommenders that a finished work directory holds: for the evaluation all of them, for serving one.
 
-use super::stages::{Made, Round};
+use super::stages::{Artifacts, Round};
 use super::student;
 use crate::config::Config;
 use crate::dataset::Dialogue;
@@ -28,18 +28,18 @@ fn system(label: impl Into<String>, recommender: impl Recommender + 'static) -> 
 
 /// Makes recommenders of what the stages made.
 pub(super) struct Builder<'a> {
-    made: &'a Made,
+    made: &'a Artifacts,
     config: &'a Config,
     /// Embeds each conversation once, whoever asks.
     embedder: Arc<dyn Embedder>,
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(made: &'a Made, config: &'a Config) -> Builder<'a> {
+    pub fn new(made: &'a Artifacts, config: &'a Config) -> Builder<'a> {
         Builder::with_embedder(made, config, Arc::new(Remembering::new(made.embedder.clone())))
     }
     /// The same over an embedder of the caller's, which embeds as `made.embedder` does.
-    pub fn with_embedder(made: &'a Made, config: &'a Config, embedder: Arc<dyn Embedder>) -> Builder<'a> {
+    pub fn with_embedder(made: &'a Artifacts, config: &'a Config, embedder: Arc<dyn Embedder>) -> Builder<'a> {
         Builder { made, config, embedder }
     }
 

@@ -1,7 +1,7 @@
 //! A chat in a terminal, without the terminal: lines in, replies out. The command prints them.
 
 use super::evidence::excerpt;
-use super::{Context, Evidence, Ranked, Recommender, Request, query_text, recommend};
+use super::{Evidence, QueryWindow, Ranked, Recommender, Request, query_text, recommend};
 use crate::dataset::{Conversation, Dataset, Role, Turn};
 use crate::embed::Embedder;
 use crate::error::Result;
@@ -171,7 +171,7 @@ impl<'a> Chat<'a> {
         let Some((evidence, embedder)) = self.resources.evidence else {
             return Ok("the reviews' embeddings are not at hand".into());
         };
-        let context = Context { speakers: super::Speakers::User, turns: 0, chars: 1000 };
+        let context = QueryWindow { speakers: super::Speakers::User, turns: 0, chars: 1000 };
         let query = embedder.embed(&[&query_text(&self.conversation, context)], true, run)?;
         let dataset = self.resources.dataset;
         let reviews = evidence.of(ranked.item, query.row(0), 3)?;

@@ -1,27 +1,27 @@
 //! Room 6, recommend: a conversation → ranked items, only ones that are in the catalogue and allowed.
 
 pub mod chat;
-mod context;
 mod evidence;
 mod fusion;
-mod head;
+mod head_recommender;
 #[cfg(feature = "llama")]
 pub mod lm;
 mod nbcrs;
 mod nbcrs_store;
 mod neighbours;
 mod popularity;
+mod query_window;
 mod request;
 #[cfg(test)]
 mod testing;
 
-pub use context::{Context, Speakers, query_text};
 pub use evidence::{Evidence, excerpt};
 pub use fusion::Fusion;
-pub use head::HeadRecommender;
+pub use head_recommender::HeadRecommender;
 pub use nbcrs::{CANDIDATES, Datastore, Nbcrs, Posts};
 pub use neighbours::Neighbour;
 pub use popularity::Popularity;
+pub use query_window::{QueryWindow, Speakers, query_text};
 pub use request::{Request, recommend};
 #[cfg(feature = "capi")]
 pub(crate) use request::{allowed_rows, excluded_rows, mask};

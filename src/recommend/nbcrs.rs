@@ -6,8 +6,8 @@
 //! that none of them mentions, how many posts of the whole datastore do; then the lowest item row ([`super::rank`]).
 
 use super::Recommender;
-use super::context::{Context, query_text};
 use super::neighbours::{Blocks, Neighbour};
+use super::query_window::{QueryWindow, query_text};
 use crate::dataset::Dialogue;
 use crate::dataset::{Conversation, Dataset, Items, Post};
 use crate::embed::Embedder;
@@ -72,7 +72,7 @@ impl Posts {
         posts
     }
     /// Recorded conversations: the context as a recommender sees it, and the items then accepted.
-    pub fn from_conversations(recorded: &[Conversation], mentions: &Titles, context: Context) -> Posts {
+    pub fn from_conversations(recorded: &[Conversation], mentions: &Titles, context: QueryWindow) -> Posts {
         let mut posts = Posts::default();
         let mut groups = Groups::default();
         for conversation in recorded {
@@ -285,7 +285,7 @@ pub struct Nbcrs {
     name: String,
     store: Datastore,
     embedder: Arc<dyn Embedder>,
-    context: Context,
+    context: QueryWindow,
 }
 
 impl Nbcrs {
@@ -297,7 +297,7 @@ impl Nbcrs {
         name: impl Into<String>,
         store: Datastore,
         embedder: Arc<dyn Embedder>,
-        context: Context,
+        context: QueryWindow,
     ) -> Result<Nbcrs> {
         if embedder.name() != store.embedder {
             return Err(Error::invalid(format!(
@@ -439,7 +439,7 @@ mod tests {
             Datastore::from_posts(Posts::from_dialogues(&lists, &dataset.items), 24, &BagOfWords, &run).unwrap();
         assert_eq!(store.posts(), 2);
         store.choose_k(1, 0, &run).unwrap();
-        let context = Context { speakers: Speakers::User, turns: 0, chars: 0 };
+        let context = QueryWindow { speakers: Speakers::User, turns: 0, chars: 0 };
         let nbcrs = Nbcrs::new("nbcrs", store, Arc::new(BagOfWords), context).unwrap();
         let talk = conversation(&["I want an alien planet"]);
         let scores = nbcrs.score(&[&talk, &conversation(&[""])], &run).unwrap();
@@ -464,7 +464,7 @@ mod tests {
         talk.targets = vec![ItemName { item: Some("m5".into()), ..ItemName::default() }];
         let mut later = talk.clone();
         later.id = "395/6".into();
-        let context = Context { speakers: Speakers::User, turns: 0, chars: 0 };
+        let context = QueryWindow { speakers: Speakers::User, turns: 0, chars: 0 };
         let posts = Posts::from_conversations(&[talk, later], &mentions, context);
         assert_eq!((posts.mentions, posts.groups), (vec![vec![5], vec![5]], vec![0, 0]));
     }

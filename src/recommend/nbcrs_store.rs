@@ -91,7 +91,7 @@ impl Datastore {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{BagOfWords, movies};
-    use super::super::{Context, Nbcrs, Posts, Speakers};
+    use super::super::{Nbcrs, Posts, QueryWindow, Speakers};
     use super::*;
     use crate::embed::Embedder;
     use crate::run::Run;
@@ -134,7 +134,7 @@ mod tests {
         std::fs::write(&path, &bytes[..bytes.len() - 5]).unwrap();
         assert_eq!(Datastore::load(&path, &dataset.items).unwrap_err().kind(), crate::ErrorKind::Format);
 
-        let context = Context { speakers: Speakers::User, turns: 0, chars: 0 };
+        let context = QueryWindow { speakers: Speakers::User, turns: 0, chars: 0 };
         let e = Nbcrs::new("n", store, Arc::new(Other), context).err().unwrap();
         assert!(e.message().contains("this one is another"), "{e}");
     }

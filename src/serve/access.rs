@@ -1,8 +1,8 @@
 //! One request from its head to the last byte of its answer: its id, its line in the log, its place in the metrics.
 
 use super::route::Route;
-use super::seats::{Seat, UnderWay};
 use super::server::Shared;
+use super::slots::{ConnectionSlot, RequestGuard};
 use crate::run::Level;
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
@@ -18,8 +18,8 @@ const LONGEST_ID: usize = 64;
 /// Written to the log and counted when dropped.
 pub(super) struct Access {
     shared: Arc<Shared>,
-    seat: Arc<Seat>,
-    under_way: Option<UnderWay>,
+    slot: Arc<ConnectionSlot>,
+    under_way: Option<RequestGuard>,
     pub id: String,
     pub method: &'static str,
     pub route: Route,
@@ -42,10 +42,10 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// `id`: what the caller sent as `x-request-id`; `seat`: the connection that it came on.
+    /// `id`: what the caller sent as `x-request-id`; `slot`: the connection that it came on.
     pub fn new(
         shared: Arc<Shared>,
-        seat: Arc<Seat>,
+        slot: Arc<ConnectionSlot>,
         method: &'static str,
         route: Route,
         peer: IpAddr,
@@ -59,7 +59,7 @@ impl Access {
         let id = id.filter(fits).map_or_else(new_id, str::to_string);
         Access {
             shared,
-            seat,
+            slot,
             under_way: None,
             id,
             method,
@@ -81,7 +81,7 @@ impl Access {
 
     /// The request is here as a whole: its connection stays until it is answered.
     pub fn arrived(&mut self) {
-        self.under_way = Some(self.seat.under_way());
+        self.under_way = Some(self.slot.under_way());
     }
 }
 

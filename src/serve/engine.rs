@@ -3,7 +3,7 @@
 use super::voice::Usage;
 use crate::dataset::Conversation;
 use crate::error::Result;
-use crate::recommend::{Context, Recommender, Speakers, query_text};
+use crate::recommend::{QueryWindow, Recommender, Speakers, query_text};
 use crate::run::Run;
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,7 +53,7 @@ pub trait Engine: Send + Sync {
 pub(super) struct Scoring {
     pub recommender: Arc<dyn Recommender>,
     /// How it cuts a conversation; none where it does not read it.
-    pub reads: Option<Context>,
+    pub reads: Option<QueryWindow>,
 }
 
 impl Engine for Scoring {
@@ -69,7 +69,7 @@ impl Engine for Scoring {
         let ranked = self.recommender.rank_all(&[conversation], &masked, top_k, run)?.pop().unwrap_or_default();
         let place = |r: crate::recommend::Ranked| Placed { item: r.item, score: r.score, log_probability: None };
         let window = self.reads.filter(|context| {
-            let whole = Context { speakers: context.speakers, turns: 0, chars: 0 };
+            let whole = QueryWindow { speakers: context.speakers, turns: 0, chars: 0 };
             query_text(conversation, whole) != query_text(conversation, *context)
         });
         let items = ranked.into_iter().map(place).collect();
@@ -78,7 +78,7 @@ impl Engine for Scoring {
 }
 
 /// What a recommender reads of a conversation.
-fn words(context: Context) -> String {
+fn words(context: QueryWindow) -> String {
     let whose = match context.speakers {
         Speakers::User => "the user's",
         Speakers::All => "everybody's",

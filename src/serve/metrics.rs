@@ -26,10 +26,10 @@ pub(super) struct Metrics {
     started_s: f64,
 }
 
-/// Counted while it lives.
-pub(super) struct Counted<'a>(&'a AtomicI64);
+/// GaugeGuard while it lives.
+pub(super) struct GaugeGuard<'a>(&'a AtomicI64);
 
-impl Drop for Counted<'_> {
+impl Drop for GaugeGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -56,9 +56,9 @@ impl Metrics {
         }
     }
     /// A connection is open for as long as the guard lives.
-    pub fn connection(&self) -> Counted<'_> {
+    pub fn connection(&self) -> GaugeGuard<'_> {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        Counted(&self.connections)
+        GaugeGuard(&self.connections)
     }
     pub fn begin(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);

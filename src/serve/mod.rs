@@ -2,7 +2,7 @@
 //!
 //! - `server.rs` listens, on loopback unless told otherwise, and ends in order; `stall.rs` drops clients that take nothing.
 //! - `route.rs` finds what is asked for, `auth.rs` who may, `body.rs` and `wire.rs` read and check the request.
-//! - `gate.rs` has requests compute in fair turns; `served.rs` answers them through [`crate::recommend`],
+//! - `admission.rs` has requests compute in fair turns; `served.rs` answers them through [`crate::recommend`],
 //!   whoever ranks (`engine.rs`); `voice.rs` puts an
 //!   answer into words; `chat.rs` is OpenAI's shape, `catalogue.rs` changes what is served while it is served.
 //! - `access.rs`, `metrics.rs`: a JSON line and a count for every request, without what users say; `problem.rs`: refusals.
@@ -15,12 +15,12 @@ mod body;
 mod catalogue;
 mod chat;
 mod engine;
-mod gate;
+mod admission;
 mod metrics;
 mod problem;
 mod reply;
 mod route;
-mod seats;
+mod slots;
 mod served;
 mod server;
 mod stall;

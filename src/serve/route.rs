@@ -6,9 +6,9 @@ use super::body::read_json;
 use super::metrics::Now;
 use super::problem::{Outcome, Problem};
 use super::reply::{Reply, json, refusal, response};
-use super::seats::Seat;
 use super::served::{Answer, Ask};
 use super::server::Shared;
+use super::slots::ConnectionSlot;
 use super::wire::{self, Recommend};
 use super::{catalogue, chat};
 use hyper::body::Incoming;
@@ -110,12 +110,12 @@ fn method_name(method: &Method) -> &'static str {
 pub(super) async fn handle(
     shared: Arc<Shared>,
     peer: IpAddr,
-    seat: Arc<Seat>,
+    slot: Arc<ConnectionSlot>,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Infallible> {
     let id = request.headers().get("x-request-id").and_then(|v| v.to_str().ok());
     let route = Route::of(request.uri().path());
-    let access = Access::new(shared.clone(), seat, method_name(request.method()), route, peer, id);
+    let access = Access::new(shared.clone(), slot, method_name(request.method()), route, peer, id);
     Ok(match check(&shared, route, &request) {
         Ok(()) => answer(shared, peer, access, request).await,
         Err(problem) => refusal(access, problem),
@@ -156,7 +156,7 @@ async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access, request: 
         Route::Metrics => {
             let current = shared.current().ok();
             let serving = current.as_ref().map(|g| (g.served.model(), g.number, g.served.items(), g.withdrawn.len()));
-            let now = Now { ready: shared.is_ready(), waiting: shared.gate.waiting(), serving };
+            let now = Now { ready: shared.is_ready(), waiting: shared.admission.waiting(), serving };
             let text = shared.metrics.text(&now);
             response(200, "text/plain; version=0.0.4; charset=utf-8", Reply::whole(access, text))
         }

@@ -7,7 +7,7 @@ use crate::dataset::{Conversation, Dataset, ItemName};
 use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::pipeline::Opened;
-use crate::recommend::{Context, Evidence, Request, excerpt, query_text};
+use crate::recommend::{Evidence, QueryWindow, Request, excerpt, query_text};
 use crate::run::Run;
 use crate::titles::Titles;
 use serde::Serialize;
@@ -27,7 +27,7 @@ pub struct Served {
     embedder: Arc<dyn Embedder>,
     evidence: Evidence<'static>,
     engine: Arc<dyn Engine>,
-    context: Context,
+    context: QueryWindow,
     voice: Arc<dyn Voice>,
     model: String,
     top_k: usize,
@@ -52,7 +52,7 @@ impl Served {
             )));
         }
         let evidence = Evidence::owned(&dataset, reviews)?;
-        let context = Context::from_config(&config.recommend)?;
+        let context = QueryWindow::from_config(&config.recommend)?;
         let (voice, model) = (Arc::new(ListVoice), format!("causerie-{system}"));
         // Popularity ranks alike whatever is said.
         let reads = Some(context).filter(|_| system != "popularity");

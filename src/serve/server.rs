@@ -1,14 +1,14 @@
 //! The server: listens, keeps the connections, computes in turns, ends in order.
 
 use super::access;
+use super::admission::{Admission, Permit};
 use super::auth::Token;
-use super::gate::{Gate, Permit};
 use super::metrics::Metrics;
 use super::problem::{Outcome, Problem};
 use super::reply::CancelOnDrop;
 use super::route::handle;
-use super::seats::{Seat, Seats};
 use super::served::{Generation, Served};
+use super::slots::{ConnectionSlot, ConnectionSlots};
 use super::stall::Stall;
 use crate::config::ServeConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,7 +46,7 @@ pub(super) struct Shared {
     pub token: Option<Token>,
     /// Without a token, on loopback: the Host header is checked.
     pub open_loopback: bool,
-    pub gate: Arc<Gate>,
+    pub admission: Arc<Admission>,
     pub metrics: Metrics,
     pub reloading: AtomicBool,
     pub load: Box<Loader>,
@@ -124,7 +124,7 @@ impl Shared {
     pub async fn start(&self, peer: IpAddr) -> Outcome<Started> {
         self.current()?;
         let deadline = Instant::now() + Duration::from_millis(self.config.timeout_ms);
-        let permit = match timeout_at(deadline, self.gate.enter(peer)).await {
+        let permit = match timeout_at(deadline, self.admission.enter(peer)).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => {
                 let message = format!(
@@ -243,7 +243,7 @@ impl Server {
             .build()
             .map_err(io)?;
         let shared = Arc::new(Shared {
-            gate: Gate::new(places, config.max_waiting),
+            admission: Admission::new(places, config.max_waiting),
             open_loopback: token.is_none() && address.ip().is_loopback(),
             config,
             token,
@@ -270,7 +270,7 @@ async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Stopper) -> Res
         tokio::net::TcpListener::from_std(listener).map_err(|e| Error::new(ErrorKind::Io, format!("serve: {e}")))?;
     let mut stopped = stop.0.subscribe();
     let mut connections: JoinSet<()> = JoinSet::new();
-    let seats = Seats::new(shared.config.max_connections);
+    let slots = ConnectionSlots::new(shared.config.max_connections);
     let first = shared.clone();
     let mut loading = pin!(tokio::task::spawn_blocking(move || (first.load)()));
     let mut loaded = false;
@@ -286,9 +286,9 @@ async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Stopper) -> Res
             }
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => match seats.take(std::time::Instant::now()) {
-                    Some(seat) => {
-                        connections.spawn(connection(shared.clone(), stream, peer.ip(), seat, stop.0.subscribe()));
+                Ok((stream, peer)) => match slots.take(std::time::Instant::now()) {
+                    Some(slot) => {
+                        connections.spawn(connection(shared.clone(), stream, peer.ip(), slot, stop.0.subscribe()));
                     }
                     None => drop(tokio::spawn(turn_away(stream))),
                 },
@@ -319,15 +319,15 @@ async fn connection(
     shared: Arc<Shared>,
     stream: TcpStream,
     peer: IpAddr,
-    seat: Seat,
+    slot: ConnectionSlot,
     mut stopped: watch::Receiver<bool>,
 ) {
     let _counted = shared.metrics.connection();
     // An event of a stream leaves when it is made.
     let _ = stream.set_nodelay(true);
     let io = TokioIo::new(Stall::new(stream, Duration::from_millis(shared.config.write_timeout_ms)));
-    let seat = Arc::new(seat);
-    let (answering, at) = (shared.clone(), seat.clone());
+    let slot = Arc::new(slot);
+    let (answering, at) = (shared.clone(), slot.clone());
     let service = service_fn(move |request| handle(answering.clone(), peer, at.clone(), request));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -339,7 +339,7 @@ async fn connection(
     let ended = tokio::select! {
         ended = served.as_mut() => Some(ended),
         _ = stopped.wait_for(|s| *s) => None,
-        () = seat.lost() => {
+        () = slot.lost() => {
             shared.log(Level::Warn, json!({"event": "made_room", "peer": peer.to_string()}));
             return;
         }

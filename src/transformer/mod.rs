@@ -16,7 +16,7 @@ mod config;
 mod elementary;
 mod gguf_in;
 mod gguf_out;
-mod head;
+mod output_loss;
 mod hf;
 mod layer;
 mod likeness;
@@ -38,9 +38,9 @@ pub use adamw::{AdamW, AdamWSettings, MomentData, Moments, Schedule};
 pub use batch::{Batch, Segment, Target};
 pub use config::{Family, ModelConfig, RopeLayout};
 pub use gguf_out::{Metadata, Precision};
-pub use head::Loss;
 pub use lora::LoraSettings;
 pub use model::{Backward, Forward, Further, Keep, Model};
+pub use output_loss::Loss;
 pub use weights::{Grads, LoraHalf, Part, Place, Storage, Tensor, TensorId};
 
 #[cfg(all(test, feature = "llama"))]

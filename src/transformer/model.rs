@@ -2,9 +2,9 @@
 
 use super::batch::Batch;
 use super::config::ModelConfig;
-use super::head::{self, Loss};
 use super::layer::{Layer, LayerKept, Pass};
 use super::lora::{Adapter, Adapters, Dropout, LoraSettings, Projection};
+use super::output_loss::{self, Loss};
 use super::rmsnorm;
 use super::rope::Rope;
 use super::weights::{Grads, LoraHalf, Part, Place, Storage, Tensor, TensorId};
@@ -348,7 +348,7 @@ impl Model {
 
     /// Logits of normed states `[rows, dim]`: `[rows, vocabulary]`.
     pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
-        head::logits(hidden, &self.tensors[self.head], self.config.logit_cap, self.arithmetic)
+        output_loss::logits(hidden, &self.tensors[self.head], self.config.logit_cap, self.arithmetic)
     }
 
     /// The states that predict the batch's targets, gathered, and the targets' tokens.
@@ -361,7 +361,7 @@ impl Model {
     /// The loss of each of the batch's targets, in nats.
     pub fn losses(&self, forward: &Forward, batch: &Batch) -> Vec<f64> {
         let (states, tokens) = self.gather(forward, batch);
-        head::losses(
+        output_loss::losses(
             &self.final_norm(&states),
             &self.tensors[self.head],
             self.config.logit_cap,
@@ -406,7 +406,8 @@ impl Model {
         if !tokens.is_empty() {
             let hidden = self.final_norm(&states);
             let (w, cap) = (&self.tensors[self.head], self.config.logit_cap);
-            (loss, dhidden) = head::backward(&hidden, w, cap, &tokens, scale, grads.slot(self.head), self.arithmetic);
+            (loss, dhidden) =
+                output_loss::backward(&hidden, w, cap, &tokens, scale, grads.slot(self.head), self.arithmetic);
         }
         let mut rows: Vec<usize> = batch.targets.iter().map(|t| t.row).collect();
         if let Some(further) = further {

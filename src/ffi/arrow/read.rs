@@ -148,12 +148,12 @@ impl Stream {
 }
 
 /// The columns of a batch by name, row numbers beginning with its first row.
-struct Named<'a> {
+struct NamedColumn<'a> {
     columns: &'a [Column<'a>],
     offset: usize,
 }
 
-impl<'a> Named<'a> {
+impl<'a> NamedColumn<'a> {
     fn find(&self, names: &[&str]) -> Option<&'a Column<'a>> {
         names.iter().find_map(|name| self.columns.iter().find(|c| c.name.eq_ignore_ascii_case(name)))
     }
@@ -220,7 +220,7 @@ pub(in super::super) fn rows(table: Table, batch: &Batch<'_>, first: u64) -> Res
             format!("Arrow: format {:?}; a struct of columns is needed (+s)", column.format),
         ));
     };
-    let named = Named { columns, offset: column.offset() };
+    let named = NamedColumn { columns, offset: column.offset() };
     let item = named.needed(match table {
         Table::Items => &["item", "id"],
         Table::Reviews | Table::Interactions => &["item"],

@@ -27,7 +27,7 @@ pub struct BeamOptions {
 
 /// A finished title.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Found {
+pub struct ScoredTitle {
     /// The title's number in the trie.
     pub title: u32,
     /// Log-probability, in nats.
@@ -38,7 +38,7 @@ pub struct Found {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Search {
     /// Finished titles, in no order.
-    pub found: Vec<Found>,
+    pub found: Vec<ScoredTitle>,
     /// The deadline came first.
     pub partial: bool,
     /// No title that was left out can be among the `top_k`.
@@ -158,9 +158,9 @@ pub fn beam(
 }
 
 /// Takes down the titles that end at `node`.
-fn settle(trie: &Trie, allowed: &Allowed, node: &Node, sum: f64, found: &mut Vec<Found>, best: &mut Best) {
+fn settle(trie: &Trie, allowed: &Allowed, node: &Node, sum: f64, found: &mut Vec<ScoredTitle>, best: &mut Best) {
     for title in allowed.within(node.titles.start..rest(trie, allowed, node, best.telling)) {
-        found.push(Found { title, log_probability: sum });
+        found.push(ScoredTitle { title, log_probability: sum });
         best.add(length_score(sum, node.depth, best.power));
     }
 }

@@ -37,7 +37,7 @@ impl Entry {
 }
 
 /// A computed prompt.
-pub struct Known {
+pub struct CachedPrompt {
     /// Its tokens.
     pub tokens: Arc<Vec<u32>>,
     /// Their keys and values, as [`crate::llama::Context::save_sequence`] gives them.
@@ -76,7 +76,7 @@ impl PrefixCache {
     }
 
     /// The entry that shares the most first tokens with `tokens`, more than `more_than`: its tokens and its state.
-    pub fn find(&self, generation: u64, tokens: &[u32], more_than: usize) -> Option<Known> {
+    pub fn find(&self, generation: u64, tokens: &[u32], more_than: usize) -> Option<CachedPrompt> {
         let mut inner = self.lock();
         inner.clock += 1;
         let clock = inner.clock;
@@ -87,7 +87,7 @@ impl PrefixCache {
             .filter(|(shared, _)| *shared > more_than)
             .min_by_key(|(shared, e)| (std::cmp::Reverse(*shared), e.tokens.len()))?;
         best.1.used = clock;
-        Some(Known { tokens: best.1.tokens.clone(), state: best.1.state.clone() })
+        Some(CachedPrompt { tokens: best.1.tokens.clone(), state: best.1.state.clone() })
     }
 
     /// The entry of just these tokens, with what stands behind them.

@@ -1,4 +1,4 @@
-//! What computes a lane's steps: a context of its own, or a seat in one that several callers share (`hub`).
+//! What computes a lane's steps: a context of its own, or a part of one that several callers share (`hub`).
 
 use super::adapters::Adapters;
 use super::away::Away;

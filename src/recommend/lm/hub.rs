@@ -24,10 +24,10 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// The shared context.
 pub struct Hub {
-    work: Mutex<Work>,
+    work: Mutex<SharedContext>,
     queue: Mutex<Queue>,
     changed: Condvar,
-    seats: usize,
+    clients: usize,
     taken: AtomicUsize,
     sequences: usize,
     batch_tokens: usize,
@@ -35,7 +35,7 @@ pub struct Hub {
     long: u64,
 }
 
-struct Work {
+struct SharedContext {
     context: Context,
     generation: Option<u64>,
 }
@@ -63,7 +63,7 @@ struct Ticket {
 }
 
 /// A caller's part of the sequences.
-pub struct Seat {
+pub struct HubClient {
     hub: Arc<Hub>,
     base: usize,
     /// Sequences to forget before they are used again: others computed when they were given up.
@@ -73,18 +73,18 @@ pub struct Seat {
 }
 
 impl Hub {
-    /// A context for `seats` callers.
+    /// A context for `clients` callers.
     ///
     /// # Errors
     /// Those of [`Context::new`].
-    pub fn new(model: &Model, options: &LaneOptions, seats: usize, run: &Run) -> Result<Hub> {
-        let context = options.context(model, seats, run)?;
+    pub fn new(model: &Model, options: &LaneOptions, clients: usize, run: &Run) -> Result<Hub> {
+        let context = options.context(model, clients, run)?;
         Ok(Hub {
             batch_tokens: context.batch_tokens(),
-            work: Mutex::new(Work { context, generation: None }),
+            work: Mutex::new(SharedContext { context, generation: None }),
             queue: Mutex::default(),
             changed: Condvar::new(),
-            seats,
+            clients,
             taken: AtomicUsize::new(0),
             sequences: options.sequences,
             weights: model.parameters(),
@@ -92,19 +92,19 @@ impl Hub {
         })
     }
 
-    /// The next seat.
+    /// The next client.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Bug`] when all are taken.
-    pub fn seat(self: &Arc<Hub>) -> Result<Seat> {
-        let seat = self.taken.fetch_add(1, Ordering::Relaxed);
-        if seat >= self.seats {
-            return Err(Error::bug(format!("seat {seat} of {}", self.seats)));
+    pub fn client(self: &Arc<Hub>) -> Result<HubClient> {
+        let client = self.taken.fetch_add(1, Ordering::Relaxed);
+        if client >= self.clients {
+            return Err(Error::bug(format!("client {client} of {}", self.clients)));
         }
-        Ok(Seat { hub: self.clone(), base: seat * self.sequences, given_up: Vec::new(), left: None })
+        Ok(HubClient { hub: self.clone(), base: client * self.sequences, given_up: Vec::new(), left: None })
     }
 
-    fn work(&self) -> MutexGuard<'_, Work> {
+    fn work(&self) -> MutexGuard<'_, SharedContext> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -244,7 +244,7 @@ impl Queue {
     }
 }
 
-impl Work {
+impl SharedContext {
     fn pass(&mut self, tickets: &[Ticket], deadline: Option<Instant>, run: &Run) -> Result<Vec<Vec<Row>>> {
         let Some(first) = tickets.first() else { return Ok(Vec::new()) };
         if self.generation != Some(first.adapters.generation()) {
@@ -265,8 +265,8 @@ impl Work {
     }
 }
 
-impl Seat {
-    /// True when no pass computes for this seat any more.
+impl HubClient {
+    /// True when no pass computes for this client any more.
     fn is_quiet(&mut self) -> bool {
         let hub = &self.hub;
         self.left = self.left.filter(|id| hub.queue().abandoned.contains(id));
@@ -285,7 +285,7 @@ impl Seat {
         }
     }
     /// The context, once the pass under way is over.
-    fn work(&mut self) -> MutexGuard<'_, Work> {
+    fn work(&mut self) -> MutexGuard<'_, SharedContext> {
         if let Some(id) = self.left.take() {
             let mut queue = self.hub.queue();
             while queue.abandoned.contains(&id) {
@@ -300,7 +300,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for HubClient {
     fn drop(&mut self) {
         // No pass goes on behind a recommender that is gone.
         let thread = self.hub.queue().thread.take();
@@ -310,7 +310,7 @@ impl Drop for Seat {
     }
 }
 
-impl Engine for Seat {
+impl Engine for HubClient {
     fn sequences(&self) -> usize {
         self.hub.sequences
     }

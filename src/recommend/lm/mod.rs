@@ -2,7 +2,7 @@
 //!
 //! `catalogue` spells the titles as training wrote them, `sorter` sorts them, `trie` holds them, `beam` and `exact` search it through a
 //! `session`; a `lane` is one llama.cpp context, `pool` lends lanes to callers, `cache` keeps computed prompts, `prompt`
-//! makes them, `adapters` exchanges LoRA adapters; `generate` and `head` are the other two ways to rank; `sentence` puts an answer into words; `recommender` is
+//! makes them, `adapters` exchanges LoRA adapters; `generate` and `state_head` are the other two ways to rank; `sentence` puts an answer into words; `recommender` is
 //! all of it behind one type.
 //!
 //! # What a user's input cannot do
@@ -46,7 +46,7 @@ mod catalogue;
 mod engine;
 mod exact;
 mod generate;
-mod head;
+mod state_head;
 mod hub;
 mod lane;
 mod pool;
@@ -63,5 +63,5 @@ mod trie;
 
 pub use answer::{LmAnswer, LmItem, Mode, reply};
 pub use recommender::LmRecommender;
-pub use sentence::Said;
+pub use sentence::Sentence;
 pub use trie::{Allowed, Surfaces, Trie};

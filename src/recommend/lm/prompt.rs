@@ -7,7 +7,7 @@
 use super::lane::PromptTokens;
 use crate::dataset::Conversation;
 use crate::error::{Error, Result};
-use crate::recommend::{Context, query_text};
+use crate::recommend::{QueryWindow, query_text};
 use crate::tune::lm::{Chat, recommend_messages};
 
 /// Turns that are looked at, at most: the latest ones. Beyond them no context reaches.
@@ -33,7 +33,7 @@ impl Prompt {
 
 /// What the model is to say in one sentence.
 #[derive(Debug, Clone, Copy)]
-pub struct Sentence<'a> {
+pub struct SentenceRequest<'a> {
     pub conversation: &'a Conversation,
     /// The items to recommend, as the catalogue names them.
     pub names: &'a [String],
@@ -42,7 +42,7 @@ pub struct Sentence<'a> {
 /// Makes prompts.
 pub struct Prompter {
     chat: Chat,
-    context: Context,
+    context: QueryWindow,
     /// Tokens with which every answer begins.
     lead: Vec<u32>,
     instruction: usize,
@@ -55,7 +55,7 @@ impl Prompter {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] when not even the instruction fits.
-    pub fn new(chat: Chat, context: Context, lead: Vec<u32>, limit: usize) -> Result<Prompter> {
+    pub fn new(chat: Chat, context: QueryWindow, lead: Vec<u32>, limit: usize) -> Result<Prompter> {
         let probe = |text: &str| chat.prompt(&recommend_messages(text));
         let instruction = super::cache::common(&probe("a")?, &probe("9 z")?);
         let bare = probe("")?.len() + lead.len();
@@ -75,7 +75,7 @@ impl Prompter {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] when not even the names fit; as [`Prompter::prompt`].
-    pub fn sentence(&self, what: &Sentence<'_>) -> Result<Prompt> {
+    pub fn sentence(&self, what: &SentenceRequest<'_>) -> Result<Prompt> {
         let names: Vec<String> =
             what.names.iter().map(|n| n.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         let mut text = query_text(what.conversation, self.context);
@@ -116,7 +116,7 @@ impl Prompter {
         } else {
             (conversation, false)
         };
-        let tokens = |context: Context| -> Result<Option<Vec<u32>>> {
+        let tokens = |context: QueryWindow| -> Result<Option<Vec<u32>>> {
             let text = query_text(conversation, context);
             // A token is a byte at least as a rule; no need to tokenise what is out of question.
             if text.len() / 64 > self.limit {
@@ -136,7 +136,7 @@ impl Prompter {
             turns => turns.min(conversation.turns.len()),
         };
         // The most turns that fit, then the most characters of the last one.
-        let fit = |low: usize, high: usize, of: &dyn Fn(usize) -> Context| -> Result<Option<Vec<u32>>> {
+        let fit = |low: usize, high: usize, of: &dyn Fn(usize) -> QueryWindow| -> Result<Option<Vec<u32>>> {
             let (mut low, mut high, mut best) = (low, high, None);
             while low < high {
                 let middle = low + (high - low) / 2;
@@ -150,12 +150,12 @@ impl Prompter {
             }
             Ok(best)
         };
-        if let Some(some) = fit(1, turns, &|turns| Context { turns, ..self.context })? {
+        if let Some(some) = fit(1, turns, &|turns| QueryWindow { turns, ..self.context })? {
             return done(some, truncated);
         }
         let chars = self.limit.saturating_mul(64);
         let chars = if self.context.chars == 0 { chars } else { chars.min(self.context.chars) };
-        if let Some(some) = fit(1, chars, &|chars| Context { turns: 1, chars, ..self.context })? {
+        if let Some(some) = fit(1, chars, &|chars| QueryWindow { turns: 1, chars, ..self.context })? {
             return done(some, truncated);
         }
         let mut bare = self.chat.prompt(&recommend_messages(""))?;

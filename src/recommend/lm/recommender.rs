@@ -2,7 +2,7 @@
 
 use super::adapters::{Adapters, Set, Switch};
 use super::answer::{LmAnswer, LmItem, Mode};
-use super::beam::{BeamOptions, Found, beam, length_score};
+use super::beam::{BeamOptions, ScoredTitle, beam, length_score};
 use super::cache::PrefixCache;
 use super::catalogue::Speller;
 use super::engine::{Alone, LaneOptions};
@@ -18,7 +18,7 @@ use crate::dataset::{Conversation, Items};
 use crate::error::{Error, ErrorKind, Result};
 use crate::llama::{Adapter, Model, Pooling};
 use crate::math::Matrix;
-use crate::recommend::{Context, Ranked, Recommender};
+use crate::recommend::{QueryWindow, Ranked, Recommender};
 use crate::run::{Level, Run, log};
 use crate::titles::Titles;
 use crate::tune::Head;
@@ -75,7 +75,7 @@ impl LmRecommender {
     ) -> Result<LmRecommender> {
         let mode = Mode::from_name(&config.mode)?;
         let head = match mode {
-            Mode::Head => Some(super::head::beside(adapter.map_or(model, |(path, _)| path))?),
+            Mode::Head => Some(super::state_head::beside(adapter.map_or(model, |(path, _)| path))?),
             Mode::Constrained | Mode::Generate => None,
         };
         let model = Model::load(model)?;
@@ -109,7 +109,7 @@ impl LmRecommender {
         }
         match (mode, &head) {
             (Mode::Head, None) => return Err(Error::invalid("recommend.mode = head without a ranking head")),
-            (Mode::Head, Some(head)) => super::head::check(head, &model, items)?,
+            (Mode::Head, Some(head)) => super::state_head::check(head, &model, items)?,
             (Mode::Constrained | Mode::Generate, _) => {}
         }
         let chat = Chat::of(model.clone())?;
@@ -137,12 +137,12 @@ impl LmRecommender {
         let width = width_of(config, config.top_k);
         let longest = trie.longest().max(1);
         let limit = config.context_tokens.min(model.trained_context().saturating_sub(longest));
-        let prompter = Prompter::new(chat, Context::from_config(config)?, lead, limit)?;
+        let prompter = Prompter::new(chat, QueryWindow::from_config(config)?, lead, limit)?;
         let lane = LaneOptions {
             prompt_tokens: limit,
             search_tokens: (2 * width * longest.min(64)).clamp(SEARCH_TOKENS.0, SEARCH_TOKENS.1),
             sequences: if shared {
-                // All seats together have llama.cpp's 256.
+                // All clients together have llama.cpp's 256.
                 (1 + 2 * width).min(SEQUENCES.1 / config.contexts.min(SEQUENCES.1 / 3))
             } else {
                 (1 + 2 * width).clamp(SEQUENCES.0, SEQUENCES.1)
@@ -289,7 +289,7 @@ impl LmRecommender {
             Some(hub) => hub.clone(),
             None => hub.insert(Arc::new(Hub::new(&self.model, &self.lane, self.config.contexts, run)?)).clone(),
         };
-        Ok(Lane::new(Box::new(hub.seat()?), self.lane))
+        Ok(Lane::new(Box::new(hub.client()?), self.lane))
     }
 
     fn constrained(
@@ -319,14 +319,14 @@ impl LmRecommender {
         }
         lane.remember(prompt.view(), &self.cache)?;
         let late = || deadline.is_some_and(|d| Instant::now() >= d);
-        let mut found: Vec<Found> = Vec::new();
+        let mut found: Vec<ScoredTitle> = Vec::new();
         let mut width = width_of(&self.config, wanted);
         answer.exact = true;
         if allowed.count() <= self.config.exact_items {
             let titles: Vec<u32> = allowed.within(trie.root().titles).collect();
             let of = |token: u32| root.binary_search(&token).map_or(f32::NEG_INFINITY, |at| first[at]);
             let mut session = lane.session(&adapters, deadline, run);
-            let done = |title, log_probability| found.push(Found { title, log_probability });
+            let done = |title, log_probability| found.push(ScoredTitle { title, log_probability });
             let result = score_titles(&mut session, &trie, &titles, self.telling, &of, done);
             match result {
                 Err(e) if e.kind() == ErrorKind::Cancelled && late() => answer.partial = true,
@@ -423,7 +423,7 @@ impl LmRecommender {
         let mut found = Vec::new();
         let mut session = lane.session(&adapters, None, run);
         score_titles(&mut session, &trie, &titles, self.telling, &of, |title, log_probability| {
-            found.push(Found { title, log_probability });
+            found.push(ScoredTitle { title, log_probability });
         })?;
         answer.items = rank_found(&trie, &found, self.config.length_power, self.telling);
         Ok(answer)
@@ -450,7 +450,8 @@ impl LmRecommender {
             (Mode::Head, _) => return Err(Error::invalid("a ranking head belongs to one adapter, not to several")),
         };
         let (list, head) = std::thread::scope(|scope| {
-            let read = |tuned| std::thread::Builder::new().spawn_scoped(scope, move || super::head::beside(tuned));
+            let read =
+                |tuned| std::thread::Builder::new().spawn_scoped(scope, move || super::state_head::beside(tuned));
             let head = tuned.map(read);
             let list = adapters.iter().map(load).collect::<Result<Vec<_>>>();
             let head = head.map(|thread| match thread {
@@ -534,7 +535,7 @@ pub(super) fn width_of(config: &RecommendConfig, top_k: usize) -> usize {
 }
 
 /// Items of the found titles, best first. An item found under several names has the sum of their probabilities.
-pub(super) fn rank_found(trie: &Trie, found: &[Found], power: f64, telling: bool) -> Vec<LmItem> {
+pub(super) fn rank_found(trie: &Trie, found: &[ScoredTitle], power: f64, telling: bool) -> Vec<LmItem> {
     let mut found = found.to_vec();
     found.sort_unstable_by_key(|f| (trie.item(f.title), f.title));
     found.dedup_by_key(|f| f.title);

@@ -4,7 +4,7 @@
 //! title that was not returned it ends, before the title is out.
 
 use super::Mode;
-use super::prompt::Sentence;
+use super::prompt::SentenceRequest;
 use super::recommender::LmRecommender;
 use crate::dataset::Conversation;
 use crate::error::{Error, ErrorKind, Result};
@@ -22,7 +22,7 @@ const LEAST_CHARS: usize = 12;
 
 /// What became of a sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Said {
+pub struct Sentence {
     /// It is whole: it ended by itself, with its last character out.
     pub whole: bool,
     /// Bytes let out.
@@ -34,7 +34,7 @@ pub struct Said {
 }
 
 /// Lets text out as far as it is settled and names `allowed` items (sorted rows) alone.
-struct Gate<'a> {
+struct TitleFilter<'a> {
     titles: &'a Titles,
     allowed: &'a [u32],
     text: String,
@@ -43,9 +43,9 @@ struct Gate<'a> {
     shut: bool,
 }
 
-impl<'a> Gate<'a> {
-    fn new(titles: &'a Titles, allowed: &'a [u32]) -> Gate<'a> {
-        Gate { titles, allowed, text: String::new(), out: 0, shut: false }
+impl<'a> TitleFilter<'a> {
+    fn new(titles: &'a Titles, allowed: &'a [u32]) -> TitleFilter<'a> {
+        TitleFilter { titles, allowed, text: String::new(), out: 0, shut: false }
     }
     /// Takes what was written; gives what may go out. `last`: nothing follows.
     fn pass(&mut self, piece: &str, last: bool) -> &str {
@@ -87,7 +87,7 @@ fn sentence_end(text: &str) -> Option<usize> {
 impl LmRecommender {
     /// Writes one sentence that recommends the first of `rows` (an answer's items, best first; their `names` as the catalogue
     /// has them) and passes it to `say` piece by piece, as it is written. It names no item of the catalogue beside `rows`: at
-    /// such a title it stops short, and [`Said::whole`] is false. Greedy, so the same request has the same sentence.
+    /// such a title it stops short, and [`Sentence::whole`] is false. Greedy, so the same request has the same sentence.
     ///
     /// # Errors
     /// Those of `say`; [`ErrorKind::Unsupported`] in mode `head`, whose contexts compute no words;
@@ -100,7 +100,7 @@ impl LmRecommender {
         deadline: Option<Instant>,
         say: &mut dyn FnMut(&str) -> Result<()>,
         run: &Run,
-    ) -> Result<Said> {
+    ) -> Result<Sentence> {
         match self.mode {
             Mode::Constrained | Mode::Generate => {}
             Mode::Head => {
@@ -110,12 +110,12 @@ impl LmRecommender {
             }
         }
         run.check()?;
-        let mut said = Said::default();
+        let mut said = Sentence::default();
         if rows.is_empty() || names.is_empty() {
             return Ok(said);
         }
         let told = &names[..names.len().min(TOLD)];
-        let prompt = self.prompter.sentence(&Sentence { conversation, names: told })?;
+        let prompt = self.prompter.sentence(&SentenceRequest { conversation, names: told })?;
         let adapters = self.adapters.current();
         let mut answer = super::LmAnswer::default();
         let late = |e: &Error| e.kind() == ErrorKind::Cancelled && !run.is_cancelled();
@@ -130,7 +130,7 @@ impl LmRecommender {
         let same = names.iter().filter_map(|name| titles.resolve_title(name));
         let mut allowed: Vec<u32> = rows.iter().copied().chain(same).collect();
         allowed.sort_unstable();
-        let mut gate = Gate::new(&titles, &allowed);
+        let mut filter = TitleFilter::new(&titles, &allowed);
         let (mut next, mut bytes, mut ended) = (row.best, Vec::new(), false);
         for n in 0..MOST_TOKENS {
             let token = next as Token;
@@ -148,12 +148,12 @@ impl LmRecommender {
             let written = String::from_utf8_lossy(&bytes[..valid]);
             let written = written.trim_start();
             let end = sentence_end(written);
-            let fresh = written.get(gate.text.len()..end.unwrap_or(written.len())).unwrap_or("").to_string();
-            let out = gate.pass(&fresh, end.is_some());
+            let fresh = written.get(filter.text.len()..end.unwrap_or(written.len())).unwrap_or("").to_string();
+            let out = filter.pass(&fresh, end.is_some());
             if !out.is_empty() {
                 say(out)?;
             }
-            if gate.shut || end.is_some() {
+            if filter.shut || end.is_some() {
                 ended = end.is_some();
                 break;
             }
@@ -163,14 +163,14 @@ impl LmRecommender {
                 Err(e) => return Err(e),
             }
         }
-        if ended && !gate.shut {
-            let out = gate.pass("", true);
+        if ended && !filter.shut {
+            let out = filter.pass("", true);
             if !out.is_empty() {
                 say(out)?;
             }
         }
-        said.bytes = gate.out;
-        said.whole = ended && !gate.shut && gate.text.trim().chars().count() >= LEAST_CHARS;
+        said.bytes = filter.out;
+        said.whole = ended && !filter.shut && filter.text.trim().chars().count() >= LEAST_CHARS;
         Ok(said)
     }
 }
@@ -203,15 +203,15 @@ mod tests {
         assert_eq!(rows, [3, 5], "both are titles of the catalogue");
         for grain in [1, 2, 5, 1000] {
             let said = |allowed: &[u32]| {
-                let (mut gate, mut out) = (Gate::new(&titles, allowed), String::new());
+                let (mut filter, mut out) = (TitleFilter::new(&titles, allowed), String::new());
                 let letters: Vec<char> = text.chars().collect();
                 for piece in letters.chunks(grain) {
-                    out += gate.pass(&piece.iter().collect::<String>(), false);
-                    if gate.shut {
+                    out += filter.pass(&piece.iter().collect::<String>(), false);
+                    if filter.shut {
                         return out;
                     }
                 }
-                out += gate.pass("", true);
+                out += filter.pass("", true);
                 out
             };
             assert_eq!(said(&[3, 5]), text);

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 /// Lets `places` requests compute at once. Those that wait are taken in turns by the address they came from, so that one
 /// caller with a hundred requests does not stand in front of another with one.
-pub(super) struct Gate {
+pub(super) struct Admission {
     state: Mutex<State>,
     most_waiting: usize,
 }
@@ -22,32 +22,32 @@ struct State {
 
 /// A place among those that compute; given back when dropped.
 pub(super) struct Permit {
-    gate: Option<Arc<Gate>>,
+    admission: Option<Arc<Admission>>,
 }
 
 /// As many wait as may.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Full;
+pub(super) struct QueueFull;
 
-impl Gate {
-    pub fn new(places: usize, most_waiting: usize) -> Arc<Gate> {
+impl Admission {
+    pub fn new(places: usize, most_waiting: usize) -> Arc<Admission> {
         let state = State { free: places.max(1), waiting: 0, turns: VecDeque::new(), queues: HashMap::new() };
-        Arc::new(Gate { state: Mutex::new(state), most_waiting })
+        Arc::new(Admission { state: Mutex::new(state), most_waiting })
     }
 
     /// Waits for a place. Dropping the future gives up the wait.
-    pub async fn enter(self: &Arc<Gate>, caller: IpAddr) -> Result<Permit, Full> {
+    pub async fn enter(self: &Arc<Admission>, caller: IpAddr) -> Result<Permit, QueueFull> {
         let turn = {
             let mut state = self.lock();
             if state.free > 0 {
                 state.free -= 1;
-                return Ok(Permit { gate: Some(self.clone()) });
+                return Ok(Permit { admission: Some(self.clone()) });
             }
             // Those who gave up still stand in the queues: they count until they are found out.
             if state.waiting >= self.most_waiting {
                 state.forget_gone();
                 if state.waiting >= self.most_waiting {
-                    return Err(Full);
+                    return Err(QueueFull);
                 }
             }
             let (sender, turn) = oneshot::channel();
@@ -58,7 +58,7 @@ impl Gate {
             state.waiting += 1;
             turn
         };
-        turn.await.map_err(|_| Full)
+        turn.await.map_err(|_| QueueFull)
     }
 
     /// How many wait.
@@ -71,8 +71,8 @@ impl Gate {
     }
 
     /// Gives a place to the next caller in turn, or keeps it free.
-    fn leave(self: &Arc<Gate>) {
-        let mut permit = Permit { gate: Some(self.clone()) };
+    fn leave(self: &Arc<Admission>) {
+        let mut permit = Permit { admission: Some(self.clone()) };
         loop {
             // The lock is let go before a permit is sent: one that comes back unsent must not give back its place here.
             let Some(next) = self.next() else { break };
@@ -81,7 +81,7 @@ impl Gate {
                 Err(unsent) => permit = unsent,
             }
         }
-        permit.gate = None;
+        permit.admission = None;
     }
 
     /// The next who waits; none: the place is free again.
@@ -116,8 +116,8 @@ impl State {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(gate) = self.gate.take() {
-            gate.leave();
+        if let Some(admission) = self.admission.take() {
+            admission.leave();
         }
     }
 }
@@ -136,20 +136,22 @@ mod tests {
         future.poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    fn enter(gate: &Arc<Gate>, caller: IpAddr) -> Pin<Box<impl Future<Output = Result<Permit, Full>>>> {
-        let gate = gate.clone();
-        Box::pin(async move { gate.enter(caller).await })
+    fn enter(admission: &Arc<Admission>, caller: IpAddr) -> Pin<Box<impl Future<Output = Result<Permit, QueueFull>>>> {
+        let admission = admission.clone();
+        Box::pin(async move { admission.enter(caller).await })
     }
 
     #[test]
     fn a_caller_with_one_request_does_not_wait_behind_all_of_another() {
-        let gate = Gate::new(1, 10);
-        let Poll::Ready(Ok(first)) = poll(enter(&gate, ONE).as_mut()) else { panic!("a free place was not given") };
-        let mut many = [enter(&gate, ONE), enter(&gate, ONE), enter(&gate, ONE)];
+        let admission = Admission::new(1, 10);
+        let Poll::Ready(Ok(first)) = poll(enter(&admission, ONE).as_mut()) else {
+            panic!("a free place was not given")
+        };
+        let mut many = [enter(&admission, ONE), enter(&admission, ONE), enter(&admission, ONE)];
         assert!(many.iter_mut().all(|w| poll(w.as_mut()).is_pending()));
-        let mut other = enter(&gate, TWO);
+        let mut other = enter(&admission, TWO);
         assert!(poll(other.as_mut()).is_pending());
-        assert_eq!(gate.waiting(), 4);
+        assert_eq!(admission.waiting(), 4);
         drop(first);
         let Poll::Ready(Ok(second)) = poll(many[0].as_mut()) else { panic!("the first in line was passed over") };
         drop(second);
@@ -157,31 +159,35 @@ mod tests {
         assert!(poll(many[1].as_mut()).is_pending());
         drop(third);
         let Poll::Ready(Ok(_fourth)) = poll(many[1].as_mut()) else { panic!("the second in line was passed over") };
-        assert_eq!(gate.waiting(), 1);
+        assert_eq!(admission.waiting(), 1);
     }
 
     #[test]
     fn too_many_waiting_are_refused_and_those_who_gave_up_do_not_count() {
-        let gate = Gate::new(1, 1);
-        let Poll::Ready(Ok(first)) = poll(enter(&gate, ONE).as_mut()) else { panic!("a free place was not given") };
-        let mut waits = enter(&gate, ONE);
+        let admission = Admission::new(1, 1);
+        let Poll::Ready(Ok(first)) = poll(enter(&admission, ONE).as_mut()) else {
+            panic!("a free place was not given")
+        };
+        let mut waits = enter(&admission, ONE);
         assert!(poll(waits.as_mut()).is_pending());
-        let refused = pin!(gate.enter(TWO));
-        assert!(matches!(poll(refused), Poll::Ready(Err(Full))));
+        let refused = pin!(admission.enter(TWO));
+        assert!(matches!(poll(refused), Poll::Ready(Err(QueueFull))));
         drop(waits);
-        let mut again = enter(&gate, TWO);
+        let mut again = enter(&admission, TWO);
         assert!(poll(again.as_mut()).is_pending());
         drop(again);
         // Nobody is left: the place is free, not lost.
         drop(first);
-        assert!(matches!(poll(enter(&gate, ONE).as_mut()), Poll::Ready(Ok(_))));
+        assert!(matches!(poll(enter(&admission, ONE).as_mut()), Poll::Ready(Ok(_))));
     }
 
     #[test]
     fn a_place_sent_to_one_who_left_goes_to_the_next() {
-        let gate = Gate::new(1, 5);
-        let Poll::Ready(Ok(first)) = poll(enter(&gate, ONE).as_mut()) else { panic!("a free place was not given") };
-        let (mut gone, mut stays) = (enter(&gate, ONE), enter(&gate, ONE));
+        let admission = Admission::new(1, 5);
+        let Poll::Ready(Ok(first)) = poll(enter(&admission, ONE).as_mut()) else {
+            panic!("a free place was not given")
+        };
+        let (mut gone, mut stays) = (enter(&admission, ONE), enter(&admission, ONE));
         assert!(poll(gone.as_mut()).is_pending() && poll(stays.as_mut()).is_pending());
         drop(first);
         // `gone` has been sent its place, and leaves without having looked.

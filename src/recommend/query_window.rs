@@ -15,7 +15,7 @@ pub enum Speakers {
 
 /// How a conversation is cut to a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Context {
+pub struct QueryWindow {
     /// Whose words count.
     pub speakers: Speakers,
     /// The latest so many turns of those speakers; 0: all.
@@ -24,24 +24,24 @@ pub struct Context {
     pub chars: usize,
 }
 
-impl Context {
+impl QueryWindow {
     /// From `recommend.context`, `.context_turns`, `.context_chars`.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for an unknown choice.
-    pub fn from_config(config: &RecommendConfig) -> Result<Context> {
+    pub fn from_config(config: &RecommendConfig) -> Result<QueryWindow> {
         let speakers = match config.context.as_str() {
             "user" => Speakers::User,
             "all" => Speakers::All,
             other => return Err(Error::invalid(format!("recommend.context = {other:?}: allowed is user | all"))),
         };
-        Ok(Context { speakers, turns: config.context_turns, chars: config.context_chars })
+        Ok(QueryWindow { speakers, turns: config.context_turns, chars: config.context_chars })
     }
 }
 
 /// The turns that count, oldest first, one per line without speaker labels; cut from the oldest word on, so that an embedder
 /// that reads only the beginning of a text still reads the latest request. Where the chosen speaker said nothing, all speak.
-pub fn query_text(conversation: &Conversation, context: Context) -> String {
+pub fn query_text(conversation: &Conversation, context: QueryWindow) -> String {
     let counts = |role: Role| match (context.speakers, role) {
         (Speakers::All, _) | (Speakers::User, Role::User) => true,
         (Speakers::User, Role::Assistant) => false,
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn the_latest_words_of_the_user_are_kept() {
         let talk = conversation(&["I like space", "Have you seen Alien?", " Yes, loved it "]);
-        let context = |speakers, turns, chars| query_text(&talk, Context { speakers, turns, chars });
+        let context = |speakers, turns, chars| query_text(&talk, QueryWindow { speakers, turns, chars });
         assert_eq!(context(Speakers::User, 0, 0), "I like space\nYes, loved it");
         assert_eq!(context(Speakers::User, 1, 0), "Yes, loved it");
         assert_eq!(context(Speakers::All, 0, 0), "I like space\nHave you seen Alien?\nYes, loved it");
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn when_the_user_said_nothing_the_others_words_are_used() {
         let mut talk = conversation(&["", "Hello, do you like horror?"]);
-        let context = Context { speakers: Speakers::User, turns: 0, chars: 0 };
+        let context = QueryWindow { speakers: Speakers::User, turns: 0, chars: 0 };
         assert_eq!(query_text(&talk, context), "Hello, do you like horror?");
         talk.turns.clear();
         assert_eq!(query_text(&talk, context), "");

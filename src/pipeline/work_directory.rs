@@ -83,19 +83,19 @@ struct State {
 }
 
 /// An open work directory. Dropping it ends the lock.
-pub struct Work {
+pub struct WorkDirectory {
     dir: PathBuf,
     state: State,
     _lock: File,
 }
 
-impl Work {
+impl WorkDirectory {
     /// Opens or makes `dir` for a run under `config`. `restart`: what was made with other settings is made again
     /// (the teacher's journal stays: nothing paid for is asked twice).
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a directory of other settings, another format, or one that another process works in.
-    pub fn open(dir: &Path, config: &Config, restart: bool) -> Result<Work> {
+    pub fn open(dir: &Path, config: &Config, restart: bool) -> Result<WorkDirectory> {
         if dir.as_os_str().is_empty() || dir.is_file() {
             let what = if dir.is_file() { "is a file" } else { "is no name" };
             return Err(Error::invalid(format!("work directory {dir:?}: {what}; name a folder (\".\" is this one)")));
@@ -151,7 +151,7 @@ impl Work {
         state.made_by = artifact::made_by();
         state.settings = settings;
         state.inputs = inputs;
-        let work = Work { dir: dir.to_path_buf(), state, _lock: lock };
+        let work = WorkDirectory { dir: dir.to_path_buf(), state, _lock: lock };
         work.save()?;
         artifact::write_atomic(&dir.join("settings.toml"), |out| {
             out.write_all(config.to_toml().as_bytes()).map_err(|e| Error::io(dir, e))
@@ -176,7 +176,7 @@ impl Work {
         section: &str,
         artifacts: &[String],
         run: &Run,
-        work: impl FnOnce(&Work) -> Result<(String, serde_json::Value)>,
+        work: impl FnOnce(&WorkDirectory) -> Result<(String, serde_json::Value)>,
     ) -> Result<StageRecord> {
         run.check()?;
         if let Some(record) = self.state.stages.get(name)
@@ -360,7 +360,7 @@ fn changes(
 mod tests {
     use super::*;
 
-    fn stage(work: &mut Work, name: &str, section: &str, made: &mut Vec<String>) {
+    fn stage(work: &mut WorkDirectory, name: &str, section: &str, made: &mut Vec<String>) {
         let run = Run::new(1).unwrap();
         let file = format!("{name}.txt");
         work.stage(name, section, std::slice::from_ref(&file), &run, |w| {
@@ -377,13 +377,13 @@ mod tests {
         let config = Config::default();
         let mut made = Vec::new();
         for _ in 0..2 {
-            let mut work = Work::open(dir.path(), &config, false).unwrap();
+            let mut work = WorkDirectory::open(dir.path(), &config, false).unwrap();
             stage(&mut work, "embed", "embed", &mut made);
             stage(&mut work, "tune", "tune", &mut made);
         }
         assert_eq!(made, ["embed", "tune"]);
         std::fs::remove_file(dir.path().join("tune.txt")).unwrap();
-        let mut work = Work::open(dir.path(), &config, false).unwrap();
+        let mut work = WorkDirectory::open(dir.path(), &config, false).unwrap();
         stage(&mut work, "embed", "embed", &mut made);
         stage(&mut work, "tune", "tune", &mut made);
         assert_eq!(made, ["embed", "tune", "tune"]);
@@ -395,16 +395,16 @@ mod tests {
         let mut config = Config::default();
         let mut made = Vec::new();
         {
-            let mut work = Work::open(dir.path(), &config, false).unwrap();
+            let mut work = WorkDirectory::open(dir.path(), &config, false).unwrap();
             stage(&mut work, "embed", "embed", &mut made);
             stage(&mut work, "tune", "tune", &mut made);
         }
         config.set("run.threads", "1").unwrap();
-        drop(Work::open(dir.path(), &config, false).unwrap());
+        drop(WorkDirectory::open(dir.path(), &config, false).unwrap());
         config.set("tune.epochs", "77").unwrap();
-        let e = Work::open(dir.path(), &config, false).err().unwrap();
+        let e = WorkDirectory::open(dir.path(), &config, false).err().unwrap();
         assert!(e.message().contains("tune.epochs was 3, is 77"), "{e}");
-        let mut work = Work::open(dir.path(), &config, true).unwrap();
+        let mut work = WorkDirectory::open(dir.path(), &config, true).unwrap();
         stage(&mut work, "embed", "embed", &mut made);
         stage(&mut work, "tune", "tune", &mut made);
         assert_eq!(made, ["embed", "tune", "tune"]);
@@ -415,7 +415,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         let mut made = Vec::new();
-        stage(&mut Work::open(dir.path(), &config, false).unwrap(), "embed", "embed", &mut made);
+        stage(&mut WorkDirectory::open(dir.path(), &config, false).unwrap(), "embed", "embed", &mut made);
         // As an earlier causerie wrote it.
         let path = dir.path().join("work.json");
         let text = std::fs::read_to_string(&path).unwrap();
@@ -424,7 +424,7 @@ mod tests {
         std::fs::write(&path, old).unwrap();
         for (key, value) in [("serve.port", "9"), ("select.checkpoint_s", "5"), ("recommend.explain", "2")] {
             config.set(key, value).unwrap();
-            drop(Work::open(dir.path(), &config, false).unwrap());
+            drop(WorkDirectory::open(dir.path(), &config, false).unwrap());
         }
     }
 
@@ -439,10 +439,10 @@ mod tests {
         let names = ["tags.csv", "force.txt", "query.txt"];
         names.iter().for_each(|name| std::fs::write(inputs.path().join(name), "before").unwrap());
         for name in names {
-            stage(&mut Work::open(dir.path(), &config, true).unwrap(), "embed", "embed", &mut Vec::new());
-            drop(Work::open(dir.path(), &config, false).unwrap());
+            stage(&mut WorkDirectory::open(dir.path(), &config, true).unwrap(), "embed", "embed", &mut Vec::new());
+            drop(WorkDirectory::open(dir.path(), &config, false).unwrap());
             std::fs::write(inputs.path().join(name), format!("{name}, changed")).unwrap();
-            let e = Work::open(dir.path(), &config, false).err().unwrap();
+            let e = WorkDirectory::open(dir.path(), &config, false).err().unwrap();
             assert!(e.message().contains(name), "{e}");
         }
     }
@@ -451,7 +451,7 @@ mod tests {
     fn no_name_and_a_file_are_no_work_directory() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for (dir, says) in [(Path::new(""), "is no name"), (file.path(), "is a file")] {
-            let e = Work::open(dir, &Config::default(), false).err().unwrap();
+            let e = WorkDirectory::open(dir, &Config::default(), false).err().unwrap();
             assert!(e.message().contains(says), "{e}");
         }
     }
@@ -467,17 +467,17 @@ mod tests {
         let mine = dir.path().join("mine/notes.77.tmp");
         std::fs::create_dir_all(dir.path().join("mine")).unwrap();
         std::fs::write(&mine, "x").unwrap();
-        drop(Work::open(dir.path(), &Config::default(), false).unwrap());
+        drop(WorkDirectory::open(dir.path(), &Config::default(), false).unwrap());
         assert!(!half.exists() && !round.join("simulate.77.tmp").exists() && round.join("mine.tmp").exists());
         assert!(mine.exists(), "a folder that no run made");
 
         // A folder of the user's may be called data, too.
         let killed = dir.path().join("data/simulate.77.tmp");
         std::fs::create_dir_all(&killed).unwrap();
-        drop(Work::open(dir.path(), &Config::default(), false).unwrap());
+        drop(WorkDirectory::open(dir.path(), &Config::default(), false).unwrap());
         assert!(killed.exists());
         std::fs::write(dir.path().join("data/made-with.json"), "{}").unwrap();
-        drop(Work::open(dir.path(), &Config::default(), false).unwrap());
+        drop(WorkDirectory::open(dir.path(), &Config::default(), false).unwrap());
         assert!(!killed.exists());
     }
 
@@ -486,18 +486,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         let mut made = Vec::new();
-        stage(&mut Work::open(dir.path(), &config, false).unwrap(), "embed", "embed", &mut made);
+        stage(&mut WorkDirectory::open(dir.path(), &config, false).unwrap(), "embed", "embed", &mut made);
         let folder = dir.path().join("fisher/round 1/student");
         std::fs::create_dir_all(&folder).unwrap();
         let (checkpoint, other) = (folder.join(CHECKPOINT), folder.join("model.gguf"));
         let write = || [&checkpoint, &other].map(|path| std::fs::write(path, "x").unwrap());
         write();
         config.set("evaluate.bootstrap", "500").unwrap();
-        drop(Work::open(dir.path(), &config, true).unwrap());
+        drop(WorkDirectory::open(dir.path(), &config, true).unwrap());
         assert!(checkpoint.exists(), "a training with the same settings goes on from it");
         config.set("tune.epochs", "77").unwrap();
-        assert!(Work::open(dir.path(), &config, false).is_err() && checkpoint.exists());
-        drop(Work::open(dir.path(), &config, true).unwrap());
+        assert!(WorkDirectory::open(dir.path(), &config, false).is_err() && checkpoint.exists());
+        drop(WorkDirectory::open(dir.path(), &config, true).unwrap());
         assert!(!checkpoint.exists() && other.exists());
     }
 
@@ -505,33 +505,33 @@ mod tests {
     fn a_setting_newer_than_the_directory_and_at_its_default_is_no_other_setting() {
         let dir = tempfile::tempdir().unwrap();
         let mut made = Vec::new();
-        stage(&mut Work::open(dir.path(), &Config::default(), false).unwrap(), "embed", "embed", &mut made);
+        stage(&mut WorkDirectory::open(dir.path(), &Config::default(), false).unwrap(), "embed", "embed", &mut made);
         let path = dir.path().join("work.json");
         let mut state: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         state["settings"].as_object_mut().unwrap().remove("select.lambda").unwrap();
         std::fs::write(&path, state.to_string()).unwrap();
-        drop(Work::open(dir.path(), &Config::default(), false).unwrap());
+        drop(WorkDirectory::open(dir.path(), &Config::default(), false).unwrap());
         state["settings"].as_object_mut().unwrap().remove("select.lambda");
         std::fs::write(&path, state.to_string()).unwrap();
         let mut other = Config::default();
         other.set("select.lambda", "2.0").unwrap();
-        assert!(Work::open(dir.path(), &other, false).is_err());
+        assert!(WorkDirectory::open(dir.path(), &other, false).is_err());
     }
 
     #[test]
     fn a_directory_of_another_version_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("work.json"), r#"{"format": 999}"#).unwrap();
-        let e = Work::open(dir.path(), &Config::default(), false).err().unwrap();
+        let e = WorkDirectory::open(dir.path(), &Config::default(), false).err().unwrap();
         assert!(e.message().contains("format 999"), "{e}");
         std::fs::write(dir.path().join("work.json"), "garbage").unwrap();
-        assert!(Work::open(dir.path(), &Config::default(), true).is_err());
+        assert!(WorkDirectory::open(dir.path(), &Config::default(), true).is_err());
     }
 
     #[test]
     fn two_processes_do_not_share_a_directory() {
         let dir = tempfile::tempdir().unwrap();
-        let _first = Work::open(dir.path(), &Config::default(), false).unwrap();
-        assert!(Work::open(dir.path(), &Config::default(), false).is_err());
+        let _first = WorkDirectory::open(dir.path(), &Config::default(), false).unwrap();
+        assert!(WorkDirectory::open(dir.path(), &Config::default(), false).is_err());
     }
 }

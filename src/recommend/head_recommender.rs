@@ -1,7 +1,7 @@
 //! The ranking head as a recommender: embeds the conversation, adds what it names, scores the catalogue.
 
 use super::Recommender;
-use super::context::{Context, query_text};
+use super::query_window::{QueryWindow, query_text};
 use crate::dataset::{Conversation, Items};
 use crate::embed::Embedder;
 use crate::error::{Error, Result};
@@ -18,7 +18,7 @@ pub struct HeadRecommender {
     embedder: Arc<dyn Embedder>,
     /// None: the head reads the text alone.
     mentions: Option<Arc<Titles>>,
-    context: Context,
+    context: QueryWindow,
 }
 
 impl HeadRecommender {
@@ -32,7 +32,7 @@ impl HeadRecommender {
         items: &Items,
         embedder: Arc<dyn Embedder>,
         mentions: Option<Arc<Titles>>,
-        context: Context,
+        context: QueryWindow,
     ) -> Result<HeadRecommender> {
         if embedder.name() != head.embedder() {
             return Err(Error::invalid(format!(
