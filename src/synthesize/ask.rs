@@ -1,4 +1,4 @@
-//! Asking: requests go out, several at once, through the journal; failures are retried, paced and counted; caps hold.
+//! Dispatcher: requests go out, several at once, through the journal; failures are retried, paced and counted; caps hold.
 //!
 //! One thread (the caller's) decides, writes the journal and reports; each request in flight has a thread of its own that
 //! does nothing but wait for the teacher.
@@ -23,8 +23,8 @@ const PAUSE_MOST: Duration = Duration::from_secs(600);
 const USELESS_MOST: usize = 3;
 
 /// Where requests come from and answers go.
-pub(super) trait Work {
-    /// The next request, in order of importance, and a place that [`Work::done`] gets back; none: nothing is ready now.
+pub(super) trait RequestSource {
+    /// The next request, in order of importance, and a place that [`RequestSource::done`] gets back; none: nothing is ready now.
     fn next(&mut self) -> Option<(u64, Request)>;
     /// The answer to the request of `place`; none: given up.
     fn done(&mut self, place: u64, answer: Option<&Answer>);
@@ -34,7 +34,7 @@ pub(super) trait Work {
 
 /// What asking came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct Tally {
     /// Answers received in this run.
     pub answered: u64,
     /// Answers taken from the journal.
@@ -46,14 +46,14 @@ pub(super) struct Asked {
 }
 
 /// What a request's thread says to the caller's.
-enum Heard {
+enum Event {
     /// A piece of an answer that is being written, for [`Run::token`].
     Text(String),
     /// What came of the request of this id.
     Outcome(String, std::result::Result<Answer, Failure>),
 }
 
-struct Waiting {
+struct Pending {
     request: Request,
     places: Vec<u64>,
     attempt: usize,
@@ -65,19 +65,19 @@ struct Waiting {
 /// [`crate::ErrorKind::Teacher`] when the teacher cannot be reached or refuses all; [`crate::ErrorKind::Cancelled`]; those
 /// of the journal. What was answered is in the journal by then.
 pub(super) fn ask(
-    work: &mut dyn Work,
+    work: &mut dyn RequestSource,
     teacher: &dyn Teacher,
     journal: &mut Journal,
     config: &SynthesizeConfig,
     run: &Run,
-) -> Result<Asked> {
+) -> Result<Tally> {
     // The teachers' threads see this flag; it is set when the run is cancelled and when an error ends it.
     let mut inner = Run::new(run.threads())?;
     let (sender, results) = mpsc::channel();
     if run.wants_tokens() {
         // Callbacks belong on the caller's thread.
         let sender = sender.clone();
-        inner = inner.on_token(move |text| drop(sender.send(Heard::Text(text.to_string()))));
+        inner = inner.on_token(move |text| drop(sender.send(Event::Text(text.to_string()))));
     }
     let result = std::thread::scope(|scope| {
         let launch = |request: Request, attempt: usize| {
@@ -88,11 +88,11 @@ pub(super) fn ask(
                     Err(Failure::new(Class::Stop, "the teacher's code panicked; please report it"))
                 });
                 // The receiver is gone only when the run has ended.
-                let _ = sender.send(Heard::Outcome(request.id.clone(), outcome));
+                let _ = sender.send(Event::Outcome(request.id.clone(), outcome));
             };
             std::thread::Builder::new().name("causerie-ask".into()).spawn_scoped(scope, answer)
         };
-        let mut asking = Asking {
+        let mut asking = Dispatcher {
             work,
             journal,
             config,
@@ -101,7 +101,7 @@ pub(super) fn ask(
             flying: HashMap::new(),
             later: BTreeMap::new(),
             ready: Vec::new(),
-            asked: Asked::default(),
+            asked: Tally::default(),
             unbroken_failures: 0,
             started: Instant::now(),
             last_step: None,
@@ -120,8 +120,8 @@ pub(super) fn ask(
                     inner.cancel();
                 }
                 match results.recv_timeout(left.max(Duration::from_millis(100))) {
-                    Ok(Heard::Outcome(id, outcome)) => asking.settle(id, outcome, false)?,
-                    Ok(Heard::Text(_)) => {}
+                    Ok(Event::Outcome(id, outcome)) => asking.settle(id, outcome, false)?,
+                    Ok(Event::Text(_)) => {}
                     Err(_) if inner.is_cancelled() && Instant::now() > deadline + GRACE => break,
                     Err(_) => {}
                 }
@@ -133,31 +133,31 @@ pub(super) fn ask(
     result
 }
 
-struct Asking<'a> {
-    work: &'a mut dyn Work,
+struct Dispatcher<'a> {
+    work: &'a mut dyn RequestSource,
     journal: &'a mut Journal,
     config: &'a SynthesizeConfig,
     name: String,
     pace: Pace,
     /// Sent, by id, with the time of sending.
-    flying: HashMap<String, (Waiting, Instant)>,
+    flying: HashMap<String, (Pending, Instant)>,
     /// To be tried again at a time; the number keeps equal times apart.
-    later: BTreeMap<(Instant, u64), Waiting>,
+    later: BTreeMap<(Instant, u64), Pending>,
     /// Held back by the pace or a cap; at most one.
-    ready: Vec<Waiting>,
-    asked: Asked,
+    ready: Vec<Pending>,
+    asked: Tally,
     unbroken_failures: u64,
     started: Instant,
     last_step: Option<Instant>,
 }
 
-impl Asking<'_> {
+impl Dispatcher<'_> {
     fn drive(
         &mut self,
-        results: &mpsc::Receiver<Heard>,
+        results: &mpsc::Receiver<Event>,
         run: &Run,
         launch: impl Fn(Request, usize) -> Result<()>,
-    ) -> Result<Asked> {
+    ) -> Result<Tally> {
         loop {
             self.send_what_may_go(run, &launch)?;
             self.step(run, false)?;
@@ -210,7 +210,7 @@ impl Asking<'_> {
                     later.places.push(place);
                     continue;
                 }
-                Waiting { request, places: vec![place], attempt: 0 }
+                Pending { request, places: vec![place], attempt: 0 }
             } else {
                 return Ok(());
             };
@@ -242,10 +242,10 @@ impl Asking<'_> {
             && (tokens == 0 || spent.tokens().saturating_add(request.tokens_at_most()) <= tokens)
     }
 
-    fn hear(&mut self, heard: Heard, run: &Run) -> Result<()> {
+    fn hear(&mut self, heard: Event, run: &Run) -> Result<()> {
         match heard {
-            Heard::Text(text) => run.token(&text),
-            Heard::Outcome(id, outcome) => self.settle(id, outcome, true),
+            Event::Text(text) => run.token(&text),
+            Event::Outcome(id, outcome) => self.settle(id, outcome, true),
         }
     }
 
@@ -299,7 +299,7 @@ impl Asking<'_> {
         if waiting.attempt < tries {
             log(Level::Debug, &format!("synthesize: attempt {} of {id}: {}", waiting.attempt + 1, failure.error));
             let key = (now + pause, u64::from_str_radix(&id, 16).unwrap_or(0));
-            self.later.insert(key, Waiting { attempt: waiting.attempt + 1, ..waiting });
+            self.later.insert(key, Pending { attempt: waiting.attempt + 1, ..waiting });
             return Ok(());
         }
         match failure.class {

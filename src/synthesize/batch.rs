@@ -5,12 +5,13 @@
 //! same lines are read by `vllm run-batch`, Ray Data's batch jobs and every service that copies OpenAI's format. No key is
 //! ever part of them.
 
-use super::algorithm2::Plan;
-use super::ask::Work;
+use super::absent::AbsentTeacher;
+use super::ask::RequestSource;
 use super::completion;
-use super::journal::{Journal, Taken};
+use super::journal::{Import, Journal};
+use super::plan::Plan;
 use super::prompts::Prompts;
-use super::teacher::{Answer, Class, Failure, Request, Teacher};
+use super::teacher::{Answer, Teacher};
 use crate::artifact;
 use crate::config::SynthesizeConfig;
 use crate::dataset::Dataset;
@@ -24,46 +25,9 @@ use std::path::Path;
 /// Lines of an answers file that are told one by one.
 const TOLD: u64 = 5;
 
-/// A teacher that is somewhere else: its answers come through [`import_answers`].
-pub(super) struct Elsewhere {
-    model: String,
-}
-
-impl Elsewhere {
-    /// The model of the settings.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Invalid`] without one.
-    pub(super) fn new(config: &SynthesizeConfig) -> Result<Elsewhere> {
-        if config.model.is_empty() {
-            return Err(Error::invalid("synthesize.model is empty; name the model that answers"));
-        }
-        Ok(Elsewhere { model: config.model.clone() })
-    }
-}
-
-impl Teacher for Elsewhere {
-    fn name(&self) -> String {
-        super::http::name_of(&self.model)
-    }
-    fn in_flight(&self) -> usize {
-        1
-    }
-    fn answer(&self, request: &Request, _: usize, _: &Run) -> std::result::Result<Answer, Failure> {
-        Err(Failure::new(
-            Class::Stop,
-            format!(
-                "synthesize: request {} is not answered in the journal, and synthesize.base_url is empty: name an address \
-                 like http://10.0.0.5:8000/v1, or export what is left (--export-requests) and import the answers",
-                request.id
-            ),
-        ))
-    }
-}
-
 /// What [`export_requests`] wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Exported {
+pub struct ExportReport {
     /// Requests written.
     pub requests: u64,
     /// Requests whose answers the journal holds.
@@ -72,7 +36,7 @@ pub struct Exported {
     pub total: u64,
 }
 
-impl std::fmt::Display for Exported {
+impl std::fmt::Display for ExportReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} requests, {} of about {} are answered", self.requests, self.answered, self.total)
     }
@@ -91,16 +55,16 @@ pub fn export_requests(
     run: &Run,
     journal: &Path,
     out: &Path,
-) -> Result<Exported> {
+) -> Result<ExportReport> {
     if config.teacher != "http" {
         let why = "batches are for synthesize.teacher = \"http\" (with synthesize.model; no address is needed)";
         return Err(Error::invalid(format!("synthesize: {why}; it is {:?}", config.teacher)));
     }
-    let teacher = Elsewhere::new(config)?;
+    let teacher = AbsentTeacher::new(config)?;
     let prompts = Prompts::load(config)?;
     let mut journal = Journal::open(journal)?;
     let mut plan = Plan::new(dataset, selection, config, &prompts, teacher.name())?;
-    let mut exported = Exported::default();
+    let mut exported = ExportReport::default();
     let mut seen = HashSet::new();
     artifact::write_atomic(out, |lines| {
         while let Some((place, request)) = plan.next() {
@@ -133,7 +97,7 @@ pub fn export_requests(
 
 /// What [`import_answers`] found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Imported {
+pub struct ImportReport {
     /// Lines of the file.
     pub lines: u64,
     /// Answers taken into the journal.
@@ -150,7 +114,7 @@ pub struct Imported {
     pub missing: u64,
 }
 
-impl std::fmt::Display for Imported {
+impl std::fmt::Display for ImportReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} of {} answers taken", self.taken, self.lines)?;
         for (count, what) in [
@@ -173,9 +137,9 @@ impl std::fmt::Display for Imported {
 /// # Errors
 /// [`crate::ErrorKind::Format`] when no line is of the format; [`crate::ErrorKind::Invalid`] when all answers are foreign;
 /// those of the journal.
-pub fn import_answers(journal: &Path, answers: &Path, run: &Run) -> Result<Imported> {
+pub fn import_answers(journal: &Path, answers: &Path, run: &Run) -> Result<ImportReport> {
     let mut journal = Journal::open_there(journal)?;
-    let mut imported = Imported::default();
+    let mut imported = ImportReport::default();
     let mut told = 0;
     let mut tell = |line: u64, why: &str| {
         told += 1;
@@ -208,9 +172,9 @@ pub fn import_answers(journal: &Path, answers: &Path, run: &Run) -> Result<Impor
             }
         };
         match journal.take(&id, answer)? {
-            Taken::New => imported.taken += 1,
-            Taken::Same => imported.duplicate += 1,
-            Taken::Other => {
+            Import::New => imported.taken += 1,
+            Import::Same => imported.duplicate += 1,
+            Import::Other => {
                 imported.duplicate += 1;
                 tell(line, &format!("request {id} has another answer already, which stays"));
             }

@@ -128,8 +128,15 @@ fn bad_answers_are_counted_by_what_is_wrong_and_harm_nothing() {
     ];
     write(&at("a.jsonl"), &batch);
     let imported = import_answers(&journal, &at("a.jsonl"), &run()).unwrap();
-    let expected =
-        Imported { lines: 11, taken: 1, duplicate: 2, foreign: 1, malformed: 3, failed: 4, missing: SEEDS as u64 - 1 };
+    let expected = ImportReport {
+        lines: 11,
+        taken: 1,
+        duplicate: 2,
+        foreign: 1,
+        malformed: 3,
+        failed: 4,
+        missing: SEEDS as u64 - 1,
+    };
     assert_eq!(imported, expected);
     assert!(imported.to_string().contains("3 malformed"), "{imported}");
     // The first answer stays.

@@ -21,13 +21,13 @@ const QUOTED_CHARS: usize = 300;
 
 /// A teacher behind `{base_url}/chat/completions`.
 pub struct HttpTeacher {
-    line: Arc<Line>,
+    endpoint: Arc<Endpoint>,
     model: String,
     in_flight: usize,
 }
 
 /// What a request's own thread needs.
-struct Line {
+struct Endpoint {
     agent: ureq::Agent,
     url: String,
     key: Option<String>,
@@ -38,7 +38,10 @@ struct Line {
 
 impl std::fmt::Debug for HttpTeacher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HttpTeacher").field("url", &self.line.url).field("model", &self.model).finish_non_exhaustive()
+        f.debug_struct("HttpTeacher")
+            .field("url", &self.endpoint.url)
+            .field("model", &self.model)
+            .finish_non_exhaustive()
     }
 }
 
@@ -107,14 +110,14 @@ impl HttpTeacher {
         if !config.ca_file.is_empty() {
             builder = builder.tls_config(tls(&config.ca_file)?);
         }
-        let line = Line {
+        let endpoint = Endpoint {
             agent: builder.build().into(),
             url: format!("{base}/chat/completions"),
             key,
             proxy: config.proxy.clone(),
             timeout_ms: config.timeout_ms,
         };
-        Ok(HttpTeacher { line: Arc::new(line), model: config.model.clone(), in_flight: config.in_flight })
+        Ok(HttpTeacher { endpoint: Arc::new(endpoint), model: config.model.clone(), in_flight: config.in_flight })
     }
 }
 
@@ -154,9 +157,9 @@ impl Teacher for HttpTeacher {
         let body = body.to_string();
         // A blocked read cannot be interrupted: it has its own thread, which a cancel leaves behind to its time-out.
         let (sender, result) = mpsc::channel();
-        let line = self.line.clone();
+        let endpoint = self.endpoint.clone();
         let thread = std::thread::Builder::new().name("causerie-http".into()).spawn(move || {
-            let _ = sender.send(line.post(&body));
+            let _ = sender.send(endpoint.post(&body));
         });
         if let Err(e) = thread {
             return Err(Failure::new(Class::Broken, format!("cannot start a thread for a request: {e}")));
@@ -176,7 +179,7 @@ impl Teacher for HttpTeacher {
     }
 }
 
-impl Line {
+impl Endpoint {
     /// Blacks out the key and the proxy's URL.
     fn redact(&self, text: &str) -> String {
         let mut text = text.to_string();

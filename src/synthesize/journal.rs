@@ -56,7 +56,7 @@ enum Entry {
 
 /// What the journal has seen spent, over all runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Spent {
+pub(super) struct Spending {
     /// Attempts that were sent and not refused at the door: answered, useless, lost, and those still under way.
     pub requests: u64,
     /// Prompt tokens of answers.
@@ -67,7 +67,7 @@ pub(super) struct Spent {
     pub reserved: u64,
 }
 
-impl Spent {
+impl Spending {
     /// Tokens spent or possibly spent.
     pub(super) fn tokens(&self) -> u64 {
         self.prompt_tokens.saturating_add(self.completion_tokens).saturating_add(self.reserved)
@@ -76,7 +76,7 @@ impl Spent {
 
 /// What became of an answer from elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum Import {
     /// It is in the journal now.
     New,
     /// The journal held the same.
@@ -94,7 +94,7 @@ pub(super) struct Journal {
     known: std::collections::HashSet<String>,
     /// Attempts sent whose outcome is not written: id → tokens at most, one entry per attempt.
     open: HashMap<String, Vec<u64>>,
-    spent: Spent,
+    spent: Spending,
     synced: Instant,
     dirty: bool,
 }
@@ -155,7 +155,7 @@ impl Journal {
             answers: HashMap::new(),
             known: Default::default(),
             open: HashMap::new(),
-            spent: Spent::default(),
+            spent: Spending::default(),
             synced: Instant::now(),
             dirty: false,
         };
@@ -311,7 +311,7 @@ impl Journal {
     }
 
     /// What was spent, over all runs on this journal.
-    pub(super) fn spent(&self) -> Spent {
+    pub(super) fn spent(&self) -> Spending {
         self.spent
     }
 
@@ -347,15 +347,15 @@ impl Journal {
     }
 
     /// Takes an answer that came from elsewhere; the first one stays.
-    pub(super) fn take(&mut self, id: &str, answer: Answer) -> Result<Taken> {
+    pub(super) fn take(&mut self, id: &str, answer: Answer) -> Result<Import> {
         match self.answers.get(id) {
-            Some(there) if there.text == answer.text => Ok(Taken::Same),
-            Some(_) => Ok(Taken::Other),
+            Some(there) if there.text == answer.text => Ok(Import::Same),
+            Some(_) => Ok(Import::Other),
             None => {
                 // Counted like an attempt of our own.
                 self.record(Entry::Sent { id: id.to_string(), tokens_at_most: 0 })?;
                 self.answered(id, answer)?;
-                Ok(Taken::New)
+                Ok(Import::New)
             }
         }
     }
@@ -444,7 +444,7 @@ mod tests {
         }
         let before = Journal::open(&path).unwrap().spent();
         let expected =
-            Spent { requests: 2, prompt_tokens: 3, completion_tokens: 4, reserved: request(0).tokens_at_most() };
+            Spending { requests: 2, prompt_tokens: 3, completion_tokens: 4, reserved: request(0).tokens_at_most() };
         assert_eq!(before, expected);
         {
             let mut journal = Journal::open(&path).unwrap();
@@ -452,7 +452,7 @@ mod tests {
             journal.answered(&request(0).id, answer(7)).unwrap();
             assert_eq!(journal.spent().requests, 3);
         }
-        let live = Spent { requests: 3, prompt_tokens: 8, completion_tokens: 11, ..expected };
+        let live = Spending { requests: 3, prompt_tokens: 8, completion_tokens: 11, ..expected };
         assert_eq!(Journal::open(&path).unwrap().spent(), live, "counts after a replay are those before it");
         assert_eq!(Journal::open(&path).unwrap().spent(), live, "opening again counts nothing twice");
     }

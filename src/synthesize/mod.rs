@@ -1,10 +1,12 @@
 //! Room 4, synthesize: seeds → dialogues (query, ranked items) through a teacher (paper §3.3, Algorithm 2).
 //!
-//! `algorithm2` plans the requests and makes dialogues of the answers; `ask` sends them, several at once, at the `pace`
-//! the teacher bears; `journal` keeps every request and answer; `prompts`, `queries` and `leak` turn
-//! seeds into requests and answers into queries; [`crate::titles`] reads the lists. Teachers: `offline` (with `neighbours` and `sentences`), `http` (wire format:
-//! `completion`), `local`; `batch` sends requests away as a file and takes the answers back.
+//! `algorithm2` is the whole: a `plan` of requests, which `ask` sends, several at once, at the `pace` that the teacher bears,
+//! and whose answers become dialogues, with a `report`. `journal` keeps every request and answer. `prompts`, `queries` and
+//! `leak` turn seeds into requests and answers into queries; [`crate::titles`] reads the lists. Teachers: `offline` (with
+//! `neighbours` and `sentences`), `http` (wire format: `completion`), `local`; `batch` writes the requests to a file and
+//! reads the answers back, and `absent` stands for the teacher meanwhile.
 
+mod absent;
 mod algorithm2;
 mod ask;
 mod batch;
@@ -17,8 +19,10 @@ mod local;
 mod neighbours;
 mod offline;
 mod pace;
+mod plan;
 mod prompts;
 mod queries;
+mod report;
 mod sentences;
 mod teacher;
 #[cfg(test)]
@@ -28,11 +32,12 @@ mod mock;
 #[cfg(test)]
 mod tests;
 
-pub use algorithm2::{Dialogues, SynthesisReport, check_teacher, synthesize, synthesize_with};
-pub use batch::{Exported, Imported, export_requests, import_answers};
+pub use algorithm2::{check_teacher, synthesize, synthesize_with};
+pub use batch::{ExportReport, ImportReport, export_requests, import_answers};
 pub use http::HttpTeacher;
 #[cfg(feature = "llama")]
 pub use local::LocalTeacher;
 pub use offline::OfflineTeacher;
 pub use queries::parse_queries;
+pub use report::{Dialogues, SynthesisReport};
 pub use teacher::{Answer, Class, Facts, Failure, Kind, Request, Teacher};

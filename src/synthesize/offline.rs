@@ -48,7 +48,7 @@ pub struct OfflineTeacher<'a> {
 
 /// A query and what it speaks of.
 #[derive(Default)]
-struct Composed {
+struct Composition {
     text: String,
     liked: Vec<u32>,
     genres: Vec<String>,
@@ -108,7 +108,7 @@ impl<'a> OfflineTeacher<'a> {
     }
 
     /// The K queries of a seed. `row`: the selected review's row, or the number of a draw without a seed.
-    fn queries(&self, facts: &Facts, draw: u64) -> Vec<Composed> {
+    fn queries(&self, facts: &Facts, draw: u64) -> Vec<Composition> {
         let mut random = Random::new(self.seed, format!("offline/{draw}/{:?}", facts.item).as_bytes());
         // Without a seed: an item drawn from the more popular half stands in for one, and is not listed first.
         let item = facts.item.or_else(|| {
@@ -144,13 +144,13 @@ impl<'a> OfflineTeacher<'a> {
             .collect();
         let mut order: Vec<usize> = (0..self.compose.len()).collect();
         random.shuffle(&mut order);
-        let mut out: Vec<Composed> = Vec::new();
+        let mut out: Vec<Composition> = Vec::new();
         // Twice round: a small set of templates is used again with other fillings.
         for template in order.iter().chain(&order).chain(&order).map(|t| &self.compose[*t]) {
             if out.len() == self.queries {
                 break;
             }
-            let mut composed = Composed::default();
+            let mut composed = Composition::default();
             let mut values: HashMap<&str, String> = HashMap::new();
             for slot in template.slots() {
                 if values.contains_key(slot) {
@@ -218,7 +218,7 @@ impl<'a> OfflineTeacher<'a> {
     }
 
     /// The ranked items for one query.
-    fn ranked(&self, facts: &Facts, composed: &Composed) -> Vec<u32> {
+    fn ranked(&self, facts: &Facts, composed: &Composition) -> Vec<u32> {
         let mut scores: HashMap<u32, f32> = HashMap::new();
         let mut add = |item: u32, score: f32| *scores.entry(item).or_default() += score;
         let liked_weight = if facts.item.is_some() { LIKED_WEIGHT } else { 1.0 };

@@ -1,0 +1,293 @@
+//! The plan of Algorithm 2 (paper §3.3): which requests a selection leads to, and which dialogues their answers make.
+
+use super::ask::RequestSource;
+use super::leak::Mask;
+use super::prompts::{Prompts, defuse, delimit};
+use super::queries::{normal, parse_queries};
+use super::report::SynthesisReport;
+use super::teacher::{Answer, Facts, Kind, Request};
+use crate::artifact::content_hash;
+use crate::config::SynthesizeConfig;
+use crate::dataset::{Dataset, Dialogue, Message, Seed};
+use crate::error::{Error, Result};
+use crate::math::Random;
+use crate::run::Run;
+use crate::select::Selection;
+use crate::titles::{Titles, parse_titles};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+/// One query of a seed.
+struct PlannedQuery {
+    query: String,
+    /// Id of the second request; empty before it is made.
+    id: String,
+    /// The second answer; none: not answered, or given up.
+    answer: Option<String>,
+    given_up: bool,
+}
+
+/// One seed under way.
+struct SeedState {
+    /// Id of the first request.
+    id: String,
+    item: Option<u32>,
+    reviews: Vec<u32>,
+    queries: Vec<PlannedQuery>,
+}
+
+pub(super) struct Plan<'a> {
+    dataset: &'a Dataset,
+    selection: &'a Selection,
+    config: &'a SynthesizeConfig,
+    prompts: &'a Prompts,
+    teacher: String,
+    by_item: Vec<Vec<u32>>,
+    /// Seeds whose first request was made, in the selection's order.
+    seeds: Vec<SeedState>,
+    /// Second requests that can be made: (seed, query). They go before first requests, so that a cap leaves few halves.
+    recommendations: VecDeque<(usize, usize)>,
+    dropped: BTreeMap<String, u64>,
+    /// Queries in which the seed's title was masked.
+    pub(super) masked: u64,
+}
+
+/// A place: the seed, and 0 for its first request or 1 + the query's number.
+fn place(seed: usize, slot: usize) -> u64 {
+    (seed as u64) << 16 | slot as u64
+}
+
+impl RequestSource for Plan<'_> {
+    fn next(&mut self) -> Option<(u64, Request)> {
+        if let Some((seed, query)) = self.recommendations.pop_front() {
+            let request = self.second(seed, query);
+            self.seeds[seed].queries[query].id = request.id.clone();
+            return Some((place(seed, query + 1), request));
+        }
+        let seed = self.seeds.len();
+        let pick = self.selection.picks.get(seed)?;
+        let (state, request) = self.first(seed, pick.row as usize);
+        self.seeds.push(state);
+        Some((place(seed, 0), request))
+    }
+
+    fn done(&mut self, place: u64, answer: Option<&Answer>) {
+        let (seed, slot) = ((place >> 16) as usize, (place & 0xffff) as usize);
+        match (slot.checked_sub(1), answer) {
+            (None, Some(answer)) => self.take_queries(seed, &answer.text),
+            (None, None) => self.drop_for("queries not answered", self.config.queries as u64),
+            (Some(query), answer) => {
+                let asked = &mut self.seeds[seed].queries[query];
+                asked.answer = answer.map(|a| a.text.clone());
+                asked.given_up = answer.is_none();
+            }
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.selection.picks.len() as u64 * (1 + self.config.queries as u64)
+    }
+}
+
+impl<'a> Plan<'a> {
+    /// Nothing asked yet.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] for rows that are no reviews.
+    pub(super) fn new(
+        dataset: &'a Dataset,
+        selection: &'a Selection,
+        config: &'a SynthesizeConfig,
+        prompts: &'a Prompts,
+        teacher: String,
+    ) -> Result<Plan<'a>> {
+        if let Some(pick) = selection.picks.iter().find(|p| p.row >= dataset.reviews() as u64) {
+            let reviews = dataset.reviews();
+            return Err(Error::invalid(format!("synthesize: selected row {} of {reviews} reviews", pick.row)));
+        }
+        let by_item = if config.naive { Vec::new() } else { dataset.reviews_by_item() };
+        Ok(Plan {
+            dataset,
+            selection,
+            config,
+            prompts,
+            teacher,
+            by_item,
+            seeds: Vec::new(),
+            recommendations: VecDeque::new(),
+            dropped: BTreeMap::new(),
+            masked: 0,
+        })
+    }
+
+    fn drop_for(&mut self, why: &str, count: u64) {
+        if count > 0 {
+            *self.dropped.entry(why.to_string()).or_default() += count;
+        }
+    }
+
+    /// The first request of a seed: its reviews and some style queries → K queries.
+    fn first(&self, seed: usize, row: usize) -> (SeedState, Request) {
+        let (config, dataset) = (self.config, self.dataset);
+        // Drawn by the seed's row (naive: its number), so that a seed's prompt does not hang on the others'.
+        let draw = if config.naive { seed } else { row };
+        let mut random = Random::new(config.seed, format!("synthesize/{draw}").as_bytes());
+        let styles = random.sample(self.prompts.styles.len(), config.style_queries);
+        let styles = styles.iter().map(|s| format!("- {}", self.prompts.styles[*s])).collect::<Vec<_>>().join("\n");
+        let count = config.queries;
+        if config.naive {
+            let prompt = self.prompts.naive.fill(|slot| match slot {
+                "styles" => styles.clone(),
+                _ => count.to_string(),
+            });
+            let facts = Facts { count, draw: seed as u64, ..Default::default() };
+            let request = self.request(Kind::Query, prompt, "", seed as u64, facts);
+            return (
+                SeedState { id: request.id.clone(), item: None, reviews: Vec::new(), queries: Vec::new() },
+                request,
+            );
+        }
+        let item = dataset.review_item(row);
+        let others: Vec<u32> = self.by_item[item].iter().copied().filter(|r| *r as usize != row).collect();
+        let mut reviews = vec![row as u32];
+        reviews.extend(random.sample(others.len(), config.reviews.saturating_sub(1)).into_iter().map(|i| others[i]));
+        let texts: Vec<String> = reviews
+            .iter()
+            .map(|r| format!("{} {}", dataset.review_title(*r as usize), dataset.review_text(*r as usize)))
+            .collect();
+        let prompt = self.prompts.query.fill(|slot| match slot {
+            "title" => defuse(&dataset.items.name(item), 200),
+            "genres" => defuse(&dataset.items.genres(item).collect::<Vec<_>>().join(", "), 200),
+            "reviews" => delimit(texts.iter().map(String::as_str), config.review_chars),
+            "styles" => styles.clone(),
+            _ => count.to_string(),
+        });
+        let facts =
+            Facts { item: Some(item as u32), reviews: reviews.clone(), query: String::new(), count, draw: row as u64 };
+        let request = self.request(Kind::Query, prompt, dataset.items.id(item), 0, facts);
+        (SeedState { id: request.id.clone(), item: Some(item as u32), reviews, queries: Vec::new() }, request)
+    }
+
+    /// The second request: one query → ranked items.
+    fn second(&self, seed: usize, query: usize) -> Request {
+        let state = &self.seeds[seed];
+        let text = &state.queries[query].query;
+        let prompt = self.prompts.recommend.fill(|slot| match slot {
+            "query" => text.lines().map(|line| defuse(line, 2000)).collect::<Vec<_>>().join("\n"),
+            _ => self.config.items.to_string(),
+        });
+        let facts = Facts {
+            item: state.item,
+            reviews: state.reviews.clone(),
+            query: text.clone(),
+            count: self.config.items,
+            draw: if self.config.naive { seed as u64 } else { u64::from(state.reviews[0]) },
+        };
+        let subject = state.item.map_or("", |item| self.dataset.items.id(item as usize));
+        self.request(Kind::Recommend, prompt, subject, 0, facts)
+    }
+
+    fn request(&self, kind: Kind, prompt: String, subject: &str, index: u64, facts: Facts) -> Request {
+        let c = self.config;
+        Request::new(&self.teacher, kind, prompt, subject, index, c.temperature, c.answer_tokens, c.seed, facts)
+    }
+
+    /// The queries of a first answer: distinct, the seed's title masked.
+    fn take_queries(&mut self, seed: usize, answer: &str) {
+        let wanted = self.config.queries;
+        let mut queries = parse_queries(answer);
+        self.drop_for("queries missing in an answer", wanted.saturating_sub(queries.len()) as u64);
+        queries.truncate(wanted);
+        let mask = self.seeds[seed].item.map(|item| Mask::new(self.dataset.items.title(item as usize)));
+        let mut seen = HashSet::new();
+        for query in queries {
+            let (query, leaked) = match &mask {
+                Some(mask) => mask.apply(&query),
+                None => (query, false),
+            };
+            if leaked && query.split_whitespace().count() < 5 {
+                self.drop_for("queries that only name the seed's item", 1);
+            } else if !seen.insert(normal(&query)) {
+                self.drop_for("queries repeated", 1);
+            } else {
+                self.masked += u64::from(leaked);
+                let number = self.seeds[seed].queries.len();
+                self.seeds[seed].queries.push(PlannedQuery { query, id: String::new(), answer: None, given_up: false });
+                self.recommendations.push_back((seed, number));
+            }
+        }
+    }
+
+    /// Parses, grounds and filters the second answers, in the selection's order.
+    pub(super) fn dialogues(mut self, round: u64, report: &mut SynthesisReport, run: &Run) -> Result<Vec<Dialogue>> {
+        let items = &self.dataset.items;
+        let catalogue = Titles::of(self.dataset);
+        let mut rows = Vec::new();
+        let mut seen = HashSet::new();
+        let (mut unknown, mut with_seed) = (0u64, 0u64);
+        let seeds = std::mem::take(&mut self.seeds);
+        for state in &seeds {
+            run.check()?;
+            for asked in &state.queries {
+                let Some(answer) = &asked.answer else {
+                    if asked.given_up {
+                        self.drop_for("recommendations not answered", 1);
+                    }
+                    continue;
+                };
+                let mut titles = parse_titles(answer);
+                titles.truncate(self.config.items);
+                let (mut listed, mut out_of_catalogue, mut once) = (Vec::new(), Vec::new(), HashSet::new());
+                for title in &titles {
+                    match catalogue.ground(&title.title, title.year) {
+                        Some(item) if once.insert(item) => listed.push(item),
+                        Some(_) => self.drop_for("items repeated in a list", 1),
+                        None => out_of_catalogue.push(match title.year {
+                            Some(year) => format!("{} ({year})", title.title),
+                            None => title.title.clone(),
+                        }),
+                    }
+                }
+                report.listed += titles.len() as u64;
+                unknown += out_of_catalogue.len() as u64;
+                if titles.is_empty() {
+                    self.drop_for("lists empty", 1);
+                    continue;
+                }
+                let known = (listed.len() + out_of_catalogue.len()).max(1);
+                if listed.is_empty() || (listed.len() as f64) < self.config.min_grounded * known as f64 {
+                    self.drop_for("lists with too few items of the catalogue", 1);
+                    continue;
+                }
+                if !seen.insert(normal(&asked.query)) {
+                    self.drop_for("queries repeated", 1);
+                    continue;
+                }
+                with_seed += u64::from(state.item.is_some_and(|item| listed.contains(&item)));
+                let list = listed.iter().enumerate();
+                let list = list.map(|(i, item)| format!("{}. {}", i + 1, items.name(*item as usize)));
+                let list = list.collect::<Vec<_>>().join("\n");
+                rows.push(Dialogue {
+                    id: content_hash([state.id.as_bytes(), asked.id.as_bytes()]),
+                    messages: vec![
+                        Message { role: "user".into(), content: asked.query.clone() },
+                        Message { role: "assistant".into(), content: self.prompts.reply.fill(|_| list.clone()) },
+                    ],
+                    items: listed.iter().map(|item| items.id(*item as usize).to_string()).collect(),
+                    out_of_catalogue,
+                    seed: state.item.map(|item| Seed {
+                        row: u64::from(state.reviews[0]),
+                        item: items.id(item as usize).to_string(),
+                        reviews: state.reviews.iter().map(|r| u64::from(*r)).collect(),
+                    }),
+                    teacher: self.teacher.clone(),
+                    round,
+                });
+            }
+        }
+        report.teacher = self.teacher;
+        report.dropped = self.dropped;
+        report.out_of_catalogue = unknown as f64 / report.listed.max(1) as f64;
+        report.seed_listed = with_seed as f64 / rows.len().max(1) as f64;
+        Ok(rows)
+    }
+}
