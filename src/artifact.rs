@@ -1,9 +1,14 @@
 //! Files that causerie makes and reads: written whole under a temporary name and renamed; read as plain, .gz or .zst.
 
+mod write;
+
+pub use write::{Lock, Replacement, is_temporary, open_held, regular_file, remove_leftover, write_atomic};
+pub(crate) use write::TemporaryFolder;
+
 use crate::error::{Error, Result};
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 
 /// The format number that every artifact carries; a reader refuses newer ones and names both.
 pub const FORMAT: u64 = 1;
@@ -11,43 +16,6 @@ pub const FORMAT: u64 = 1;
 /// `causerie/0.1.0`, as artifacts carry it.
 pub fn made_by() -> String {
     format!("causerie/{}", env!("CARGO_PKG_VERSION"))
-}
-
-/// Writes `path` through `write`, all or nothing: a temporary file beside it, synced, then renamed.
-///
-/// # Errors
-/// Those of `write`; [`crate::ErrorKind::Io`] when the disk refuses. A file that stood at `path` then still stands.
-pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    }
-    let temporary = temporary_name(path);
-    let result = (|| {
-        let file = File::create(&temporary).map_err(|e| Error::io(&temporary, e))?;
-        let mut out = BufWriter::with_capacity(1 << 18, file);
-        write(&mut out)?;
-        let file = out.into_inner().map_err(|e| Error::io(path, e.into_error()))?;
-        file.sync_all().map_err(|e| Error::io(path, e))?;
-        std::fs::rename(&temporary, path).map_err(|e| Error::io(path, e))
-    })();
-    if result.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    result
-}
-
-/// The name beside `path` under which it is being written: `report.json.1234.tmp`.
-pub fn temporary_name(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
-    path.with_file_name(name)
-}
-
-/// Whether `path` is called like what [`temporary_name`] gives.
-pub fn is_temporary(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let process = name.strip_suffix(".tmp").and_then(|rest| rest.rsplit_once('.')).map_or("", |(_, process)| process);
-    !process.is_empty() && process.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Opens a file for reading, decompressing by its first bytes (gzip, zstd), whatever its name.
@@ -167,6 +135,7 @@ pub fn hash_file(path: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     #[test]
     fn one_changed_byte_changes_the_hash_of_a_file() {
@@ -180,20 +149,6 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         assert_ne!(hash_file(&path).unwrap(), before);
         assert!(hash_file(&folder.path().join("none")).is_err());
-    }
-
-    #[test]
-    fn a_failed_write_leaves_the_good_file_and_no_temporary_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.txt");
-        write_atomic(&path, |out| out.write_all(b"good").map_err(|e| Error::io("a", e))).unwrap();
-        let failed = write_atomic(&path, |out| {
-            out.write_all(b"half").map_err(|e| Error::io("a", e))?;
-            Err(Error::invalid("stop"))
-        });
-        assert!(failed.is_err());
-        assert_eq!(std::fs::read(&path).unwrap(), b"good");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

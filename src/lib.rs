@@ -13,6 +13,8 @@ mod map;
 #[cfg(feature = "llama")]
 pub mod llama;
 pub mod math;
+#[doc(hidden)]
+pub mod os;
 pub mod run;
 pub mod transformer;
 

@@ -3,9 +3,11 @@
 //! A long loop calls [`Run::step`] once per unit of work, on the thread that made the call: it reports and it is the
 //! place where a cancel takes effect.
 
+pub use crate::os::{default_threads, memory_bytes, peak_memory_bytes, reset_peak_memory};
+
 use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 /// What a progress callback sees.
 #[derive(Debug, Clone)]
@@ -152,34 +154,6 @@ fn pool(threads: usize) -> Result<Arc<rayon::ThreadPool>> {
     let pool = Arc::new(pool);
     pools.push((pid, pool.clone()));
     Ok(pool)
-}
-
-/// Threads that this process may use: the least of the machine's cores, its affinity and its cgroup's CPU quota.
-pub fn default_threads() -> usize {
-    static THREADS: OnceLock<usize> = OnceLock::new();
-    // std reads the affinity mask and the quota of cgroup v1 and v2.
-    *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get()))
-}
-
-/// The most memory this process has held at once since the last [`reset_peak_memory`], bytes; 0 where the system does not say.
-pub fn peak_memory_bytes() -> u64 {
-    memory_of("VmHWM:")
-}
-
-/// The memory this process holds now, bytes; 0 where the system does not say.
-pub fn memory_bytes() -> u64 {
-    memory_of("VmRSS:")
-}
-
-fn memory_of(line: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kilobytes = status.lines().find_map(|l| l.strip_prefix(line)).and_then(|l| l.split_whitespace().next());
-    kilobytes.and_then(|k| k.parse::<u64>().ok()).unwrap_or(0) * 1024
-}
-
-/// Starts [`peak_memory_bytes`] afresh, so that a stage's own peak can be told. Does nothing where the system cannot.
-pub fn reset_peak_memory() {
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 /// How grave a log line is.

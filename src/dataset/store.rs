@@ -213,6 +213,7 @@ impl Dataset {
             return Err(Error::invalid(format!("{}: is a file, a folder is needed; name another", folder.display())));
         }
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        let _alone = artifact::Lock::of(&folder.join("import"))?;
         let mut name = format!("{COLUMNS_PREFIX}{}", self.fingerprint());
         // A save that was killed left its columns under the name that they would have again.
         let stands = read_manifest(&folder.join(MANIFEST)).map(|m| m.folder).unwrap_or_default();

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::run::{Level, Run, log};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -122,6 +122,7 @@ pub fn embed_reviews_as(
     if all == 0 {
         return Err(Error::invalid("embed: the dataset has no reviews"));
     }
+    let path = &artifact::regular_file(path)?;
     let fingerprint = fingerprint(dataset, embedder);
     let mut metadata: BTreeMap<String, String> =
         [("fingerprint".to_string(), fingerprint.clone()), ("embedder".to_string(), embedder.name())].into();
@@ -148,6 +149,10 @@ pub fn embed_reviews_as(
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     }
     let mut writer = Writer::open(path, layout, fingerprint)?;
+    // Another process may have finished between the first look and the lock.
+    if is_finished(path, &metadata, store.format) {
+        return writer.withdraw().map(|()| Embedded { rows, dim, resumed_rows: rows });
+    }
     let resumed = writer.done.min(rows);
     if resumed > 0 {
         log(Level::Info, &format!("{}: goes on after {resumed} of {rows} reviews", path.display()));
@@ -170,7 +175,7 @@ pub fn embed_reviews_as(
             return Err(e);
         }
     }
-    writer.finish(path)?;
+    writer.finish(path, rows)?;
     Ok(Embedded { rows, dim, resumed_rows: resumed })
 }
 
@@ -212,13 +217,7 @@ struct Writer {
 impl Writer {
     fn open(path: &Path, layout: RowsFile, fingerprint: String) -> Result<Writer> {
         let (partial, sidecar) = (beside(path, ".partial"), beside(path, ".progress"));
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&partial)
-            .map_err(|e| Error::io(&partial, e))?;
+        let mut file = artifact::open_held(&partial)?;
         let length = file.metadata().map_err(|e| Error::io(&partial, e))?.len();
         // As many rows as both the sidecar claims and the file holds, in whole chunks: a killed run leaves a tail.
         let claimed = std::fs::read(&sidecar)
@@ -257,7 +256,18 @@ impl Writer {
         self.noted = Instant::now();
         Ok(())
     }
-    fn finish(self, path: &Path) -> Result<()> {
+    /// Removes the files that this one opened and nobody needs.
+    fn withdraw(self) -> Result<()> {
+        let _ = std::fs::remove_file(&self.sidecar);
+        std::fs::remove_file(&self.partial).map_err(|e| Error::io(&self.partial, e))
+    }
+    /// Puts the file in its place, once all its rows were written here or by those that it goes on from.
+    fn finish(self, path: &Path, rows: usize) -> Result<()> {
+        let length = self.file.metadata().map_err(|e| Error::io(&self.partial, e))?.len();
+        if self.done != rows || length != self.layout.row_at(rows) {
+            let cause = format!("{} of {rows} rows in {length} bytes: another program changed it", self.done);
+            return Err(Error::format(&self.partial, 0, cause));
+        }
         self.file.sync_all().map_err(|e| Error::io(&self.partial, e))?;
         std::fs::rename(&self.partial, path).map_err(|e| Error::io(path, e))?;
         let _ = std::fs::remove_file(&self.sidecar);

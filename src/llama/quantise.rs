@@ -1,7 +1,7 @@
 //! Models in fewer bits, through llama.cpp's own quantiser.
 
 use super::{backend, guarded};
-use crate::artifact;
+use crate::artifact::Replacement;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use llama_cpp_sys_2 as sys;
@@ -76,11 +76,8 @@ pub fn quantise(from: &Path, to: &Path, kind: Quantisation, threads: usize) -> R
         return Err(header.bad("holds a vocabulary and no weights"));
     }
     backend::start()?;
-    if let Some(folder) = to.parent().filter(|f| !f.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    }
-    let temporary = artifact::temporary_name(to);
-    let (c_from, c_to) = (backend::c_path(from)?, backend::c_path(&temporary)?);
+    let replacement = Replacement::of(to)?;
+    let (c_from, c_to) = (backend::c_path(from)?, backend::c_path(replacement.temporary_path())?);
     backend::complaint();
     // SAFETY: the parameters are llama.cpp's own defaults with plain values changed; both paths are zero-ended and
     // outlive the call.
@@ -90,16 +87,8 @@ pub fn quantise(from: &Path, to: &Path, kind: Quantisation, threads: usize) -> R
         params.ftype = kind.raw();
         guarded::llama_model_quantize(c_from.as_ptr(), c_to.as_ptr(), &raw const params)
     };
-    let result = match status {
-        Ok(0) => std::fs::File::open(&temporary)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| std::fs::rename(&temporary, to))
-            .map_err(|e| Error::io(to, e)),
-        Ok(_) => Err(Error::unsupported(format!("{}: cannot be quantised{}", from.display(), backend::complaint()))),
-        Err(e) => Err(e),
-    };
-    if result.is_err() {
-        let _ = std::fs::remove_file(&temporary);
+    match status? {
+        0 => replacement.finish(),
+        _ => Err(Error::unsupported(format!("{}: cannot be quantised{}", from.display(), backend::complaint()))),
     }
-    result
 }

@@ -236,8 +236,7 @@ fn remove_temporary_in(dir: &Path, ours: &dyn Fn(&str) -> bool) -> Result<()> {
         let entry = entry.map_err(|e| Error::io(dir, e))?;
         let (path, kind) = (entry.path(), entry.file_type().map_err(|e| Error::io(dir, e))?);
         let removed = match (artifact::is_temporary(&path), kind.is_dir()) {
-            (true, true) => std::fs::remove_dir_all(&path),
-            (true, false) => std::fs::remove_file(&path),
+            (true, _) => artifact::remove_leftover(&path),
             (false, true) if ours(&entry.file_name().to_string_lossy()) => {
                 remove_temporary_in(&path, &|_| true)?;
                 Ok(())
@@ -461,7 +460,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let round = dir.path().join("fisher/round-1");
         std::fs::create_dir_all(round.join("simulate.77.tmp/inside")).unwrap();
-        let half = artifact::temporary_name(&round.join("head.safetensors"));
+        let half = round.join("head.safetensors.1234.tmp");
         std::fs::write(&half, "x").unwrap();
         std::fs::write(round.join("mine.tmp"), "x").unwrap();
         let mine = dir.path().join("mine/notes.77.tmp");

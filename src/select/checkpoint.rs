@@ -147,7 +147,8 @@ fn read(path: &Path, fingerprint: &str) -> Result<Selection> {
 /// picks than were asked for.
 ///
 /// # Errors
-/// Those of [`super::extend`]; [`crate::ErrorKind::Invalid`] for a checkpoint of another selection.
+/// Those of [`super::extend`]; [`crate::ErrorKind::Invalid`] for a checkpoint of another selection;
+/// [`crate::ErrorKind::Io`] while another process writes it.
 pub fn resume(
     path: &Path,
     earlier: &Selection,
@@ -161,6 +162,7 @@ pub fn resume(
     let centers = centers::given(x, features, terms, config)?;
     let terms = &Terms { centers: centers.as_deref(), ..*terms };
     let fingerprint = fingerprint(x, features, terms, config)?;
+    let _alone = artifact::Lock::of(&artifact::regular_file(path)?)?;
     let kept = read(path, &fingerprint)?;
     let begins = kept.picks.len().min(earlier.picks.len());
     if !kept.picks.is_empty() && kept.picks[..begins] != earlier.picks[..begins] {

@@ -130,7 +130,7 @@ impl Metrics {
             let line = vec![(format!("{{version=\"{version}\",model=\"{model}\"}}"), "1".to_string())];
             family("causerie_build_info", "gauge", "What serves.", &line);
         }
-        let resident = resident_bytes();
+        let resident = crate::run::memory_bytes();
         if resident > 0 {
             family("process_resident_memory_bytes", "gauge", "Memory in use.", &one(resident.to_string()));
         }
@@ -138,13 +138,6 @@ impl Metrics {
         family("process_start_time_seconds", "gauge", help, &one(self.started_s.to_string()));
         out
     }
-}
-
-/// Memory in use, bytes; 0 where the system does not say.
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kilobytes = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).and_then(|l| l.split_whitespace().next());
-    kilobytes.and_then(|k| k.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
 #[cfg(test)]

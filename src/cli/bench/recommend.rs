@@ -8,7 +8,7 @@ use causerie::dataset::{Conversation, Dataset, Item, Role, Turn};
 use causerie::llama::{self, Batch, Model, Pooling, Token};
 use causerie::math::{Matrix, Random};
 use causerie::recommend::lm::LmRecommender;
-use causerie::run::{peak_memory_bytes, reset_peak_memory};
+use causerie::os::{cpu_seconds, peak_memory_bytes, reset_peak_memory};
 use causerie::titles::Titles;
 use causerie::tune::lm::{Chat, recommend_messages};
 use causerie::tune::{Head, ItemVectors};
@@ -167,14 +167,6 @@ fn likeliest(logits: &[f32]) -> usize {
         }
     }
     best.0
-}
-
-/// CPU seconds of this process so far, over all threads; 0 where the system does not say.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-    // utime and stime, in hundredths of a second.
-    fields.skip(11).take(2).filter_map(|f| f.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 /// What one case took: seconds of each request, and tokens computed, seconds and CPU seconds of all together.

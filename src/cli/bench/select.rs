@@ -7,7 +7,7 @@ use super::super::stages::{file, path};
 use super::rows::Made;
 use causerie::embed::{self, Format, Stored};
 use causerie::math::{Rows, squares};
-use causerie::run::{peak_memory_bytes, reset_peak_memory};
+use causerie::os::{cpu_seconds, peak_memory_bytes, reset_peak_memory};
 use causerie::select::memory::{estimate, human};
 use causerie::select::{Terms, centers, kmeans, select_with};
 use causerie::{Error, Result, Run, artifact};
@@ -64,14 +64,6 @@ pub fn bench_select_command() -> Command {
 struct Cost {
     seconds: f64,
     cpu_seconds: f64,
-}
-
-/// Processor time of this process so far, in seconds; 0 where the system does not say.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // After the name in brackets: the 12th and 13th fields are user and system time, in hundredths.
-    let fields = stat.rsplit(')').next().unwrap_or("").split_whitespace();
-    fields.skip(11).take(2).filter_map(|t| t.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Cost)> {

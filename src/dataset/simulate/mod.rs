@@ -121,31 +121,27 @@ fn conversations(world: &World, config: &SimulateConfig, run: &Run) -> Result<Ve
 pub fn simulate_to(folder: &Path, config: &SimulateConfig, run: &Run) -> Result<SimulatedFiles> {
     let world = World::new(config)?;
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    let making = artifact::temporary_name(&folder.join("simulate"));
-    let names = files(&making, config);
-    let result = (|| {
-        std::fs::create_dir_all(&making).map_err(|e| Error::io(&making, e))?;
-        write_all(&world, &names, config, run)?;
-        let done = files(folder, config);
-        // A reviews file of another compression would be an older simulation's.
-        for compress in ["none", "gz", "zst"] {
-            let stale = files(folder, &SimulateConfig { compress: compress.into(), ..config.clone() }).reviews;
-            if stale != done.reviews && stale.exists() {
-                std::fs::remove_file(&stale).map_err(|e| Error::io(&stale, e))?;
-            }
+    let _alone = artifact::Lock::of(&folder.join("simulate"))?;
+    let making = artifact::TemporaryFolder::new(folder, "simulate")?;
+    let names = files(making.path(), config);
+    write_all(&world, &names, config, run)?;
+    let done = files(folder, config);
+    // A reviews file of another compression would be an older simulation's.
+    for compress in ["none", "gz", "zst"] {
+        let stale = files(folder, &SimulateConfig { compress: compress.into(), ..config.clone() }).reviews;
+        if stale != done.reviews && stale.exists() {
+            std::fs::remove_file(&stale).map_err(|e| Error::io(&stale, e))?;
         }
-        for (from, to) in [
-            (&names.items, &done.items),
-            (&names.reviews, &done.reviews),
-            (&names.interactions, &done.interactions),
-            (&names.conversations, &done.conversations),
-        ] {
-            std::fs::rename(from, to).map_err(|e| Error::io(to, e))?;
-        }
-        Ok(done)
-    })();
-    let _ = std::fs::remove_dir_all(&making);
-    result
+    }
+    for (from, to) in [
+        (&names.items, &done.items),
+        (&names.reviews, &done.reviews),
+        (&names.interactions, &done.interactions),
+        (&names.conversations, &done.conversations),
+    ] {
+        std::fs::rename(from, to).map_err(|e| Error::io(to, e))?;
+    }
+    Ok(done)
 }
 
 fn files(folder: &Path, config: &SimulateConfig) -> SimulatedFiles {

@@ -2,7 +2,7 @@
 
 use super::super::file;
 use super::{EMBEDDINGS, Format, SCALES};
-use crate::artifact;
+use crate::artifact::Replacement;
 use crate::error::{Error, Result};
 use crate::math::Rows;
 use crate::run::Run;
@@ -91,42 +91,32 @@ const BLOCKS: usize = 16;
 pub fn pack(x: &dyn Rows, path: &Path, format: Format, metadata: &BTreeMap<String, String>, run: &Run) -> Result<()> {
     let (rows, dim) = (x.count(), x.width());
     let layout = RowsFile::new(format, rows, dim, metadata)?;
-    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    }
-    let temporary = artifact::temporary_name(path);
-    let result = (|| {
-        let mut out = File::create(&temporary).map_err(|e| Error::io(&temporary, e))?;
-        out.write_all(&layout.header).map_err(|e| Error::io(&temporary, e))?;
-        let block = (BLOCK_VALUES / dim.max(1)).max(1);
-        let encode = |first: usize, room: &mut Vec<f32>| {
-            let values = x.block(first, block.min(rows - first), room);
-            if format == Format::F16
-                && let Some(at) = values.iter().position(|v| v.abs() > 65504.0)
-            {
-                let row = first + at / dim;
-                return Err(Error::invalid(format!(
-                    "row {row} holds {}, f16 ends at 65504; use f32, or normalise the rows",
-                    values[at]
-                )));
-            }
-            Ok(layout.encode(values))
-        };
-        for first in (0..rows).step_by(BLOCKS * block) {
-            let end = (first + BLOCKS * block).min(rows);
-            let firsts: Vec<usize> = (first..end).step_by(block).collect();
-            let encoded: Vec<Result<Encoded>> =
-                run.install(|| firsts.par_iter().map_init(Vec::new, |room, &first| encode(first, room)).collect());
-            for (first, encoded) in firsts.iter().zip(encoded) {
-                layout.put(&mut out, &temporary, *first, &encoded?)?;
-            }
-            run.step("pack", "rows", end as u64, rows as u64)?;
+    let mut replacement = Replacement::of(path)?;
+    let out = replacement.file();
+    out.write_all(&layout.header).map_err(|e| Error::io(path, e))?;
+    let block = (BLOCK_VALUES / dim.max(1)).max(1);
+    let encode = |first: usize, room: &mut Vec<f32>| {
+        let values = x.block(first, block.min(rows - first), room);
+        if format == Format::F16
+            && let Some(at) = values.iter().position(|v| v.abs() > 65504.0)
+        {
+            let row = first + at / dim;
+            return Err(Error::invalid(format!(
+                "row {row} holds {}, f16 ends at 65504; use f32, or normalise the rows",
+                values[at]
+            )));
         }
-        out.sync_all().map_err(|e| Error::io(&temporary, e))?;
-        std::fs::rename(&temporary, path).map_err(|e| Error::io(path, e))
-    })();
-    if result.is_err() {
-        let _ = std::fs::remove_file(&temporary);
+        Ok(layout.encode(values))
+    };
+    for first in (0..rows).step_by(BLOCKS * block) {
+        let end = (first + BLOCKS * block).min(rows);
+        let firsts: Vec<usize> = (first..end).step_by(block).collect();
+        let encoded: Vec<Result<Encoded>> =
+            run.install(|| firsts.par_iter().map_init(Vec::new, |room, &first| encode(first, room)).collect());
+        for (first, encoded) in firsts.iter().zip(encoded) {
+            layout.put(out, path, *first, &encoded?)?;
+        }
+        run.step("pack", "rows", end as u64, rows as u64)?;
     }
-    result
+    replacement.finish()
 }

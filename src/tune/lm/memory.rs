@@ -1,5 +1,7 @@
 //! How much memory a fine-tuning will take, told before it starts.
 
+pub use crate::os::available_memory_bytes as available_bytes;
+
 use crate::config::TuneConfig;
 use crate::transformer::{Model, Storage};
 
@@ -84,24 +86,6 @@ impl Estimate {
             gib(self.activations),
             gib(self.logits)
         )
-    }
-}
-
-/// Bytes that this process may still take: what the machine has available, within its cgroup's limit; none where the
-/// system does not say.
-pub fn available_bytes() -> Option<u64> {
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let machine = read("/proc/meminfo").and_then(|text| {
-        let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
-    });
-    let cgroup = read("/sys/fs/cgroup/memory.max").and_then(|limit| {
-        let used = read("/sys/fs/cgroup/memory.current")?.trim().parse::<u64>().ok()?;
-        Some(limit.trim().parse::<u64>().ok()?.saturating_sub(used))
-    });
-    match (machine, cgroup) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, other) => one.or(other),
     }
 }
 
