@@ -56,7 +56,7 @@ impl Meter {
             estimated_bytes: self.estimate.working_bytes,
             rows_bytes: self.estimate.rows_bytes,
             before_rss_bytes: self.before,
-            peak_rss_bytes: run::peak_memory_bytes(),
+            peak_rss_bytes: run::peak_memory_bytes().max(self.before),
         }
     }
 }

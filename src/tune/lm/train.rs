@@ -131,6 +131,8 @@ pub(super) fn tune_lessons(
     if train.is_empty() {
         return Err(Error::invalid("no dialogues to train on"));
     }
+    // Two trainings into one folder would exchange their checkpoints.
+    let _alone = artifact::Lock::of(&folder.join(CHECKPOINT))?;
     run.install(|| own(&mut model, config));
     let moments = if config.moments == "8bit" { Moments::Bits8 } else { Moments::F32 };
     let settings = AdamWSettings { decay: config.weight_decay, moments, seed: config.seed, ..Default::default() };
