@@ -2,8 +2,8 @@
 
 mod write;
 
-pub use write::{Lock, Replacement, is_temporary, open_held, regular_file, remove_leftover, write_atomic};
 pub(crate) use write::TemporaryFolder;
+pub use write::{Lock, Replacement, is_temporary, open_held, regular_file, remove_leftover, write_atomic};
 
 use crate::error::{Error, Result};
 use std::fs::File;
