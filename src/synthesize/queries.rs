@@ -1,21 +1,16 @@
 //! The teacher's answer to the first prompt → distinct queries.
 
+use crate::titles::{Json, clean_answer, is_left_out, list_number, read_json, without_escapes};
 use std::collections::HashSet;
-
-/// Bytes of an answer that are looked at.
-const ANSWER_BYTES: usize = 1 << 20;
 
 /// The queries in `answer`, in order, each once: a JSON list, a numbered or bulleted list, or paragraphs; quotes, bold
 /// marks, code fences, thinking and chatter before and after are taken off. Never panics, whatever the text.
 pub fn parse_queries(answer: &str) -> Vec<String> {
-    let answer = &answer[..answer.floor_char_boundary(ANSWER_BYTES)];
-    let answer = match answer.rfind("</think>") {
-        Some(at) => &answer[at + "</think>".len()..],
-        None => answer,
-    };
-    let found = json_list(answer).unwrap_or_else(|| {
-        let listed = listed(answer);
-        if listed.is_empty() { paragraphs(answer) } else { listed }
+    let answer = clean_answer(answer).into_text();
+    let found = json_list(&answer).unwrap_or_else(|| {
+        let answer = without_escapes(&answer);
+        let listed = listed(&answer);
+        if listed.is_empty() { paragraphs(&answer) } else { listed }
     });
     let mut seen = HashSet::new();
     found.iter().map(|q| strip(q)).filter(|q| is_query(q) && seen.insert(normal(q))).collect()
@@ -27,21 +22,28 @@ pub(super) fn normal(text: &str) -> String {
     lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
+/// The texts of the first JSON list, of the first list in an object, or of an object by number.
 fn json_list(answer: &str) -> Option<Vec<String>> {
     let start = answer.find(['[', '{'])?;
-    let end = answer.rfind([']', '}'])?;
-    let value: serde_json::Value = serde_json::from_str(answer.get(start..=end)?).ok()?;
-    let list = match &value {
-        serde_json::Value::Array(list) => list,
-        serde_json::Value::Object(map) => map.values().find_map(|v| v.as_array())?,
-        _ => return None,
+    let (value, _) = read_json(&answer[start..])?;
+    let text = |v: &Json| match v {
+        Json::Text(text) => Some(text.clone()),
+        Json::Object(fields) => fields.iter().find_map(|(_, v)| v.text()).map(str::to_string),
+        Json::Null | Json::Bool | Json::Number(_) | Json::List(_) => None,
     };
-    let text = |v: &serde_json::Value| match v {
-        serde_json::Value::String(s) => Some(s.clone()),
-        serde_json::Value::Object(map) => map.values().find_map(|v| v.as_str()).map(str::to_string),
-        _ => None,
+    let queries: Vec<String> = match &value {
+        Json::List(list) => list.iter().filter_map(text).collect(),
+        Json::Object(fields) => {
+            let mut values = fields.iter().filter(|(key, _)| !is_left_out(key)).map(|(_, value)| value);
+            let list = values.clone().find_map(|v| match v {
+                Json::List(list) => Some(list.iter().filter_map(text).collect()),
+                Json::Null | Json::Bool | Json::Number(_) | Json::Text(_) | Json::Object(_) => None,
+            });
+            list.unwrap_or_else(|| values.by_ref().filter_map(text).collect())
+        }
+        Json::Null | Json::Bool | Json::Number(_) | Json::Text(_) => return None,
     };
-    Some(list.iter().filter_map(text).collect()).filter(|l: &Vec<String>| !l.is_empty())
+    Some(queries).filter(|queries| queries.iter().any(|q| is_query(q)))
 }
 
 /// The rest of a line after `1.`, `2)`, `- `, `* `, `Query 3:`; none: not the first line of an entry.
@@ -54,16 +56,7 @@ fn after_marker(line: &str) -> Option<&str> {
             head.eq_ignore_ascii_case(word).then(|| line[word.len()..].trim_start_matches([' ', '#']))
         })
         .unwrap_or(line);
-    let digits = line.len() - line.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    if (1..=3).contains(&digits) {
-        let rest = line[digits..].trim_start_matches(['*', '_']);
-        if let Some(rest) = rest.strip_prefix(['.', ')', ':']) {
-            // 1.5 is a number, not a marker.
-            return (!rest.starts_with(|c: char| c.is_ascii_digit()))
-                .then(|| rest.trim_start_matches(['*', '_']).trim());
-        }
-    }
-    None
+    list_number(line).map(|body| body.trim_start_matches(['*', '_']).trim())
 }
 
 fn bullet(line: &str) -> Option<&str> {
@@ -153,6 +146,14 @@ mod tests {
             "```json\n[\"I want a good comedy.\", \"Anything scary, like \\\"The Ring\\\"?\"]\n```",
             "{\"queries\": [{\"query\": \"I want a good comedy.\"}, {\"query\": \"Anything scary, like \\\"The Ring\\\"?\"}]}",
             "<think>1. hmm so\n2. what now</think>I want a good comedy.\n\nAnything scary, like \"The Ring\"?",
+            "<|channel|>analysis<|message|>1. hmm so it goes\n2. what now then<|end|><|start|>assistant<|channel|>final<|message|>1. I want a good comedy.\n2. Anything scary, like \"The Ring\"?<|return|>",
+            "[THINK]1. A draft of it[/THINK]1\\. I want a good comedy.\n2\\. Anything scary, like \"The Ring\"?",
+            "{\"1\": \"I want a good comedy.\", \"2\": \"Anything scary, like \\\"The Ring\\\"?\"}",
+            "['I want a good comedy.', 'Anything scary, like \"The Ring\"?']",
+            "1、I want a good comedy.\n2、Anything scary, like \"The Ring\"?",
+            "1️⃣ I want a good comedy.\n2️⃣ Anything scary, like \"The Ring\"?",
+            "## 1. I want a good comedy.\n\n## 2. Anything scary, like \"The Ring\"?",
+            "(1) I want a good comedy.\n(2) Anything scary, like \"The Ring\"?",
             "Query 1: I want a good comedy.\nQuery 2: Anything scary, like \"The Ring\"?",
             "Query 1:\nI want a good comedy.\n\nQuery 2:\n\nAnything scary, like \"The Ring\"?",
         ] {

@@ -4,8 +4,10 @@
 //! [`normalise`] gives a title its normal form, [`Titles`] finds the item of one name and the items that running text
 //! names, [`parse_titles`] reads the list in an answer. Nothing here panics, whatever the text.
 
+mod answer;
 mod edition;
 mod ground;
+mod invisible;
 mod lists;
 mod mentions;
 mod near;
@@ -13,6 +15,8 @@ mod normal;
 mod resolve;
 mod table;
 
+pub use answer::{Reply, clean_answer};
+pub(crate) use lists::{Json, is_left_out, list_number, read_json, without_escapes};
 pub use lists::{ParsedTitle, parse_titles};
 pub use mentions::Mention;
 pub use normal::normalise;
