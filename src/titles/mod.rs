@@ -5,6 +5,7 @@
 //! names, [`parse_titles`] reads the list in an answer. Nothing here panics, whatever the text.
 
 mod answer;
+mod context;
 mod edition;
 mod ground;
 mod invisible;
@@ -14,6 +15,7 @@ mod near;
 mod normal;
 mod resolve;
 mod table;
+mod words;
 
 pub use answer::{Reply, clean_answer};
 pub(crate) use lists::{Json, is_left_out, list_number, read_json, without_escapes};

@@ -1,5 +1,6 @@
 //! A title's normal forms and the names that it holds: what two spellings of one title share.
 
+use super::invisible::is_ignorable;
 use unicode_normalization::UnicodeNormalization;
 
 /// A title in lower case without accents, punctuation and double spaces; `&` is `and`. Titles that are nothing but
@@ -10,7 +11,10 @@ pub fn normalise(title: &str) -> String {
     let mut gap = false;
     let at = |i: usize| letters.get(i).copied().unwrap_or(' ');
     for (i, &c) in letters.iter().enumerate() {
-        if unicode_normalization::char::is_combining_mark(c) || matches!(c, '\'' | '’' | '‘' | '`' | '´' | 'ʻ') {
+        if unicode_normalization::char::is_combining_mark(c)
+            || is_ignorable(c)
+            || matches!(c, '\'' | '’' | '‘' | '`' | '´' | 'ʻ')
+        {
             continue;
         }
         // Initials: `U.N.C.L.E.`, `E.T.`; and thousands: `20,000 Leagues`.
@@ -18,18 +22,7 @@ pub fn normalise(title: &str) -> String {
         if c == '.' && single || c == ',' && i > 0 && at(i - 1).is_ascii_digit() && at(i + 1).is_ascii_digit() {
             continue;
         }
-        let word = match c {
-            '&' => Some(" and "),
-            'ß' | 'ẞ' => Some("ss"),
-            'æ' | 'Æ' => Some("ae"),
-            'œ' | 'Œ' => Some("oe"),
-            'ø' | 'Ø' => Some("o"),
-            'ł' | 'Ł' => Some("l"),
-            'đ' | 'Đ' | 'ð' | 'Ð' => Some("d"),
-            'þ' | 'Þ' => Some("th"),
-            'ı' => Some("i"),
-            _ => None,
-        };
+        let word = if c == '&' { Some(" and ") } else { folded(c) };
         let push = |out: &mut String, gap: &mut bool, c: char| {
             if *gap && !out.is_empty() {
                 out.push(' ');
@@ -56,6 +49,21 @@ pub fn normalise(title: &str) -> String {
     if out.is_empty() { title.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase() } else { out }
 }
 
+/// Letters that have no accent to take off, as they are spelled without them.
+pub(super) fn folded(c: char) -> Option<&'static str> {
+    match c {
+        'ß' | 'ẞ' => Some("ss"),
+        'æ' | 'Æ' => Some("ae"),
+        'œ' | 'Œ' => Some("oe"),
+        'ø' | 'Ø' => Some("o"),
+        'ł' | 'Ł' => Some("l"),
+        'đ' | 'Đ' | 'ð' | 'Ð' => Some("d"),
+        'þ' | 'Þ' => Some("th"),
+        'ı' => Some("i"),
+        _ => None,
+    }
+}
+
 /// `the matrix` → `matrix`. A title that is an article stays.
 pub(super) fn without_article(normal: &str) -> &str {
     let rest = ["the ", "a ", "an "].iter().find_map(|article| normal.strip_prefix(article));
@@ -63,7 +71,7 @@ pub(super) fn without_article(normal: &str) -> &str {
 }
 
 /// Articles that catalogues move to the end.
-const ARTICLES: [&str; 22] = [
+pub(super) const ARTICLES: [&str; 22] = [
     "the", "a", "an", "le", "la", "les", "l'", "un", "une", "el", "los", "las", "il", "lo", "i", "gli", "der", "die",
     "das", "den", "det", "een",
 ];
