@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 /// A file, mapped read-only. Its pages are the operating system's: they count once, whoever else maps the file.
 ///
-/// The file must not be cut short while it is mapped: models and embeddings are written once and renamed into place.
+/// The file must not be cut short or written to while it is mapped: to read a page that is gone ends the process (SIGBUS), and
+/// no check of ours can prevent that. Models and embeddings are written once and renamed into place, so that a new one leaves
+/// the old one whole for whoever has it mapped; on network file systems another machine's write is seen here.
 pub struct Map {
     map: memmap2::Mmap,
     path: PathBuf,

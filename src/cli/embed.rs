@@ -78,7 +78,7 @@ pub fn embed(matches: &ArgMatches) -> Result<()> {
             let done = embed::embed_reviews_as(&data, &*embedder, &file, store, &run)?;
             let resumed =
                 if done.resumed_rows > 0 { format!(" ({} were there)", done.resumed_rows) } else { String::new() };
-            print(&format!("{} reviews x {} dimensions{resumed}: {}", done.rows, done.dim, file.display()))?;
+            print(&format!("{done}{resumed}: {}", file.display()))?;
             return match shard {
                 Some(shard) => print(&joined(&out, shard.count)?),
                 None => Ok(()),

@@ -180,6 +180,10 @@ impl TensorFile {
         let missing = || Error::format(&self.path, 0, format!("the header has no {key:?}"));
         self.metadata.get(key).map(String::as_str).ok_or_else(missing)
     }
+    /// Whether it has a tensor `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
     /// The tensor that holds rows: `embeddings`, or the only one.
     pub(super) fn rows_name(&self) -> String {
         match self.tensors.keys().next() {
@@ -301,6 +305,9 @@ pub fn read_embeddings(path: &Path, rows: usize, run: &Run) -> Result<Matrix> {
         )));
     }
     run.install(|| matrix.check_rows(&path.display().to_string()))?;
+    if matrix.data().iter().all(|v| *v == 0.0) && rows > 0 {
+        return Err(Error::invalid(format!("{}: every row is all zeros; embed this dataset again", path.display())));
+    }
     Ok(matrix)
 }
 

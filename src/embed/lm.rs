@@ -109,8 +109,8 @@ impl LmEmbedder {
         Ok(tokens)
     }
 
-    /// Rows of one batch, `[texts, dim]` one after the other.
-    fn compute(&self, group: &[(usize, &[Token])], run: &Run) -> Result<Vec<f32>> {
+    /// Rows of one batch, `[texts, dim]` one after the other. `lenient`: what the model makes NaN or zeros of has zeros.
+    fn compute(&self, group: &[(usize, &[Token])], lenient: bool, run: &Run) -> Result<Vec<f32>> {
         run.check()?;
         let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut context = match waiting {
@@ -127,6 +127,10 @@ impl LmEmbedder {
         for (sequence, (text, _)) in group.iter().enumerate() {
             let pooled = context.pooled(sequence)?;
             let length = norm(pooled);
+            if lenient && (!length.is_finite() || length == 0.0) {
+                rows.resize(rows.len() + self.dim(), 0.0);
+                continue;
+            }
             if !length.is_finite() || length == 0.0 {
                 return Err(Error::invalid(format!(
                     "embed: the model gives {} for text {text}: its weights are broken, or too coarse for this text",
@@ -189,8 +193,9 @@ impl Embedder for LmEmbedder {
             groups.retain(|group| !group.is_empty());
             // A context on one thread, and one task per batch: batches are long.
             let one = Run::new(1)?.cancelled_by(run.cancel_flag());
-            let rows: Vec<Result<Vec<f32>>> =
-                run.install(|| groups.par_iter().with_max_len(1).map(|group| self.compute(group, &one)).collect());
+            let rows: Vec<Result<Vec<f32>>> = run.install(|| {
+                groups.par_iter().with_max_len(1).map(|group| self.compute(group, lenient, &one)).collect()
+            });
             for (group, rows) in groups.iter().zip(rows) {
                 let rows = rows?;
                 for ((text, _), row) in group.iter().zip(rows.chunks_exact(self.dim())) {

@@ -1,6 +1,7 @@
 //! Room 2, embed: texts → rows `[texts, dim]` (paper §3.2: x_i, mean-pooled last hidden states of the small LM).
 //!
 //! - `text.rs`: built in, no model: hashed TF-IDF and a truncated SVD ([`TextEmbedder`]).
+//! - `grams.rs`: its pieces of words, for texts without a known one.
 //! - `lm.rs`: hidden states of a GGUF through llama.cpp (`LmEmbedder`, with the feature `llama`).
 //! - `reviews.rs`: a whole dataset into a file, resumable ([`embed_reviews`]).
 //! - `features.rs`, `als.rs`: metadata (§4.5) and collaborative (§4.6) features of the aware strategies.
@@ -10,6 +11,7 @@
 mod als;
 mod features;
 mod file;
+mod grams;
 #[cfg(feature = "llama")]
 mod lm;
 mod remember;
@@ -47,8 +49,9 @@ pub trait Embedder: Send + Sync {
     fn dim(&self) -> usize;
     /// What made the rows, for reports and for the refusal of rows of another embedder: `text/128/9f…`, `lm/minilm…`.
     fn name(&self) -> String;
-    /// One row per text: `[texts.len(), dim]`, f32, unit length. An empty text gives an error that names it,
-    /// unless `lenient`, where it gives a row of zeros (a conversation may well be empty).
+    /// One row per text: `[texts.len(), dim]`, f32, unit length; zeros for a text in which the embedder finds nothing that it
+    /// knows. An empty text gives an error that names it, unless `lenient`, where it gives zeros (a conversation may well be
+    /// empty), and so does one that a model makes NaN of.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for rows that cannot be embedded; [`crate::ErrorKind::Cancelled`].

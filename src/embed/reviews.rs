@@ -7,11 +7,12 @@
 use super::Embedder;
 use super::file;
 use super::shard::Shard;
-use super::stored::{Format, RowsFile};
+use super::stored::{Format, RowsFile, Stored};
 use crate::artifact;
 use crate::config::EmbedConfig;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::math::squares;
 use crate::run::{Level, Run, log};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,6 +32,9 @@ struct Progress {
     format: u64,
     fingerprint: String,
     rows_done: u64,
+    /// Of them, rows of zeros.
+    #[serde(default)]
+    passed_over: u64,
 }
 
 /// What [`embed_reviews`] did.
@@ -42,6 +46,18 @@ pub struct Embedded {
     pub dim: usize,
     /// Rows that an earlier run had made.
     pub resumed_rows: usize,
+    /// Rows of zeros: reviews of which the embedder knows nothing. No selection takes them.
+    pub passed_over: usize,
+}
+
+impl std::fmt::Display for Embedded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} reviews x {} dimensions", self.rows, self.dim)?;
+        match self.passed_over {
+            0 => Ok(()),
+            n => write!(f, ", {n} of them passed over (nothing in them is known to the embedder)"),
+        }
+    }
 }
 
 /// How the rows of a dataset are stored, and which of them.
@@ -101,8 +117,8 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 /// anything else are made anew.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Invalid`] for a dataset without reviews, and naming the review that cannot be embedded;
-/// [`crate::ErrorKind::Io`]; [`crate::ErrorKind::Cancelled`], after which the same call goes on where this one stopped.
+/// [`crate::ErrorKind::Invalid`] for a dataset without reviews, or without one that the embedder knows anything of (a single
+/// such review has a row of zeros, is counted and told); [`crate::ErrorKind::Io`], also while another process writes it; [`crate::ErrorKind::Cancelled`], after which the same call goes on where this one stopped.
 pub fn embed_reviews(dataset: &Dataset, embedder: &dyn Embedder, path: &Path, run: &Run) -> Result<Embedded> {
     embed_reviews_as(dataset, embedder, path, Store { format: Format::F32, shard: None }, run)
 }
@@ -142,7 +158,7 @@ pub fn embed_reviews_as(
     let (start, rows) = (range.start, range.len());
     if is_finished(path, &metadata, store.format) {
         run.step("embed", "reviews", rows as u64, rows as u64)?;
-        return Ok(Embedded { rows, dim, resumed_rows: rows });
+        return finished(path, rows, dim, run);
     }
     let layout = RowsFile::new(store.format, rows, dim, &metadata)?;
     if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
@@ -151,7 +167,8 @@ pub fn embed_reviews_as(
     let mut writer = Writer::open(path, layout, fingerprint)?;
     // Another process may have finished between the first look and the lock.
     if is_finished(path, &metadata, store.format) {
-        return writer.withdraw().map(|()| Embedded { rows, dim, resumed_rows: rows });
+        writer.withdraw()?;
+        return finished(path, rows, dim, run);
     }
     let resumed = writer.done.min(rows);
     if resumed > 0 {
@@ -175,8 +192,28 @@ pub fn embed_reviews_as(
             return Err(e);
         }
     }
+    let passed_over = writer.passed_over;
+    // A shard may hold none of those that are known.
+    if passed_over == rows && store.shard.is_none() {
+        let next = "embed them with a language model (embed.method = \"lm\")";
+        return Err(Error::invalid(format!("embed: the embedder knows nothing of any of {rows} reviews; {next}")));
+    }
+    if passed_over > 0 {
+        let text = format!(
+            "embed: the embedder knows nothing of {passed_over} of {rows} reviews: their rows are zeros, and no selection \
+             takes them"
+        );
+        log(Level::Warn, &text);
+    }
     writer.finish(path, rows)?;
-    Ok(Embedded { rows, dim, resumed_rows: resumed })
+    Ok(Embedded { rows, dim, resumed_rows: resumed, passed_over })
+}
+
+/// What there is to say of rows that were made before.
+fn finished(path: &Path, rows: usize, dim: usize, run: &Run) -> Result<Embedded> {
+    let squares = squares(&Stored::open(path)?, "embed", run)?;
+    let passed_over = squares.iter().filter(|square| **square == 0.0).count();
+    Ok(Embedded { rows, dim, resumed_rows: rows, passed_over })
 }
 
 /// A file of the same rows, whole, in the same format.
@@ -191,13 +228,9 @@ fn is_finished(path: &Path, metadata: &BTreeMap<String, String>, format: Format)
 
 fn chunk(dataset: &Dataset, embedder: &dyn Embedder, from: usize, to: usize, run: &Run) -> Result<Vec<f32>> {
     let texts: Vec<String> = (from..to).map(|r| review_text(dataset, r)).collect();
-    if let Some(empty) = texts.iter().position(String::is_empty) {
-        let item = dataset.items.id(dataset.review_item(from + empty));
-        return Err(Error::invalid(format!("embed: review {} (item {item}) is empty", from + empty)));
-    }
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let matrix =
-        embedder.embed(&texts, false, run).map_err(|e| e.context(format!("embed: in reviews {from} to {}", to - 1)))?;
+        embedder.embed(&texts, true, run).map_err(|e| e.context(format!("embed: in reviews {from} to {}", to - 1)))?;
     // On the run's threads: rayon's global pool is never ours to start, and would not survive a fork.
     run.install(|| matrix.check_rows(&format!("embed: reviews {from} to {}", to - 1)))?;
     Ok(matrix.into_data())
@@ -211,6 +244,7 @@ struct Writer {
     sidecar: PathBuf,
     fingerprint: String,
     done: usize,
+    passed_over: usize,
     noted: Instant,
 }
 
@@ -220,26 +254,30 @@ impl Writer {
         let mut file = artifact::open_held(&partial)?;
         let length = file.metadata().map_err(|e| Error::io(&partial, e))?.len();
         // As many rows as both the sidecar claims and the file holds, in whole chunks: a killed run leaves a tail.
-        let claimed = std::fs::read(&sidecar)
+        let noted = std::fs::read(&sidecar)
             .ok()
             .and_then(|text| serde_json::from_slice::<Progress>(&text).ok())
-            .filter(|p| p.format == artifact::FORMAT && p.fingerprint == fingerprint)
-            .map_or(0, |p| p.rows_done);
+            .filter(|p| p.format == artifact::FORMAT && p.fingerprint == fingerprint);
+        let (claimed, passed_over) = noted.map_or((0, 0), |p| (p.rows_done, p.passed_over));
         let held = length.saturating_sub(layout.row_at(0)) / layout.row_bytes().max(1) as u64;
         let mut begins = vec![0u8; layout.header.len()];
         let same = file.read_exact(&mut begins).is_ok() && begins == layout.header;
-        let done = if same { claimed.min(held) as usize / CHUNK * CHUNK } else { 0 };
+        // Fewer rows than were noted, and the count of those passed over is that of others: all is made again.
+        let done = if same && claimed <= held { claimed as usize / CHUNK * CHUNK } else { 0 };
+        let passed_over = if done > 0 { passed_over as usize } else { 0 };
         if done == 0 {
             file.set_len(0).map_err(|e| Error::io(&partial, e))?;
             file.seek(SeekFrom::Start(0)).map_err(|e| Error::io(&partial, e))?;
             std::io::Write::write_all(&mut file, &layout.header).map_err(|e| Error::io(&partial, e))?;
         }
         file.set_len(layout.row_at(done)).map_err(|e| Error::io(&partial, e))?;
-        Ok(Writer { file, layout, partial, sidecar, fingerprint, done, noted: Instant::now() })
+        Ok(Writer { file, layout, partial, sidecar, fingerprint, done, passed_over, noted: Instant::now() })
     }
     fn append(&mut self, values: &[f32], rows: usize) -> Result<()> {
         self.layout.write(&mut self.file, &self.partial, self.done, values)?;
         self.done += rows;
+        let dim = values.len() / rows.max(1);
+        self.passed_over += values.chunks_exact(dim.max(1)).filter(|row| row.iter().all(|v| *v == 0.0)).count();
         if self.noted.elapsed() >= SYNC_EVERY {
             self.note()?;
         }
@@ -248,8 +286,12 @@ impl Writer {
     /// Writes the sidecar, after the rows that it speaks of.
     fn note(&mut self) -> Result<()> {
         self.file.sync_data().map_err(|e| Error::io(&self.partial, e))?;
-        let progress =
-            Progress { format: artifact::FORMAT, fingerprint: self.fingerprint.clone(), rows_done: self.done as u64 };
+        let progress = Progress {
+            format: artifact::FORMAT,
+            fingerprint: self.fingerprint.clone(),
+            rows_done: self.done as u64,
+            passed_over: self.passed_over as u64,
+        };
         artifact::write_atomic(&self.sidecar, |out| {
             serde_json::to_writer(out, &progress).map_err(|e| Error::io(&self.sidecar, e.into()))
         })?;

@@ -1,12 +1,14 @@
 //! The built-in embedder: hashed TF-IDF of words and pairs of words, then a truncated SVD. No model, no download.
 
 use super::file::{self, TensorFile};
-use super::{Embedder, review_text, words};
+use super::grams::{self, Grams};
+use super::words::{self, number_known};
+use super::{Embedder, review_text};
 use crate::artifact;
 use crate::config::EmbedConfig;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::math::{Matrix, Random, Sparse, norm, truncated_svd};
+use crate::math::{Matrix, Random, Sparse, truncated_svd};
 use crate::run::{Level, Run, log};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -14,6 +16,8 @@ use std::path::Path;
 
 /// Texts that the SVD is fitted on at most, drawn at random: more change the leading directions little.
 const FIT_TEXTS: usize = 32_768;
+/// Texts that the grams are fitted on at most.
+const GRAM_TEXTS: usize = 8192;
 /// Words that fewer texts have say nothing that another text could share.
 const MIN_TEXTS: u32 = 2;
 /// Rounds of power iteration.
@@ -27,7 +31,8 @@ const STEP: usize = 4096;
 ///
 /// A text's weight in a bucket is (1 + ln tf) * idf, the row scaled to unit length; its embedding is that row times
 /// V S^(-1/2), scaled to unit length. V S^0 lets the few strongest directions ("this is a film review") rule the cosine,
-/// V S^(-1) lets the noise in; the square root is between.
+/// V S^(-1) lets the noise in; the square root is between. A text without a known word has the row of its grams
+/// (`grams.rs`), and zeros when it has none of those either.
 pub struct TextEmbedder {
     /// Smoothed inverse document frequency of every bucket, 0 for those that too few texts have: `[buckets]`.
     idf: Vec<f32>,
@@ -35,6 +40,8 @@ pub struct TextEmbedder {
     projection: Matrix,
     /// Row of `projection` for every bucket; `u32::MAX`: none.
     known: Vec<u32>,
+    /// For texts without a known word; files of before they came have none.
+    grams: Option<Grams>,
     name: String,
 }
 
@@ -91,16 +98,24 @@ impl TextEmbedder {
         for i in 0..projection.rows() {
             projection.row_mut(i).iter_mut().zip(&svd.values).for_each(|(v, s)| *v /= s.sqrt());
         }
-        Ok(TextEmbedder::assemble(idf, known, projection))
+        let mut embedder = TextEmbedder::assemble(idf, known, projection, None);
+        sample.truncate(GRAM_TEXTS);
+        let sample: Vec<&str> = sample.iter().filter_map(|i| texts.get(*i).copied()).collect();
+        let rows = embedder.embed(&sample, true, run)?;
+        let grams = Grams::fit(&sample, &rows, least);
+        let TextEmbedder { idf, known, projection, .. } = embedder;
+        embedder = TextEmbedder::assemble(idf, known, projection, Some(grams));
+        Ok(embedder)
     }
 
-    fn assemble(idf: Vec<f32>, known: Vec<u32>, projection: Matrix) -> TextEmbedder {
+    fn assemble(idf: Vec<f32>, known: Vec<u32>, projection: Matrix, grams: Option<Grams>) -> TextEmbedder {
         let mut hasher = blake3::Hasher::new();
-        idf.iter().chain(projection.data()).for_each(|v| {
+        let of_grams = grams.iter().flat_map(|grams| grams.idf.iter().chain(grams.means.data()));
+        idf.iter().chain(projection.data()).chain(of_grams).for_each(|v| {
             hasher.update(&v.to_le_bytes());
         });
         let name = format!("text/{}/{}", projection.dim(), &hasher.finalize().to_hex()[..16]);
-        TextEmbedder { idf, projection, known, name }
+        TextEmbedder { idf, projection, known, grams, name }
     }
 
     /// Writes it to a safetensors file.
@@ -111,11 +126,13 @@ impl TextEmbedder {
         let metadata: BTreeMap<String, String> =
             [("kind".to_string(), "text embedder".to_string()), ("name".to_string(), self.name.clone())].into();
         let shape = vec![self.projection.rows(), self.projection.dim()];
-        file::write_tensors(
-            path,
-            &[("idf", vec![self.idf.len()], &self.idf), ("projection", shape, self.projection.data())],
-            &metadata,
-        )
+        let mut tensors =
+            vec![("idf", vec![self.idf.len()], &self.idf[..]), ("projection", shape, self.projection.data())];
+        if let Some(Grams { idf, means, .. }) = &self.grams {
+            tensors.push(("gram_idf", vec![idf.len()], idf));
+            tensors.push(("gram_means", vec![means.rows(), means.dim()], means.data()));
+        }
+        file::write_tensors(path, &tensors, &metadata)
     }
 
     /// The embedder fitted on a dataset: its reviews and what its items say of themselves.
@@ -149,8 +166,17 @@ impl TextEmbedder {
         if !idf.len().is_power_of_two() || !sound || projection.rows() != columns || projection.dim() == 0 {
             return Err(Error::format(path, 0, "a text embedder whose parts do not fit together"));
         }
+        let grams = match file.has("gram_idf") {
+            false => None,
+            true => {
+                let (idf, means) = (file.read("gram_idf")?.1, file.read_matrix("gram_means")?);
+                let fits = means.dim() == projection.dim();
+                let grams = Grams::from_parts(idf, means).filter(|_| fits);
+                Some(grams.ok_or_else(|| Error::format(path, 0, "a text embedder whose grams do not fit together"))?)
+            }
+        };
         let known = number_known(&idf);
-        let embedder = TextEmbedder::assemble(idf, known, projection);
+        let embedder = TextEmbedder::assemble(idf, known, projection, grams);
         if embedder.name != saved {
             let cause = format!("was changed after it was made: its values are {}, its name is {saved}", embedder.name);
             return Err(Error::format(path, 0, cause));
@@ -164,29 +190,8 @@ impl TextEmbedder {
                 *o += weight * p;
             }
         }
-        let length = norm(out);
-        if length == 0.0 || !length.is_finite() {
-            out.fill(0.0);
-            return false;
-        }
-        out.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
-        true
+        grams::unit(out) || self.grams.as_ref().is_some_and(|grams| grams.row(text, out))
     }
-}
-
-/// Numbers the buckets that have an idf.
-fn number_known(idf: &[f32]) -> Vec<u32> {
-    let mut next = 0;
-    idf.iter()
-        .map(|v| {
-            if *v > 0.0 {
-                next += 1;
-                next - 1
-            } else {
-                u32::MAX
-            }
-        })
-        .collect()
 }
 
 /// (column, (1 + ln tf) idf), the whole scaled to unit length.
@@ -212,39 +217,25 @@ impl Embedder for TextEmbedder {
         self.name.clone()
     }
     fn bytes(&self) -> u64 {
-        (size_of_val(self.idf.as_slice()) + size_of_val(self.projection.data()) + size_of_val(self.known.as_slice()))
-            as u64
+        let grams = self.grams.as_ref().map_or(0, |grams| 8 * grams.idf.len() + 4 * grams.means.data().len());
+        let words = 4 * (self.idf.len() + self.projection.data().len() + self.known.len());
+        (words + grams) as u64
     }
     fn embed(&self, texts: &[&str], lenient: bool, run: &Run) -> Result<Matrix> {
         let dim = self.dim();
         let mut out = Matrix::zeros(texts.len(), dim);
-        for (n, (chunk, rows)) in texts.chunks(STEP).zip(out.data_mut().chunks_mut(STEP * dim)).enumerate() {
+        if let Some(blank) = texts.iter().position(|t| t.trim().is_empty()).filter(|_| !lenient) {
+            return Err(super::empty_text(blank));
+        }
+        for (chunk, rows) in texts.chunks(STEP).zip(out.data_mut().chunks_mut(STEP * dim)) {
             run.check()?;
-            let blank: Vec<Option<usize>> = run.install(|| {
-                let blocks = chunk.par_chunks(BLOCK).zip(rows.par_chunks_mut(BLOCK * dim));
-                let empty = |(texts, rows): (&[&str], &mut [f32])| {
-                    let mut first = None;
-                    for (i, (text, row)) in texts.iter().zip(rows.chunks_mut(dim)).enumerate() {
-                        if !self.row(text, row) && first.is_none() {
-                            first = Some(i);
-                        }
-                    }
-                    first
-                };
-                blocks.map(empty).collect()
+            run.install(|| {
+                chunk.par_chunks(BLOCK).zip(rows.par_chunks_mut(BLOCK * dim)).for_each(|(texts, rows)| {
+                    texts.iter().zip(rows.chunks_mut(dim)).for_each(|(text, row)| {
+                        self.row(text, row);
+                    });
+                });
             });
-            if let Some((block, at)) = blank.iter().enumerate().find_map(|(b, at)| at.map(|at| (b, at)))
-                && !lenient
-            {
-                let row = n * STEP + block * BLOCK + at;
-                if texts.get(row).is_none_or(|t| t.trim().is_empty()) {
-                    return Err(super::empty_text(row));
-                }
-                return Err(Error::invalid(format!(
-                    "embed: text {row} has no word that the built-in embedder knows: {:?}",
-                    texts.get(row).map_or(String::new(), |t| t.chars().take(60).collect())
-                )));
-            }
         }
         Ok(out)
     }

@@ -74,6 +74,26 @@ pub(super) fn count(mut buckets: Vec<u32>) -> Vec<(u32, f32)> {
     buckets.chunk_by(|a, b| a == b).filter_map(|run| Some((*run.first()?, 1.0 + (run.len() as f32).ln()))).collect()
 }
 
+/// Numbers the buckets that have an idf.
+pub(super) fn number_known(idf: &[f32]) -> Vec<u32> {
+    let mut next = 0;
+    idf.iter()
+        .map(|v| {
+            if *v > 0.0 {
+                next += 1;
+                next - 1
+            } else {
+                u32::MAX
+            }
+        })
+        .collect()
+}
+
+/// The bucket of a piece of text as it stands.
+pub(super) fn bucket_of(piece: &str, mask: u64) -> u32 {
+    (mix(fnv(piece.as_bytes())) & mask) as u32
+}
+
 /// The bucket of one whole phrase (`genre:drama`), for the metadata features.
 pub(super) fn phrase(kind: &str, text: &str, mask: u64) -> Option<u32> {
     let mut hash = fnv(kind.as_bytes());

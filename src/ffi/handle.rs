@@ -1,11 +1,14 @@
 //! Opaque pointers: what is behind them is marked with its noun, so that a wrong handle is an error and not a crash.
+//!
+//! Rule 3 of the header: no handle is tied to a thread, and `const T *` may be shared between threads. So what is behind one
+//! must be `Send`, and where it is handed out as shared, `Sync`: the compiler checks both for every noun.
 
 use crate::error::{Error, Result};
 
 /// What a C type stands for.
 pub(super) trait Noun {
-    /// What is behind the pointer.
-    type Value: 'static;
+    /// What is behind the pointer: made on one thread, used and freed on others, by several at once where they only read.
+    type Value: Send + Sync + 'static;
     /// `causerie_dataset`.
     const NAME: &'static str;
     /// What the memory behind a handle of this noun begins with.
@@ -41,7 +44,9 @@ struct Marked<T> {
     value: T,
 }
 
-fn checked<N: Noun>(handle: *const N) -> Result<*mut Marked<N::Value>> {
+/// # Safety
+/// Rule 2 of the header: `handle` is NULL or one of ours, of any noun, not freed.
+unsafe fn checked<N: Noun>(handle: *const N) -> Result<*mut Marked<N::Value>> {
     let name = N::NAME;
     if handle.is_null() {
         return Err(Error::invalid(format!("{name}: NULL where a handle is needed")));
@@ -64,9 +69,8 @@ fn checked<N: Noun>(handle: *const N) -> Result<*mut Marked<N::Value>> {
 /// # Safety
 /// Rules 2 and 3 of the header: `handle` is NULL or one of ours, not freed during the call, not changed by another thread.
 pub(super) unsafe fn shared<'a, N: Noun>(handle: *const N) -> Result<&'a N::Value> {
-    let marked = checked(handle)?;
-    // SAFETY: checked; rule 3.
-    Ok(unsafe { &(*marked).value })
+    // SAFETY: the caller's promise; checked; rule 3, and the value is `Sync`.
+    unsafe { Ok(&(*checked(handle)?).value) }
 }
 
 /// The value behind `const T *`, or none for NULL.
@@ -86,9 +90,8 @@ pub(super) unsafe fn optional<'a, N: Noun>(handle: *const N) -> Result<Option<&'
 /// # Safety
 /// Rules 2 and 3 of the header: as [`shared`], and nobody else uses the handle during the call.
 pub(super) unsafe fn exclusive<'a, N: Noun>(handle: *mut N) -> Result<&'a mut N::Value> {
-    let marked = checked(handle)?;
-    // SAFETY: checked; rule 3.
-    Ok(unsafe { &mut (*marked).value })
+    // SAFETY: the caller's promise; checked; rule 3, and the value is `Send`.
+    unsafe { Ok(&mut (*checked(handle)?).value) }
 }
 
 /// Where a new handle goes, written only on success.
@@ -119,8 +122,9 @@ pub(super) unsafe fn free<N: Noun>(handle: *mut N) {
     if handle.is_null() {
         return;
     }
-    super::guard::guard_or((), || {
-        let marked = checked(handle)?;
+    super::panics::guard_or((), || {
+        // SAFETY: the caller's promise.
+        let marked = unsafe { checked(handle)? };
         // SAFETY: checked: it came from `Out::set`. The mark goes first, so that a second free is seen as long as the
         // memory is not in other use.
         unsafe {

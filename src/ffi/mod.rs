@@ -3,12 +3,13 @@
 //! `include/causerie.h` is generated from these files: their doc comments are the header's. Its five rules (errors,
 //! ownership, threads, text, callbacks) hold for every function and are what each `SAFETY` comment relies on.
 //!
-//! [`guard`] panics become errors · [`handle`] opaque pointers, checked · [`text`] pointers and lengths ·
+//! [`guard`] failures become error objects · [`panics`] panics become errors · [`handle`] opaque pointers, checked · [`text`] pointers and lengths ·
 //! [`arrow`] the Arrow C Data Interface, read without a dependency.
 #![allow(non_camel_case_types, clippy::missing_safety_doc)]
 
 mod guard;
 mod handle;
+mod panics;
 mod text;
 
 pub mod arrow;

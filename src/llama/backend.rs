@@ -4,14 +4,19 @@ use super::guarded;
 use crate::error::{Error, Result};
 use crate::run::{Level, log};
 use llama_cpp_sys_2 as sys;
+use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Held while models and contexts are made or freed: llama.cpp does not promise that these may overlap.
 static SETUP: Mutex<()> = Mutex::new(());
-/// The last complaint of llama.cpp, for the message of the error that follows it.
-static COMPLAINT: Mutex<String> = Mutex::new(String::new());
+thread_local! {
+    /// The last complaint of llama.cpp on this thread, for the message of the error that follows it. llama.cpp makes models,
+    /// contexts and adapters, and reports a failed pass, on the thread that called; what its worker threads write goes to the
+    /// log alone.
+    static COMPLAINT: RefCell<String> = const { RefCell::new(String::new()) };
+}
 
 /// Starts llama.cpp at the first call; later calls cost nothing.
 ///
@@ -59,9 +64,10 @@ pub(super) fn setup() -> MutexGuard<'static, ()> {
     SETUP.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What llama.cpp last complained of, with a colon in front; empty when it said nothing.
+/// What llama.cpp last complained of on this thread, with a colon in front; empty when it said nothing. Asked before a call it
+/// forgets what an earlier one left.
 pub(super) fn complaint() -> String {
-    let text = std::mem::take(&mut *COMPLAINT.lock().unwrap_or_else(PoisonError::into_inner));
+    let text = COMPLAINT.take();
     if text.is_empty() { text } else { format!(": {text}") }
 }
 
@@ -84,7 +90,8 @@ unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _: 
     let level = match level {
         sys::GGML_LOG_LEVEL_ERROR if is_break_off(text) => Level::Debug,
         sys::GGML_LOG_LEVEL_ERROR => {
-            text.clone_into(&mut COMPLAINT.lock().unwrap_or_else(PoisonError::into_inner));
+            // A thread that ends has nobody to tell.
+            let _ = COMPLAINT.try_with(|complaint| text.clone_into(&mut complaint.borrow_mut()));
             Level::Warn
         }
         // What llama.cpp warns of is seldom of use to a user; what it refuses is told in our own errors.
@@ -114,6 +121,23 @@ unsafe extern "C" fn on_abort(message: *const c_char) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Two threads that failed at once told each other's causes.
+    #[test]
+    fn a_complaint_belongs_to_the_thread_that_llama_cpp_made_it_on() {
+        let say = |text: &CStr| {
+            // SAFETY: a zero-ended text that lives for the call.
+            unsafe { on_log(sys::GGML_LOG_LEVEL_ERROR, text.as_ptr(), std::ptr::null_mut()) }
+        };
+        say(c"mine\n");
+        std::thread::spawn(move || {
+            say(c"another's");
+            assert_eq!(complaint(), ": another's");
+        })
+        .join()
+        .unwrap();
+        assert_eq!((complaint(), complaint()), (": mine".to_string(), String::new()));
+    }
 
     /// The three lines as llama.cpp writes them, and their sisters that tell of a failure.
     #[test]

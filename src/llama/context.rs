@@ -107,6 +107,35 @@ pub struct Context {
     seen: Seen,
 }
 
+/// What a sequence held: keys and values as llama.cpp writes them, which trusts them when it reads them. Made by
+/// [`Context::save_sequence`] alone.
+#[derive(Clone)]
+pub struct SavedSequence {
+    bytes: Vec<u8>,
+    /// The model that they are of; none: of none, and restored nowhere.
+    model: Option<Model>,
+    /// The type of keys and values.
+    exact: bool,
+}
+
+impl SavedSequence {
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+    /// One of no model, for tests of what keeps them.
+    #[cfg(test)]
+    pub(crate) fn of_no_model(bytes: usize) -> SavedSequence {
+        SavedSequence { bytes: vec![0; bytes], model: None, exact: false }
+    }
+}
+
+impl std::fmt::Debug for SavedSequence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SavedSequence({} bytes)", self.bytes.len())
+    }
+}
+
 /// The hidden states that the last batch had, with [`Pooling::Asked`]: `[tokens asked for, width]`.
 struct Seen {
     rows: std::ptr::NonNull<Vec<f32>>,
@@ -353,11 +382,11 @@ impl Context {
         self.last_sequences.clear();
     }
 
-    /// What `sequence` holds, as bytes for [`Context::restore_sequence`]: of this model, under these adapters.
+    /// What `sequence` holds, for [`Context::restore_sequence`]: of this model, under these adapters.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for a sequence that the context does not have.
-    pub fn save_sequence(&mut self, sequence: usize) -> Result<Vec<u8>> {
+    pub fn save_sequence(&mut self, sequence: usize) -> Result<SavedSequence> {
         if sequence >= self.options.sequences {
             return Err(Error::invalid(format!("sequence {sequence} of {}", self.options.sequences)));
         }
@@ -370,19 +399,25 @@ impl Context {
             bytes.truncate(written);
             bytes
         };
-        Ok(bytes)
+        Ok(SavedSequence { bytes, model: Some(self.model.clone()), exact: self.options.exact })
     }
 
     /// Puts what [`Context::save_sequence`] gave into `sequence`, in place of what it held. False when there is no room.
+    /// What was saved under other adapters is taken, and wrong: the caller answers for it that they are the same.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`] for a sequence that the context does not have.
-    pub fn restore_sequence(&mut self, sequence: usize, bytes: &[u8]) -> Result<bool> {
+    /// [`crate::ErrorKind::Invalid`] for a sequence that the context does not have, and for one that a context of another
+    /// model, or with keys and values of another type, saved.
+    pub fn restore_sequence(&mut self, sequence: usize, saved: &SavedSequence) -> Result<bool> {
+        let SavedSequence { bytes, model, exact } = saved;
         if sequence >= self.options.sequences || bytes.is_empty() {
             return Err(Error::invalid(format!("nothing to restore in sequence {sequence}")));
         }
-        // SAFETY: a live context, a sequence within its bounds; the bytes are valid for their length and were written
-        // by a context of the same model and options (they never leave this process).
+        if !model.as_ref().is_some_and(|model| model.is(&self.model)) || *exact != self.options.exact {
+            return Err(Error::invalid("a sequence that a context of another model or of another kind saved"));
+        }
+        // SAFETY: a live context, a sequence within its bounds; the bytes are those that llama.cpp wrote for a context of this
+        // model with keys and values of these types: nobody else can make or change a `SavedSequence`.
         let read = unsafe {
             guarded::llama_state_seq_set_data(self.raw.as_ptr(), bytes.as_ptr(), bytes.len(), sequence as i32)?
         };

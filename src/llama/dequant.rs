@@ -6,25 +6,25 @@ use llama_cpp_sys_2 as sys;
 
 /// One of ggml's types of tensor data.
 #[derive(Debug, Clone, Copy)]
-pub struct Format {
+pub struct BlockType {
     kind: sys::ggml_type,
     block_values: usize,
     block_bytes: usize,
     to_float: unsafe extern "C" fn(*const std::ffi::c_void, *mut f32, i64),
 }
 
-impl PartialEq for Format {
-    fn eq(&self, other: &Format) -> bool {
+impl PartialEq for BlockType {
+    fn eq(&self, other: &BlockType) -> bool {
         self.kind == other.kind
     }
 }
 
-impl Format {
+impl BlockType {
     /// The format with ggml's number `kind`.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Unsupported`] for a number ggml does not know, or a type that holds no weights.
-    pub fn new(kind: u32) -> Result<Format> {
+    pub fn new(kind: u32) -> Result<BlockType> {
         let unknown = || Error::unsupported(format!("tensor data of ggml type {kind} cannot be decoded"));
         let kind = kind as sys::ggml_type;
         if kind >= sys::GGML_TYPE_COUNT {
@@ -36,7 +36,8 @@ impl Format {
         let traits = unsafe { sys::ggml_get_type_traits(kind).as_ref() }.ok_or_else(unknown)?;
         let to_float = traits.to_float.ok_or_else(unknown)?;
         let block_values = usize::try_from(traits.blck_size).ok().filter(|b| *b > 0).ok_or_else(unknown)?;
-        Ok(Format { kind, block_values, block_bytes: traits.type_size, to_float })
+        let block_bytes = Some(traits.type_size).filter(|bytes| *bytes > 0).ok_or_else(unknown)?;
+        Ok(BlockType { kind, block_values, block_bytes, to_float })
     }
     /// Values per block.
     pub fn block_values(self) -> usize {
@@ -46,12 +47,25 @@ impl Format {
     pub fn block_bytes(self) -> usize {
         self.block_bytes
     }
-    /// Decodes whole blocks: as many as both sides hold.
+    /// Decodes whole blocks: as many as both sides hold. Bytes that are not aligned as ggml's blocks are copied first.
     pub fn decode(self, bytes: &[u8], out: &mut [f32]) {
         let blocks = (bytes.len() / self.block_bytes).min(out.len() / self.block_values);
-        // SAFETY: `to_float` reads `blocks` blocks and writes their values, all inside the two slices; ggml's blocks have
-        // an alignment of at most 4, and GGUF aligns tensors to 32, rows to whole blocks.
-        unsafe { (self.to_float)(bytes.as_ptr().cast(), out.as_mut_ptr(), (blocks * self.block_values) as i64) }
+        let bytes = &bytes[..blocks * self.block_bytes];
+        let mut copy: Vec<u64> = Vec::new();
+        let from = if bytes.as_ptr().cast::<u64>().is_aligned() {
+            bytes
+        } else {
+            copy.extend(bytes.chunks(8).map(|chunk| {
+                let mut word = [0u8; 8];
+                word[..chunk.len()].copy_from_slice(chunk);
+                u64::from_ne_bytes(word)
+            }));
+            // SAFETY: words are bytes, as many as `bytes` or a few more.
+            unsafe { std::slice::from_raw_parts(copy.as_ptr().cast::<u8>(), bytes.len()) }
+        };
+        // SAFETY: `to_float` reads `blocks` blocks and writes their values, all inside the two slices; ggml's blocks have an
+        // alignment of at most 8, and so has `from`. Any bytes are a block: its indices into tables are cut to their size.
+        unsafe { (self.to_float)(from.as_ptr().cast(), out.as_mut_ptr(), (blocks * self.block_values) as i64) }
     }
     /// Encodes rows of `row` values each (a whole number of blocks), without an importance matrix.
     ///
@@ -96,14 +110,26 @@ mod tests {
         // the K formats, whose scales are themselves rounded to 6 or 8 bits.
         let values: Vec<f32> = (0..1024).map(|i| (i as f32 * 0.37).sin()).collect();
         for (kind, error) in [(2, 0.13), (8, 0.005), (12, 0.1), (14, 0.04)] {
-            let format = Format::new(kind).unwrap();
+            let format = BlockType::new(kind).unwrap();
             let bytes = format.encode(&values, 512).unwrap();
             let mut back = vec![0.0; 1024];
             format.decode(&bytes, &mut back);
             let worst = values.iter().zip(&back).fold(0f32, |a, (x, y)| a.max((x - y).abs()));
             assert!(worst < error && worst > 0.0, "type {kind}: {worst}");
             assert!(format.encode(&values, 100).is_err());
+            // Blocks that lie anywhere, and fewer of them than there is room for.
+            let mut shifted = vec![0u8; bytes.len() + 8];
+            for shift in 0..8 {
+                let here = &mut shifted[shift..shift + bytes.len()];
+                here.copy_from_slice(&bytes);
+                let mut again = vec![0.0; 1024 + 7];
+                format.decode(here, &mut again);
+                assert_eq!(again[..1024], back, "type {kind}, shifted by {shift}");
+            }
+            let mut short = vec![9.0; 1024];
+            format.decode(&bytes[..bytes.len() - 1], &mut short);
+            assert_eq!(short[1024 - format.block_values()..], vec![9.0; format.block_values()]);
         }
-        assert!(Format::new(9999).is_err() && Format::new(24).is_err());
+        assert!(BlockType::new(9999).is_err() && BlockType::new(24).is_err());
     }
 }

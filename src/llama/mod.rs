@@ -15,7 +15,7 @@ mod quantise;
 
 pub use adapter::Adapter;
 pub(crate) use context::MAX_SEQUENCES;
-pub use context::{Batch, Context, ContextOptions, Pooling};
+pub use context::{Batch, Context, ContextOptions, Pooling, SavedSequence};
 pub(crate) use generate::whole_characters;
 pub use generate::{Generated, Sampling, sample};
 pub use model::{Model, Token};

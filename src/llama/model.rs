@@ -91,6 +91,10 @@ impl Model {
         })
     }
 
+    /// True for clones of one model.
+    pub(super) fn is(&self, other: &Model) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
     pub(super) fn raw(&self) -> *mut sys::llama_model {
         self.inner.raw.as_ptr()
     }

@@ -154,6 +154,35 @@ fn more_sequences_than_tokens_a_batch_do_not_end_the_process() {
     assert_eq!(logits(8, 40), logits(8, 1));
 }
 
+/// Bytes from elsewhere, which llama.cpp trusts, could be restored: it crashed.
+#[test]
+fn a_saved_sequence_is_restored_in_its_own_model_and_kind_of_context_alone() {
+    let (Some(model), Some(again)) = (stories(), stories()) else { return };
+    let tokens = model.tokenise(TEXT, true, false).unwrap();
+    let context = |model: &Model, exact| {
+        Context::new(model, ContextOptions { exact, ..options(Pooling::Logits) }, &run()).unwrap()
+    };
+    let mut first = context(&model, true);
+    first.run_batch(&batch_of(&[&tokens[..6]]), &run()).unwrap();
+    let saved = first.save_sequence(0).unwrap();
+    let next = |context: &mut Context| {
+        let mut batch = Batch::default();
+        batch.push(tokens[6], 6, 0, true);
+        context.run_batch(&batch, &run()).unwrap();
+        context.logits(0).unwrap().to_vec()
+    };
+    let expected = next(&mut first);
+    let mut second = context(&model, true);
+    assert!(second.restore_sequence(0, &saved).unwrap());
+    assert_eq!(next(&mut second), expected);
+    for mut other in [context(&again, true), context(&model, false)] {
+        let e = other.restore_sequence(0, &saved).unwrap_err();
+        assert!(e.message().contains("another model"), "{e}");
+    }
+    assert!(second.restore_sequence(0, &SavedSequence::of_no_model(64)).is_err());
+    assert!(second.restore_sequence(8, &saved).is_err());
+}
+
 #[test]
 fn mean_pooling_is_the_mean_and_neighbours_in_the_batch_change_it_by_rounding_only() {
     let Some(model) = stories() else { return };

@@ -142,7 +142,7 @@ fn embed_all(work: &mut WorkDirectory, config: &Config, dataset: &Dataset, run: 
     work.stage("embed", "embed", &["embeddings.safetensors".to_string()], run, |_| {
         let store = embed::Store::of(&config.embed)?;
         let done = embed::embed_reviews_as(dataset, &*embedder, &rows, store, run)?;
-        Ok((format!("{} reviews, {} dimensions, {}", done.rows, done.dim, embedder.name()), json!({})))
+        Ok((format!("{done}, {}", embedder.name()), json!({ "passed_over": done.passed_over })))
     })?;
     let reviews = embed::read_embeddings(&rows, dataset.reviews(), run)?;
 

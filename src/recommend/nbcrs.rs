@@ -99,6 +99,8 @@ impl Groups {
 /// The posts with their embeddings: all of NBCRS but the embedder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Datastore {
+    /// Posts whose rows are zeros: they vote for nothing.
+    blank: Vec<bool>,
     pub(super) rows: Blocks,
     pub(super) mentions: Vec<Vec<u32>>,
     pub(super) groups: Vec<u32>,
@@ -143,7 +145,9 @@ impl Datastore {
                 })? += 1;
             }
         }
+        let blank = (0..rows.rows()).map(|post| is_blank(rows.row(post))).collect();
         Ok(Datastore {
+            blank,
             rows: Blocks::new(rows),
             mentions,
             groups,
@@ -211,8 +215,8 @@ impl Datastore {
             }
         }
         held.sort_unstable();
-        let is_held = |post: usize| held.binary_search(&self.groups[post]).is_ok();
-        let asked: Vec<usize> = (0..self.posts()).filter(|p| is_held(*p)).collect();
+        let is_held = |post: usize| self.blank[post] || held.binary_search(&self.groups[post]).is_ok();
+        let asked: Vec<usize> = (0..self.posts()).filter(|p| is_held(*p) && !self.blank[*p]).collect();
         if asked.is_empty() {
             log(Level::Warn, &format!("nbcrs: {} posts are too few to choose k on; k = {}", self.posts(), self.k));
             return Ok(Vec::new());
@@ -260,12 +264,15 @@ impl Datastore {
         scores.into_iter().map(|s| s as f32).collect()
     }
 
-    /// The posts that vote for each query, nearest first; `queries`: `[queries, dim]`.
+    /// The posts that vote for each query, nearest first, none for a query of zeros; `queries`: `[queries, dim]`.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] when the dimensions differ; [`crate::ErrorKind::Cancelled`].
     pub fn nearest(&self, queries: &Matrix, run: &Run) -> Result<Vec<Vec<Neighbour>>> {
-        self.rows.nearest(queries, self.k, &|_| false, run)
+        let mut lists = self.rows.nearest(queries, self.k, &|post| self.blank[post], run)?;
+        // Of whom nothing is known, nobody is near: what is most mentioned comes first.
+        lists.iter_mut().enumerate().filter(|(i, _)| is_blank(queries.row(*i))).for_each(|(_, list)| list.clear());
+        Ok(lists)
     }
     /// Scores, `[queries, items]`; `queries`: `[queries, dim]`.
     ///
@@ -278,6 +285,11 @@ impl Datastore {
         }
         Matrix::from_vec(queries.rows(), self.items, scores)
     }
+}
+
+/// A row of zeros: of its text the embedder knows nothing.
+fn is_blank(row: &[f32]) -> bool {
+    row.iter().all(|v| *v == 0.0)
 }
 
 /// NBCRS as a recommender: a datastore, and the embedder that made its rows.
@@ -467,6 +479,23 @@ mod tests {
         let context = QueryWindow { speakers: Speakers::User, turns: 0, chars: 0 };
         let posts = Posts::from_conversations(&[talk, later], &mentions, context);
         assert_eq!((posts.mentions, posts.groups), (vec![vec![5], vec![5]], vec![0, 0]));
+    }
+
+    #[test]
+    fn a_conversation_without_a_known_word_is_answered_by_popularity_and_such_posts_do_not_vote() {
+        let rows = Matrix::from_vec(4, 2, vec![0.0, 0.0, -1.0, 0.0, -1.0, 0.0, 0.0, 0.0]).unwrap();
+        let mentions = vec![vec![0], vec![3], vec![2, 3], vec![0]];
+        let mut store = Datastore::new(&rows, mentions, vec![0, 1, 2, 3], 4, "test").unwrap();
+        let run = Run::new(1).unwrap();
+        store.choose_k(2, 0, &run).unwrap();
+        let order = |query: Vec<f32>| -> Vec<u32> {
+            let scores = store.score(&Matrix::from_vec(1, 2, query).unwrap(), &run).unwrap();
+            super::super::rank(scores.row(0), &[], 4).iter().map(|r| r.item).collect()
+        };
+        // Mentioned twice: 0 and 3; once: 2; never: 1.
+        assert_eq!(order(vec![0.0, 0.0]), [0, 3, 2, 1]);
+        // The posts that say something are opposite to the query, those of zeros would be nearer.
+        assert_eq!(order(vec![1.0, 0.0]), [3, 2, 0, 1]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct Blocks<'a> {
 }
 
 impl<'a> Blocks<'a> {
-    /// `squares`: |x_i|^2, above 0. To be called on a run's threads.
+    /// `squares`: |x_i|^2. To be called on a run's threads. What has neither text nor features, by its weight, is a row of zeros.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`]: other numbers of rows, NaN or infinities in `features` (the row is named), no row of
@@ -39,21 +39,17 @@ impl<'a> Blocks<'a> {
                 return Err(Error::invalid(format!("select: features: row {} holds NaN or an infinity", x.name(row))));
             }
             empty += usize::from(length == 0.0);
-            scales.push((text / square.sqrt(), if length > 0.0 { feature / length } else { 0.0 }));
+            scales.push((
+                if *square > 0.0 { text / square.sqrt() } else { 0.0 },
+                if length > 0.0 { feature / length } else { 0.0 },
+            ));
         }
         if empty == scales.len() {
             return Err(Error::invalid("select: features: every row is all zeros"));
         }
-        if empty > 0 && text == 0.0 {
-            let row = x.name(scales.iter().position(|s| s.1 == 0.0).unwrap_or(0));
-            return Err(Error::invalid(format!(
-                "select: row {row} has no features, and select.weight = {weight} leaves its text out: nothing is left of it; \
-                 lower select.weight"
-            )));
-        }
         if empty > 0 {
-            let text = format!("select: {empty} of {} rows have no features: their text alone counts", scales.len());
-            run::log(Level::Warn, &text);
+            let what = if text > 0.0 { "their text alone counts" } else { "they are passed over" };
+            run::log(Level::Warn, &format!("select: {empty} of {} rows have no features: {what}", scales.len()));
         }
         Ok(Blocks { x, features, scales })
     }

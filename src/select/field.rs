@@ -119,6 +119,8 @@ pub struct Field {
     already: Vec<usize>,
     forced: Vec<usize>,
     caps: Vec<Cap>,
+    /// Rows of zeros.
+    passed_over: usize,
 }
 
 impl Field {
@@ -164,11 +166,29 @@ impl Field {
         let mut caps = Vec::new();
         caps.extend(Cap::new("item", "select.max_per_item", terms.items, config.max_per_item, rows)?);
         caps.extend(Cap::new("user", "select.max_per_user", terms.users, config.max_per_user, rows)?);
-        let mut field = Field { open, already, forced, caps };
+        let mut field = Field { open, already, forced, caps, passed_over: 0 };
         for row in field.already.clone() {
             field.take(row);
         }
         Ok(field)
+    }
+    /// Closes the rows of zeros, of which nothing is known, but for those that are forced in. `squares`: |x_i|^2, `[rows]`.
+    pub fn pass_over(&mut self, squares: &[f64]) {
+        let mut zeros = 0;
+        for (open, square) in self.open.iter_mut().zip(squares) {
+            if *square == 0.0 {
+                zeros += 1;
+                *open = false;
+            }
+        }
+        for &row in &self.forced {
+            self.open[row] = true;
+        }
+        self.passed_over = self.passed_over.max(zeros);
+    }
+    /// How many rows of zeros there are.
+    pub fn passed_over(&self) -> usize {
+        self.passed_over
     }
     /// Rows in all.
     pub fn rows(&self) -> usize {

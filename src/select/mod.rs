@@ -160,8 +160,9 @@ pub struct Told<'a> {
 /// The same arguments give the same picks, whatever the number of threads; ties go to the lowest row.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Invalid`]: no rows, a row of zeros, NaN or infinities (the row is named), features that are
-/// missing or do not fit. [`crate::ErrorKind::Cancelled`].
+/// [`crate::ErrorKind::Invalid`]: no rows, NaN or infinities (the row is named), features that are missing or do not fit.
+/// [`crate::ErrorKind::Cancelled`]. A row of zeros, of which nothing is known, is passed over: it is picked only when it is
+/// forced.
 pub fn select(x: &dyn Rows, features: Option<&Matrix>, config: &SelectConfig, run: &Run) -> Result<Selection> {
     Ok(select_with(x, features, &Terms::default(), config, run)?.selection)
 }
@@ -201,14 +202,24 @@ fn select_after(
     let mut lengths = squares(x, "select: embeddings", run)?;
     let mut field = Field::new(x.count(), terms, config)?;
     let mut report = Report::new(x, config);
+    field.pass_over(&lengths);
     let blocks = match blocks(x, features, &lengths, config, run)? {
         Some((blocks, theirs)) => {
             lengths = theirs;
+            field.pass_over(&lengths);
             Some(blocks)
         }
         None => None,
     };
     let x = blocks.as_ref().map_or(x, |blocks| blocks as &dyn Rows);
+    report.passed_over = field.passed_over();
+    if report.passed_over > 0 {
+        let text = format!(
+            "select: {} of {} rows are all zeros (texts of which the embedder knows nothing): none of them is picked",
+            report.passed_over, report.rows
+        );
+        run::log(Level::Warn, &text);
+    }
     let budget = budget(&field, config.budget);
     let picks = match method.kind {
         Kind::Random => random(&mut field, budget, config.seed, run)?,

@@ -478,13 +478,15 @@ fn certify(
     config: &SelectConfig,
     run: &Run,
 ) -> Result<()> {
-    let lengths = squares(x, "select: embeddings", run)?;
-    let blocks = super::blocks(x, features, &lengths, config, run)?;
+    let texts = squares(x, "select: embeddings", run)?;
+    let blocks = super::blocks(x, features, &texts, config, run)?;
     let (x, lengths) = match &blocks {
         Some((blocks, theirs)) => (blocks as &dyn Rows, theirs.clone()),
-        None => (x, lengths),
+        None => (x, texts.clone()),
     };
     let mut field = super::field::Field::new(x.count(), terms, config)?;
+    field.pass_over(&texts);
+    field.pass_over(&lengths);
     let mut engine = Fisher::new(x, lengths, run)?;
     for pick in &selected.selection.picks {
         engine.fold(pick.row as usize, run)?;

@@ -56,6 +56,10 @@ impl Parts {
     }
 }
 
+fn is_none(count: &usize) -> bool {
+    *count == 0
+}
+
 /// The report of one selection, for `report.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -69,6 +73,9 @@ pub struct Report {
     pub budget: usize,
     /// Picks made.
     pub picked: usize,
+    /// Rows of zeros, of which nothing is known: none of them is picked unless it is forced.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub passed_over: usize,
     /// Sum of the gains. Fisher: log det(I + X_S' X_S), less that of the picks given as earlier; JS: the sum of H + lambda JS.
     pub objective: f64,
     /// Fisher: no selection of `picked` rows on the same terms has a greater objective than this.
@@ -141,6 +148,7 @@ impl Report {
             dim: x.width(),
             budget: config.budget,
             picked: 0,
+            passed_over: 0,
             objective: 0.0,
             upper_bound: None,
             share_of_best: None,

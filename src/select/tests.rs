@@ -258,13 +258,42 @@ fn a_bad_row_is_named() {
     let mut x = clustered(20, 4, 9);
     x.row_mut(7)[2] = f32::NAN;
     assert!(select(&x, None, &config("fisher", 5), &run()).unwrap_err().message().contains("row 7"));
-    x.row_mut(7).fill(0.0);
-    assert!(select(&x, None, &config("random", 5), &run()).unwrap_err().message().contains("row 7 is all zeros"));
     let x = clustered(20, 4, 9);
     let mut features = clustered(20, 3, 1);
     features.row_mut(11)[0] = f32::INFINITY;
     let e = select(&x, Some(&features), &config("user_js", 5), &run()).unwrap_err();
     assert!(e.message().contains("features: row 11"), "{e}");
+}
+
+/// One review without a known word stopped a run; its row is passed over.
+#[test]
+fn rows_of_zeros_are_passed_over_by_every_strategy_and_make_no_nan() {
+    let (mut x, features) = (clustered(60, 5, 9), clustered(60, 3, 1));
+    let blank = [0, 7, 30, 59];
+    blank.iter().for_each(|row| x.row_mut(*row).fill(0.0));
+    for strategy in crate::config::STRATEGIES {
+        let aware = strategy.contains('_');
+        let select = |terms: &Terms, budget| {
+            let config = config(strategy, budget);
+            select_with(&x, Some(&features).filter(|_| aware), terms, &config, &run()).unwrap()
+        };
+        let all = select(&Terms::default(), 1000);
+        let mut rows = all.selection.rows();
+        rows.sort_unstable();
+        let open: Vec<u64> = (0..60).filter(|row| !blank.contains(&(*row as usize))).collect();
+        assert_eq!(rows, open, "{strategy}");
+        assert_eq!(all.report.passed_over, 4);
+        assert!(all.selection.picks.iter().all(|pick| pick.gain.is_finite()), "{strategy}");
+        assert!(all.report.objective.is_finite() && all.report.upper_bound.is_none_or(f64::is_finite), "{strategy}");
+        // Who names such a row gets it.
+        let forced = select(&Terms { forced: &[7], ..Terms::default() }, 5);
+        assert_eq!(forced.selection.rows()[0], 7, "{strategy}");
+        assert!(forced.selection.picks.iter().all(|pick| pick.gain.is_finite()), "{strategy}");
+    }
+    let none = Matrix::zeros(6, 4);
+    for strategy in ["random", "js", "fisher"] {
+        assert!(select(&none, None, &config(strategy, 3), &run()).unwrap().picks.is_empty(), "{strategy}");
+    }
 }
 
 #[test]

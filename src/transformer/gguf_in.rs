@@ -62,7 +62,7 @@ pub(super) fn mapped(info: &TensorInfo, map: &Arc<Map>) -> Result<Mapped> {
 
 #[cfg(feature = "llama")]
 fn blocks(kind: GgmlType) -> Result<Encoding> {
-    let format = crate::llama::dequant::Format::new(kind.id)?;
+    let format = crate::llama::dequant::BlockType::new(kind.id)?;
     if (format.block_values() as u64, format.block_bytes() as u64) != (kind.block_values, kind.block_bytes) {
         return Err(Error::bug(format!("{}: ggml and the header disagree on its blocks", kind.name)));
     }

@@ -151,7 +151,7 @@ pub enum Encoding {
     Bf16,
     /// One of ggml's block formats.
     #[cfg(feature = "llama")]
-    Blocks(crate::llama::dequant::Format),
+    Blocks(crate::llama::dequant::BlockType),
 }
 
 impl Encoding {

@@ -1,4 +1,4 @@
-//! Prompts computed before, as bytes: what a conversation's next turn, and every conversation's instruction, begin with.
+//! Prompts computed before, as llama.cpp saves them: what a conversation's next turn, and every conversation's instruction, begin with.
 //!
 //! An entry is good for any prompt that begins with the same tokens: keys and values of a token depend on what stands
 //! before it alone. Entries are kept per adapter generation and never cross it; the cache belongs to one model. The entry
@@ -6,6 +6,7 @@
 
 use super::session::Row;
 use crate::error::Result;
+use crate::llama::SavedSequence;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Computed prompts, bounded in bytes.
@@ -24,7 +25,7 @@ struct Inner {
 struct Entry {
     generation: u64,
     tokens: Arc<Vec<u32>>,
-    state: Arc<Vec<u8>>,
+    state: Arc<SavedSequence>,
     end: Option<Arc<End>>,
     used: u64,
 }
@@ -32,7 +33,7 @@ struct Entry {
 impl Entry {
     fn bytes(&self) -> u64 {
         let end = self.end.as_ref().map_or(0, |e| e.wants.len() + e.row.values.len());
-        (self.state.len() + 4 * (self.tokens.len() + end)) as u64
+        (self.state.bytes() + 4 * (self.tokens.len() + end)) as u64
     }
 }
 
@@ -41,7 +42,7 @@ pub struct CachedPrompt {
     /// Its tokens.
     pub tokens: Arc<Vec<u32>>,
     /// Their keys and values, as [`crate::llama::Context::save_sequence`] gives them.
-    pub state: Arc<Vec<u8>>,
+    pub state: Arc<SavedSequence>,
 }
 
 /// What was computed behind a prompt's last token: the same prompt again, under other masks for instance, needs no pass.
@@ -91,7 +92,7 @@ impl PrefixCache {
     }
 
     /// The entry of just these tokens, with what stands behind them.
-    pub fn whole(&self, generation: u64, tokens: &[u32]) -> Option<(Arc<Vec<u8>>, Arc<End>)> {
+    pub fn whole(&self, generation: u64, tokens: &[u32]) -> Option<(Arc<SavedSequence>, Arc<End>)> {
         let mut inner = self.lock();
         inner.clock += 1;
         let clock = inner.clock;
@@ -111,7 +112,7 @@ impl PrefixCache {
         tokens: &[u32],
         keep: usize,
         end: Option<Arc<End>>,
-        save: impl FnOnce() -> Result<Vec<u8>>,
+        save: impl FnOnce() -> Result<SavedSequence>,
     ) -> Result<()> {
         if self.limit == 0 || tokens.is_empty() {
             return Ok(());
@@ -181,7 +182,7 @@ mod tests {
     use super::*;
 
     fn put(cache: &PrefixCache, generation: u64, tokens: &[u32], bytes: usize) {
-        cache.put(generation, tokens, 2, None, || Ok(vec![7; bytes])).unwrap();
+        cache.put(generation, tokens, 2, None, || Ok(SavedSequence::of_no_model(bytes))).unwrap();
     }
 
     #[test]
@@ -190,7 +191,7 @@ mod tests {
         put(&cache, 1, &[1, 2], 10);
         put(&cache, 1, &[1, 2, 3, 4], 20);
         put(&cache, 1, &[1, 2, 9, 9], 30);
-        let found = |generation, tokens: &[u32], more| cache.find(generation, tokens, more).map(|f| f.state.len());
+        let found = |generation, tokens: &[u32], more| cache.find(generation, tokens, more).map(|f| f.state.bytes());
         assert_eq!(found(1, &[1, 2, 9, 8, 7], 0), Some(30));
         assert_eq!(found(1, &[1, 2, 5], 0), Some(10));
         assert_eq!(found(1, &[1, 2, 5], 2), None);
@@ -208,9 +209,9 @@ mod tests {
         let cache = PrefixCache::new(10_000);
         let row = Row { values: vec![-1.0, -2.0, -3.0], best: 9 };
         let end = Arc::new(End { wants: vec![2, 5, 9], row: row.clone() });
-        cache.put(1, &[1, 2, 3, 4], 2, Some(end), || Ok(vec![7; 10])).unwrap();
+        cache.put(1, &[1, 2, 3, 4], 2, Some(end), || Ok(SavedSequence::of_no_model(10))).unwrap();
         let (state, found) = cache.whole(1, &[1, 2, 3, 4]).unwrap();
-        assert_eq!((state.len(), found.row_of(&[2, 5, 9])), (10, Some(row)));
+        assert_eq!((state.bytes(), found.row_of(&[2, 5, 9])), (10, Some(row)));
         assert_eq!(found.row_of(&[2, 9]), Some(Row { values: vec![-1.0, -3.0], best: 9 }));
         assert_eq!(found.row_of(&[]), Some(Row { values: vec![], best: 9 }));
         assert_eq!(found.row_of(&[2, 4]), None);

@@ -4,7 +4,7 @@ use super::adapters::Adapters;
 use super::away::Away;
 use super::session::{Row, Step, StepToken};
 use crate::error::{Error, Result};
-use crate::llama::{Batch, Context, ContextOptions, Model, Pooling, Token};
+use crate::llama::{Batch, Context, ContextOptions, Model, Pooling, SavedSequence, Token};
 use crate::run::Run;
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,16 +24,16 @@ pub trait Engine: Send {
     fn keep(&mut self, tokens: usize) -> bool;
     /// Forgets everything, at the latest before the next call: it waits for no pass that was left.
     fn forget(&mut self);
-    /// Sequence 0 as bytes.
+    /// What sequence 0 holds.
     ///
     /// # Errors
     /// Those of [`Context::save_sequence`].
-    fn save(&mut self) -> Result<Vec<u8>>;
-    /// Puts bytes into sequence 0; false when there is no room.
+    fn save(&mut self) -> Result<SavedSequence>;
+    /// Puts what was saved into sequence 0; false when there is no room.
     ///
     /// # Errors
     /// Those of [`Context::restore_sequence`].
-    fn restore(&mut self, bytes: &[u8]) -> Result<bool>;
+    fn restore(&mut self, saved: &SavedSequence) -> Result<bool>;
 }
 
 /// The sizes of a lane.
@@ -171,11 +171,11 @@ impl Engine for Alone {
             lock(&self.context()).forget_all();
         }
     }
-    fn save(&mut self) -> Result<Vec<u8>> {
+    fn save(&mut self) -> Result<SavedSequence> {
         lock(&self.context()).save_sequence(0)
     }
-    fn restore(&mut self, bytes: &[u8]) -> Result<bool> {
-        lock(&self.context()).restore_sequence(0, bytes)
+    fn restore(&mut self, saved: &SavedSequence) -> Result<bool> {
+        lock(&self.context()).restore_sequence(0, saved)
     }
 }
 

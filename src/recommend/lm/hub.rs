@@ -10,7 +10,7 @@ use super::away::{late, spawn};
 use super::engine::{Engine, LaneOptions, compute, prepare};
 use super::session::{Row, Step, StepToken};
 use crate::error::{Error, Result};
-use crate::llama::{Context, Model};
+use crate::llama::{Context, Model, SavedSequence};
 use crate::run::Run;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -340,12 +340,12 @@ impl Engine for HubClient {
     fn forget(&mut self) {
         self.give_up(0..self.hub.sequences);
     }
-    fn save(&mut self) -> Result<Vec<u8>> {
+    fn save(&mut self) -> Result<SavedSequence> {
         let base = self.base;
         self.work().context.save_sequence(base)
     }
-    fn restore(&mut self, bytes: &[u8]) -> Result<bool> {
+    fn restore(&mut self, saved: &SavedSequence) -> Result<bool> {
         let base = self.base;
-        self.work().context.restore_sequence(base, bytes)
+        self.work().context.restore_sequence(base, saved)
     }
 }

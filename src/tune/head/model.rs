@@ -247,7 +247,12 @@ impl Head {
         let u = self.weights.project(queries, &self.mean_of(mentions)?)?;
         let mut scores = product_nt(&u, &self.items.vectors)?;
         for row in 0..scores.rows() {
-            self.weights.finish(scores.row_mut(row), &self.popularity);
+            let nothing_known = self.weights.popularity == 0.0 && u.row(row).iter().all(|v| *v == 0.0);
+            match nothing_known {
+                // All would be equal: what is most popular comes first.
+                true => scores.row_mut(row).copy_from_slice(&self.popularity),
+                false => self.weights.finish(scores.row_mut(row), &self.popularity),
+            }
         }
         Ok(scores)
     }
