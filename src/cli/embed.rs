@@ -5,7 +5,7 @@ use super::settings::{config_of, with_settings};
 use super::stages::{dataset_arg, embedder, file, path};
 use causerie::Result;
 use causerie::dataset::Dataset;
-use causerie::embed::{self, Format, Shard, Store};
+use causerie::embed::{self, RowType, Shard, Store};
 use causerie::math::Rows;
 use clap::{Arg, ArgMatches, Command};
 use std::path::PathBuf;
@@ -48,7 +48,7 @@ fn joined(out: &std::path::Path, count: usize) -> Result<String> {
     let missing = embed::join_shards(out, count)?;
     Ok(match missing.first() {
         None => {
-            let rows = embed::Stored::open(out)?;
+            let rows = embed::StoredRows::open(out)?;
             format!("{count} shards, {} reviews x {} dimensions: {}", rows.count(), rows.width(), out.display())
         }
         Some(next) => format!("{} of {count} shards are still to be made, the next is {next}", missing.len()),
@@ -85,7 +85,7 @@ pub fn embed(matches: &ArgMatches) -> Result<()> {
             };
         }
     };
-    let format = Format::parse(&config.embed.store)?;
+    let format = RowType::parse(&config.embed.store)?;
     embed::pack(&features, &out, format, &Default::default(), &run)?;
     print(&format!("{} reviews x {} dimensions: {}", features.rows(), features.dim(), out.display()))
 }

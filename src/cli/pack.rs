@@ -4,7 +4,7 @@ use super::progress::{print, run_of};
 use super::settings::config_of;
 use super::stages::{file, path};
 use causerie::Result;
-use causerie::embed::{self, Format, Stored};
+use causerie::embed::{self, RowType, StoredRows};
 use causerie::math::Rows;
 use clap::{Arg, ArgMatches, Command};
 
@@ -27,8 +27,8 @@ pub fn pack_command() -> Command {
 /// Runs `causerie pack`.
 pub fn pack(matches: &ArgMatches) -> Result<()> {
     let run = run_of(&config_of(matches)?)?;
-    let x = Stored::open(&path(matches, "embeddings"))?;
-    let format = Format::parse(matches.get_one::<String>("store").map_or("f16", String::as_str))?;
+    let x = StoredRows::open(&path(matches, "embeddings"))?;
+    let format = RowType::parse(matches.get_one::<String>("store").map_or("f16", String::as_str))?;
     let out = path(matches, "out");
     embed::pack(&x, &out, format, &Default::default(), &run)?;
     print(&format!("{} rows x {} values: {}", x.count(), x.width(), out.display()))

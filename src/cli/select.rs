@@ -5,10 +5,10 @@ use super::settings::{config_of, with_settings};
 use super::stages::{file, path};
 use causerie::config::Config;
 use causerie::dataset::Dataset;
-use causerie::embed::{self, Shard, Stored};
+use causerie::embed::{self, Shard, StoredRows};
 use causerie::math::Matrix;
 use causerie::run::{peak_memory_bytes, reset_peak_memory};
-use causerie::select::partition::{self, Merged, Part};
+use causerie::select::partition::{self, MergedPicks, Part};
 use causerie::select::{self, Selection, Terms, centers, checkpoint, memory};
 use causerie::{Error, Result, Run, artifact};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -71,7 +71,7 @@ pub fn select_command() -> Command {
 
 /// What a selection is made from.
 struct Given {
-    x: Stored,
+    x: StoredRows,
     features: Option<Matrix>,
     centers: Option<Matrix>,
     items: Option<Vec<u32>>,
@@ -83,7 +83,7 @@ impl Given {
         let read = |name: &str| -> Result<Option<Matrix>> {
             matches.get_one::<String>(name).map(|p| embed::read_only_matrix(Path::new(p))).transpose()
         };
-        let x = Stored::open(&path(matches, "embeddings"))?;
+        let x = StoredRows::open(&path(matches, "embeddings"))?;
         let features = read("features")?;
         let unused =
             |what: &str| eprintln!("causerie: select: {what} are not used by strategy {}", config.select.strategy);
@@ -152,15 +152,15 @@ pub fn select(matches: &ArgMatches) -> Result<()> {
     let selected = selected(matches, &given, &config, &run)?;
     selected.selection.save(&out)?;
     if let Some(report) = matches.get_one::<String>("report") {
-        artifact::write_jsonl(Path::new(report), &[selected.told()])?;
+        artifact::write_jsonl(Path::new(report), &[selected.record()])?;
     }
     print(&format!("{}\n{}\n{}", selected.report, selected.cost, out.display()))
 }
 
-fn selected(matches: &ArgMatches, given: &Given, config: &Config, run: &Run) -> Result<select::Selected> {
+fn selected(matches: &ArgMatches, given: &Given, config: &Config, run: &Run) -> Result<select::SelectionResult> {
     let (terms, features) = (given.terms(), given.features.as_ref());
     if let Some(merged) = matches.get_one::<String>("finalise") {
-        let merged = Merged::load(Path::new(merged))?;
+        let merged = MergedPicks::load(Path::new(merged))?;
         return partition::finalise(&merged, &given.x, features, &terms, &config.select, run);
     }
     let earlier = match matches.get_one::<String>("continue") {

@@ -3,11 +3,9 @@
 //! The format: eight bytes with the header's length, a JSON header, the numbers. Rows are streamed, so that reading takes
 //! no more memory than the matrix itself.
 
-use super::stored::{SCALES, Shards, Stored};
 use crate::artifact;
 use crate::error::{Error, Result};
 use crate::math::Matrix;
-use crate::run::Run;
 use safetensors::tensor::{Dtype, TensorInfo};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// The name of the tensor that holds embeddings.
 pub const EMBEDDINGS: &str = "embeddings";
+/// The name of the tensor that holds the scales of i8 rows, `[rows]` f32.
+pub const SCALES: &str = "scales";
 /// Bytes of a JSON header at most (the safetensors library's own bound).
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// Bytes read at once.
@@ -245,9 +245,6 @@ impl TensorFile {
     /// # Errors
     /// As [`TensorFile::read`]; [`crate::ErrorKind::Format`] when it has not two dimensions.
     pub fn read_matrix(&mut self, name: &str) -> Result<Matrix> {
-        if self.tensors.get(name).is_some_and(|info| info.dtype == Dtype::I8) && self.tensors.contains_key(SCALES) {
-            return Stored::open(&self.path)?.to_matrix();
-        }
         let (shape, values) = self.read(name)?;
         match shape.as_slice() {
             [rows, dim] => Matrix::from_vec(*rows, *dim, values),
@@ -260,55 +257,6 @@ impl TensorFile {
 
 fn le<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
     bytes.as_chunks::<N>().0.iter().copied()
-}
-
-/// Reads the tensor `name` of the safetensors file at `path` as a matrix.
-///
-/// # Errors
-/// As [`TensorFile::open`] and [`TensorFile::read_matrix`].
-pub fn read_matrix(path: &Path, name: &str) -> Result<Matrix> {
-    TensorFile::open(path)?.read_matrix(name)
-}
-
-/// The matrix of a given file: its tensor `embeddings`, or the only one that it holds; of a list of shards, all of it.
-///
-/// # Errors
-/// Those of [`read_matrix`]; [`crate::ErrorKind::Format`] for several tensors of which none is called `embeddings`.
-pub fn read_only_matrix(path: &Path) -> Result<Matrix> {
-    if Shards::is_list(path)? {
-        return Stored::open(path)?.to_matrix();
-    }
-    let mut file = TensorFile::open(path)?;
-    let name = file.rows_name();
-    file.read_matrix(&name)
-}
-
-/// Reads rows for `rows` texts and checks them: that many, none NaN or zero.
-///
-/// # Errors
-/// As [`read_matrix`]; [`crate::ErrorKind::Invalid`] naming the path and the number or the row that is wrong.
-pub fn read_embeddings(path: &Path, rows: usize, run: &Run) -> Result<Matrix> {
-    if path.as_os_str().is_empty() {
-        return Err(Error::invalid(
-            "embed.method = \"file\" needs embed.file, the path of a safetensors file or a list of shards",
-        ));
-    }
-    let matrix = match Shards::is_list(path)? {
-        true => Stored::open(path)?.to_matrix()?,
-        false => read_matrix(path, EMBEDDINGS)?,
-    };
-    if matrix.rows() != rows {
-        return Err(Error::invalid(format!(
-            "{}: {} rows for {rows} reviews; embed this dataset again",
-            path.display(),
-            matrix.rows()
-        )));
-    }
-    run.install(|| matrix.check_rows(&path.display().to_string()))?;
-    if matrix.data().iter().all(|v| *v == 0.0) && rows > 0 {
-        return Err(Error::invalid(format!("{}: every row is all zeros; embed this dataset again", path.display())));
-    }
-    Ok(matrix)
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 //! - `lm.rs`: hidden states of a GGUF through llama.cpp (`LmEmbedder`, with the feature `llama`).
 //! - `reviews.rs`: a whole dataset into a file, resumable ([`embed_reviews`]).
 //! - `features.rs`, `als.rs`: metadata (§4.5) and collaborative (§4.6) features of the aware strategies.
-//! - `file.rs`: matrices in safetensors files, ours and given ones.
-//! - `stored/`: rows in f32, f16 or i8, mapped where they are too many for memory ([`Stored`]); `shard.rs`: made in parts.
+//! - `file.rs`, `read.rs`: matrices in safetensors files, ours and given ones.
+//! - `stored/`: rows in f32, f16 or i8, mapped where they are too many for memory ([`StoredRows`]); `shard.rs`: made in parts.
 
 mod als;
 mod features;
@@ -14,6 +14,7 @@ mod file;
 mod grams;
 #[cfg(feature = "llama")]
 mod lm;
+mod read;
 mod remember;
 mod reviews;
 mod shard;
@@ -26,15 +27,14 @@ mod tests;
 
 pub use als::{AlsOptions, implicit_als};
 pub use features::{Collaborative, collaborative, metadata_features, metadata_rows};
-pub use file::{
-    EMBEDDINGS, TensorData, TensorFile, read_embeddings, read_matrix, read_only_matrix, write_matrix, write_tensors,
-};
+pub use file::{EMBEDDINGS, SCALES, TensorData, TensorFile, write_matrix, write_tensors};
 #[cfg(feature = "llama")]
 pub use lm::LmEmbedder;
+pub use read::{read_embeddings, read_matrix, read_only_matrix};
 pub use remember::Remembering;
 pub use reviews::{Embedded, Store, embed_reviews, embed_reviews_as, fingerprint, review_text};
 pub use shard::{Shard, join_shards, shard_file};
-pub use stored::{Format, RowsFile, SCALES, ShardFile, Shards, Stored, pack};
+pub use stored::{RowType, RowsFile, ShardFile, Shards, StoredRows, pack};
 pub use text::TextEmbedder;
 
 use crate::config::EmbedConfig;

@@ -7,7 +7,7 @@
 use super::Embedder;
 use super::file;
 use super::shard::Shard;
-use super::stored::{Format, RowsFile, Stored};
+use super::stored::{RowType, RowsFile, StoredRows};
 use crate::artifact;
 use crate::config::EmbedConfig;
 use crate::dataset::Dataset;
@@ -64,7 +64,7 @@ impl std::fmt::Display for Embedded {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Store {
     /// The format of the values.
-    pub format: Format,
+    pub format: RowType,
     /// One shard of several; none: all rows.
     pub shard: Option<Shard>,
 }
@@ -75,7 +75,7 @@ impl Store {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for an unknown format.
     pub fn of(config: &EmbedConfig) -> Result<Store> {
-        Ok(Store { format: Format::parse(&config.store)?, shard: None })
+        Ok(Store { format: RowType::parse(&config.store)?, shard: None })
     }
 }
 
@@ -120,7 +120,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 /// [`crate::ErrorKind::Invalid`] for a dataset without reviews, or without one that the embedder knows anything of (a single
 /// such review has a row of zeros, is counted and told); [`crate::ErrorKind::Io`], also while another process writes it; [`crate::ErrorKind::Cancelled`], after which the same call goes on where this one stopped.
 pub fn embed_reviews(dataset: &Dataset, embedder: &dyn Embedder, path: &Path, run: &Run) -> Result<Embedded> {
-    embed_reviews_as(dataset, embedder, path, Store { format: Format::F32, shard: None }, run)
+    embed_reviews_as(dataset, embedder, path, Store { format: RowType::F32, shard: None }, run)
 }
 
 /// [`embed_reviews`] in any format, or one shard of the reviews alone. A shard's bytes are those of the same rows of the whole.
@@ -211,13 +211,13 @@ pub fn embed_reviews_as(
 
 /// What there is to say of rows that were made before.
 fn finished(path: &Path, rows: usize, dim: usize, run: &Run) -> Result<Embedded> {
-    let squares = squares(&Stored::open(path)?, "embed", run)?;
+    let squares = squares(&StoredRows::open(path)?, "embed", run)?;
     let passed_over = squares.iter().filter(|square| **square == 0.0).count();
     Ok(Embedded { rows, dim, resumed_rows: rows, passed_over })
 }
 
 /// A file of the same rows, whole, in the same format.
-fn is_finished(path: &Path, metadata: &BTreeMap<String, String>, format: Format) -> bool {
+fn is_finished(path: &Path, metadata: &BTreeMap<String, String>, format: RowType) -> bool {
     let same = |file: file::TensorFile| {
         let format_fits = file.place(file::EMBEDDINGS).is_ok_and(|place| place.dtype == format.dtype());
         let keys = ["fingerprint", "shard"];

@@ -180,9 +180,9 @@ fn shards_are_the_rows_of_the_whole_laid_end_to_end() {
     let embedder = open(&config(), &dataset, &run()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (list, path) = (folder.path().join("rows.json"), folder.path().join("whole.safetensors"));
-    for format in [Format::F32, Format::F16, Format::I8] {
+    for format in [RowType::F32, RowType::F16, RowType::I8] {
         embed_reviews_as(&dataset, embedder.as_ref(), &path, Store { format, shard: None }, &run()).unwrap();
-        let whole = Stored::open(&path).unwrap().to_matrix().unwrap();
+        let whole = StoredRows::open(&path).unwrap().to_matrix().unwrap();
         // 160 reviews are three chunks: a shard each.
         for index in [1usize, 2, 0] {
             let shard = Shard { index, count: 3 };
@@ -199,7 +199,7 @@ fn shards_are_the_rows_of_the_whole_laid_end_to_end() {
             assert_eq!(again.resumed_rows, again.rows, "a finished shard is left as it is");
         }
         assert_eq!(join_shards(&list, 3).unwrap(), []);
-        assert_eq!(Stored::open(&list).unwrap().to_matrix().unwrap(), whole, "{format:?}");
+        assert_eq!(StoredRows::open(&list).unwrap().to_matrix().unwrap(), whole, "{format:?}");
         assert_eq!(read_embeddings(&list, 160, &run()).unwrap(), whole);
         // A shard of other reviews does not pass for one of these.
         let mut other = dataset.clone();
@@ -213,7 +213,7 @@ fn shards_are_the_rows_of_the_whole_laid_end_to_end() {
         }
         std::fs::remove_file(&list).unwrap();
     }
-    let store = Store { format: Format::F32, shard: Some(Shard { index: 0, count: 300 }) };
+    let store = Store { format: RowType::F32, shard: Some(Shard { index: 0, count: 300 }) };
     let e = embed_reviews_as(&dataset, embedder.as_ref(), &path, store, &run()).unwrap_err();
     assert!(e.message().contains("take fewer shards"), "{e}");
     for wrong in ["", "3", "3/3", "-1/2", "a/b", "0/0"] {

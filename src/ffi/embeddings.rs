@@ -10,7 +10,7 @@ use super::run::{causerie_run, run_of};
 use super::text::{name, optional_path, path, slice};
 use crate::config::Config;
 use crate::dataset::Dataset;
-use crate::embed::{self, EMBEDDINGS, Embedder, Format, Shard, Store, Stored, TextEmbedder};
+use crate::embed::{self, EMBEDDINGS, Embedder, RowType, Shard, Store, StoredRows, TextEmbedder};
 use crate::error::{Error, Result};
 use crate::math::{self, Matrix};
 use crate::run::Run;
@@ -37,7 +37,7 @@ pub(super) struct Rows {
 #[derive(Clone)]
 enum RowStorage {
     Whole(Arc<Matrix>),
-    Mapped(Arc<Stored>),
+    Mapped(Arc<StoredRows>),
 }
 
 impl Rows {
@@ -273,7 +273,7 @@ pub unsafe extern "C" fn causerie_embeddings_open(
     guard(|| {
         // SAFETY: rules 2 and 4 of the header.
         let (file, out) = unsafe { (path(file, "embeddings")?, Out::new(out)?) };
-        out.set(Rows { kept: RowStorage::Mapped(Arc::new(Stored::open(file)?)), embedder: None });
+        out.set(Rows { kept: RowStorage::Mapped(Arc::new(StoredRows::open(file)?)), embedder: None });
         Ok(())
     })
 }
@@ -330,7 +330,7 @@ pub unsafe extern "C" fn causerie_embeddings_pack(
         let (rows, store, file) = unsafe { (shared(embeddings)?, name(store, "store")?, path(file, "embeddings")?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, 0)? };
-        embed::pack(rows.rows(), file, Format::parse(store)?, &Default::default(), &run)
+        embed::pack(rows.rows(), file, RowType::parse(store)?, &Default::default(), &run)
     })
 }
 

@@ -14,7 +14,7 @@ use crate::embed;
 use crate::error::{Error, Result};
 use crate::math::Matrix;
 use crate::run::Run;
-use crate::select::partition::{self, Merged, Part};
+use crate::select::partition::{self, MergedPicks, Part};
 use crate::select::{self, Selection, Terms, centers, checkpoint};
 use std::ffi::{CString, c_char};
 
@@ -136,7 +136,7 @@ pub unsafe extern "C" fn causerie_select_keeping(
             Some(file) => checkpoint::resume(file, earlier, x, features, &terms, &config.select, &run)?,
             None => select::extend(earlier, x, features, &terms, &config.select, &run)?,
         };
-        let report = c_json(&selected.told())?;
+        let report = c_json(&selected.record())?;
         out.set(Picks::new(selected.selection, report));
         Ok(())
     })
@@ -229,9 +229,9 @@ pub unsafe extern "C" fn causerie_select_finalise(
         let (run, merged, out) = unsafe { (run_of(run, config.run.threads)?, path(merged, "merged")?, Out::new(out)?) };
         let given = SelectionInputs::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
         let (features, terms) = (given.features.as_ref(), given.terms());
-        let merged = Merged::load(merged)?;
+        let merged = MergedPicks::load(merged)?;
         let selected = partition::finalise(&merged, rows.rows(), features, &terms, &config.select, &run)?;
-        let report = c_json(&selected.told())?;
+        let report = c_json(&selected.record())?;
         out.set(Picks::new(selected.selection, report));
         Ok(())
     })

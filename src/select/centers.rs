@@ -77,7 +77,7 @@ pub fn hash(centers: &Matrix) -> String {
 /// # Errors
 /// [`crate::ErrorKind::Invalid`]: a strategy without clusters, and what [`super::select`] refuses;
 /// [`crate::ErrorKind::Memory`]; [`crate::ErrorKind::Cancelled`].
-pub fn fit(x: &dyn Rows, features: Option<&Matrix>, config: &SelectConfig, run: &Run) -> Result<kmeans::Fitted> {
+pub fn fit(x: &dyn Rows, features: Option<&Matrix>, config: &SelectConfig, run: &Run) -> Result<kmeans::Clustering> {
     check(x, config)?;
     if !matches!(Method::of(&config.strategy)?.kind, Kind::Js) {
         return Err(Error::invalid(format!(

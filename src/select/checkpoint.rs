@@ -3,8 +3,8 @@
 //! Greedy picks are a prefix of every larger selection, and what an engine keeps follows from the rows folded alone. So the
 //! picks are all that a checkpoint holds, and a selection that is resumed ends with the bytes of one that never stopped.
 
-use super::field::Named;
-use super::{Order, Pick, Selected, Selection, Terms, centers, extend_keeping};
+use super::field::NamedRows;
+use super::{Order, Pick, Selection, SelectionResult, Terms, centers, extend_keeping};
 use crate::artifact;
 use crate::config::SelectConfig;
 use crate::error::{Error, Result};
@@ -73,14 +73,14 @@ impl Keeper {
 /// Files count by what they hold: named rows and centres may lie elsewhere on another machine.
 ///
 /// # Errors
-/// Those of [`Named::of`].
+/// Those of [`NamedRows::of`].
 pub(super) fn fingerprint(
     x: &dyn Rows,
     features: Option<&Matrix>,
     terms: &Terms,
     config: &SelectConfig,
 ) -> Result<String> {
-    let named = Named::of(terms, config, terms.already)?;
+    let named = NamedRows::of(terms, config, terms.already)?;
     let mut hasher = blake3::Hasher::new();
     let mut rows = |x: &dyn Rows| {
         hasher.update(&(x.count() as u64).to_le_bytes()).update(&(x.width() as u64).to_le_bytes());
@@ -157,7 +157,7 @@ pub fn resume(
     terms: &Terms,
     config: &SelectConfig,
     run: &Run,
-) -> Result<Selected> {
+) -> Result<SelectionResult> {
     super::check(x, config)?;
     let centers = centers::given(x, features, terms, config)?;
     let terms = &Terms { centers: centers.as_deref(), ..*terms };

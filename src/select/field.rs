@@ -29,20 +29,20 @@ pub struct Terms<'a> {
 
 /// Rows that the settings force in and out, beside those of the terms.
 #[derive(Debug, Clone, Default)]
-pub struct Named {
+pub struct NamedRows {
     /// The terms' forced rows, then those of `select.force`.
     pub forced: Vec<u64>,
     /// The terms' excluded rows, then those of `select.exclude`.
     pub excluded: Vec<u64>,
 }
 
-impl Named {
+impl NamedRows {
     /// Those of `terms` and `config`; rows in `already` are no longer to be forced.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`], [`crate::ErrorKind::Format`] for what is no row; those of reading a file.
-    pub fn of(terms: &Terms, config: &SelectConfig, already: &[u64]) -> Result<Named> {
-        let mut named = Named { forced: terms.forced.to_vec(), excluded: terms.excluded.to_vec() };
+    pub fn of(terms: &Terms, config: &SelectConfig, already: &[u64]) -> Result<NamedRows> {
+        let mut named = NamedRows { forced: terms.forced.to_vec(), excluded: terms.excluded.to_vec() };
         let mut seen: HashSet<u64> = named.forced.iter().copied().collect();
         named.forced.extend(rows_of("select.force", &config.force)?.into_iter().filter(|row| seen.insert(*row)));
         named.excluded.extend(rows_of("select.exclude", &config.exclude)?);

@@ -17,7 +17,7 @@ use super::equals::Equals;
 use super::field::Field;
 use super::greedy::{Greedy, TIE};
 use super::lanes::{Simd, WithSimd, ln32, m_ln_m, widest};
-use super::soft::Soft;
+use super::soft::SoftAssignment;
 use crate::error::Result;
 use crate::math::entropy;
 use crate::run::Run;
@@ -44,19 +44,19 @@ fn most_hot(rows: usize) -> usize {
 
 /// JS under way.
 pub struct Js<'a> {
-    p: &'a Soft,
+    p: &'a SoftAssignment,
     lambda: f64,
     equals: Equals,
     /// Sum of the picks' p, `[clusters]`, and their number.
     sum: Vec<f64>,
     count: usize,
     epoch: Option<Epoch>,
-    work: Work,
+    work: JsCounts,
 }
 
 /// What was done, for those who look for time.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Work {
+pub struct JsCounts {
     /// Epochs.
     pub epochs: u64,
     /// Rows that became hot.
@@ -75,7 +75,7 @@ struct Epoch {
     /// s, the number of picks that q_s is the mean of.
     count: usize,
     /// Score and JS; the first `ordered` in falling order of the score, no other above them.
-    rows: Vec<Scored>,
+    rows: Vec<CandidateScore>,
     ordered: usize,
     hot: Vec<Hot>,
     /// The hot rows' logarithms, `[hot, clusters up to whole lanes]`.
@@ -85,7 +85,7 @@ struct Epoch {
 }
 
 #[derive(Clone, Copy)]
-struct Scored {
+struct CandidateScore {
     row: u32,
     hot: bool,
     /// H + lambda JS and JS, both within the error of f32.
@@ -112,7 +112,7 @@ struct Mean {
 impl Epoch {
     /// Puts more rows in order so that row `at` is.
     fn order(&mut self, at: usize) {
-        let falling = |a: &Scored, b: &Scored| b.score.total_cmp(&a.score).then(a.row.cmp(&b.row));
+        let falling = |a: &CandidateScore, b: &CandidateScore| b.score.total_cmp(&a.score).then(a.row.cmp(&b.row));
         while at >= self.ordered && self.ordered < self.rows.len() {
             let rest = &mut self.rows[self.ordered..];
             let next = ORDERED.min(rest.len());
@@ -127,13 +127,13 @@ impl Epoch {
 
 impl<'a> Js<'a> {
     /// Nothing picked yet. `p`: `[rows, clusters]`.
-    pub fn new(p: &'a Soft, lambda: f64, run: &Run) -> Js<'a> {
+    pub fn new(p: &'a SoftAssignment, lambda: f64, run: &Run) -> Js<'a> {
         let equals = run.install(|| Equals::new(p.entropy(), |row| p.row(row).iter().map(|v| v.to_bits()).collect()));
-        Js { p, lambda, equals, sum: vec![0.0; p.clusters()], count: 0, epoch: None, work: Work::default() }
+        Js { p, lambda, equals, sum: vec![0.0; p.clusters()], count: 0, epoch: None, work: JsCounts::default() }
     }
 
     /// What was done so far.
-    pub fn work(&self) -> Work {
+    pub fn work(&self) -> JsCounts {
         self.work
     }
 
@@ -178,7 +178,7 @@ impl<'a> Js<'a> {
             .map(|(&row, cross)| {
                 let entropy = self.p.entropy()[row as usize];
                 let js = cross - (entropy + mean.entropy) / 2.0;
-                Scored { row, hot: false, score: entropy + self.lambda * js, js }
+                CandidateScore { row, hot: false, score: entropy + self.lambda * js, js }
             })
             .collect();
         let (hot, logs) = (Vec::new(), Vec::new());
@@ -248,7 +248,7 @@ impl<'a> Js<'a> {
         let most = lambda * ((drift * (2.0 * LN_2.sqrt() + drift)).min((1.0 - kept) * LN_2) + 2.0 * error);
         for at in 0..epoch.rows.len() {
             epoch.order(at);
-            let Scored { row, hot, score, js } = epoch.rows[at];
+            let CandidateScore { row, hot, score, js } = epoch.rows[at];
             if score + most < best - slack {
                 break;
             }
@@ -386,7 +386,7 @@ fn add_m_ln_m(lanes: &mut [f32; LANES], p: &[f32; LANES], q: &[f32; LANES]) {
 
 /// H((p_i + q) / 2) of some rows in f32.
 struct Crosses<'a> {
-    p: &'a Soft,
+    p: &'a SoftAssignment,
     rows: &'a [u32],
     /// Up to whole lanes.
     q: &'a [f32],
@@ -478,7 +478,7 @@ mod tests {
     use crate::math::{Random, softmax};
 
     /// Distributions from flat to nearly one-hot, with masses of exactly 0 in some.
-    fn distributions(rows: usize, clusters: usize) -> Soft {
+    fn distributions(rows: usize, clusters: usize) -> SoftAssignment {
         let mut random = Random::new(clusters as u64, b"distributions");
         let mut p = Vec::new();
         for i in 0..rows {
@@ -491,7 +491,7 @@ mod tests {
             }
             p.extend(row);
         }
-        Soft::new(clusters, p).unwrap()
+        SoftAssignment::new(clusters, p).unwrap()
     }
 
     fn mean_of(q: &[f64]) -> Mean {

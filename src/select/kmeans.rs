@@ -35,7 +35,7 @@ impl Options {
 
 /// Centres and how well they fit.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Fitted {
+pub struct Clustering {
     /// `[clusters, dim]`.
     pub centers: Matrix,
     /// Centre of each row, `[rows]`.
@@ -74,7 +74,7 @@ pub fn bytes(rows: usize, dim: usize, options: &Options) -> u64 {
 ///
 /// # Errors
 /// [`crate::ErrorKind::Invalid`]: no clusters, no rows. [`crate::ErrorKind::Cancelled`].
-pub fn kmeans(x: &dyn Rows, options: &Options, run: &Run) -> Result<Fitted> {
+pub fn kmeans(x: &dyn Rows, options: &Options, run: &Run) -> Result<Clustering> {
     if options.clusters == 0 {
         return Err(Error::invalid("select.clusters must be at least 1"));
     }
@@ -101,7 +101,7 @@ pub fn kmeans(x: &dyn Rows, options: &Options, run: &Run) -> Result<Fitted> {
         let (nearest, squares) = run.install(|| assign(x, &centers));
         let inertia = in_order_sum(&squares);
         if iterations == options.iterations || last - inertia <= TOLERANCE * inertia {
-            return Ok(Fitted { centers, nearest, inertia, iterations });
+            return Ok(Clustering { centers, nearest, inertia, iterations });
         }
         last = inertia;
         centers = run.install(|| means(x, &centers, nearest, squares));
@@ -114,7 +114,7 @@ const PATIENCE: usize = 10;
 
 /// Mini-batches (Sculley 2010): each round draws rows and moves each centre to the mean of all rows it was ever given. Ends
 /// when the running mean of the batches' inertia has not fallen for some rounds. The last assignment is of all rows.
-fn in_batches(x: &dyn Rows, mut centers: Matrix, options: &Options, run: &Run) -> Result<Fitted> {
+fn in_batches(x: &dyn Rows, mut centers: Matrix, options: &Options, run: &Run) -> Result<Clustering> {
     let mut random = Random::new(options.seed, b"kmeans batches");
     let mut given = vec![0f64; centers.rows()];
     let share = (2.0 * options.batch as f64 / (x.count() as f64 + 1.0)).min(1.0);
@@ -144,7 +144,7 @@ fn in_batches(x: &dyn Rows, mut centers: Matrix, options: &Options, run: &Run) -
         iterations += 1;
     }
     let (nearest, squares) = run.install(|| assign(x, &centers));
-    Ok(Fitted { centers, nearest, inertia: in_order_sum(&squares), iterations })
+    Ok(Clustering { centers, nearest, inertia: in_order_sum(&squares), iterations })
 }
 
 /// k-means++: each seed is drawn with probability proportional to the squared distance from the seeds so far.

@@ -2,7 +2,7 @@
 
 use super::fisher::Fisher;
 use super::js::Js;
-use super::soft::Soft;
+use super::soft::SoftAssignment;
 use super::{Terms, centers, kmeans};
 use crate::config::SelectConfig;
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ pub fn estimate(x: &dyn Rows, features: Option<&Matrix>, terms: &Terms, config: 
             super::Kind::Random => 4 * rows as u64,
             super::Kind::Fisher => Fisher::bytes(rows, dim, budget),
             super::Kind::Js => {
-                let assigned = |clusters| Soft::bytes(rows, dim, clusters) + Js::bytes(rows, clusters);
+                let assigned = |clusters| SoftAssignment::bytes(rows, dim, clusters) + Js::bytes(rows, clusters);
                 match centers::given(x, features, terms, config)? {
                     Some(centers) => assigned(centers.rows()),
                     // K-means is over before p is there.

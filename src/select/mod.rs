@@ -7,7 +7,7 @@
 //! strategies · [`memory`] what a selection takes · [`checkpoint`] one that is stopped and goes on · [`partition`] one that
 //! several machines share · [`twin`] the first two strategies written plainly, the tests' oracle.
 //!
-//! Rows come as [`Rows`]: a matrix in memory, or a file that is mapped ([`crate::embed::Stored`]).
+//! Rows come as [`Rows`]: a matrix in memory, or a file that is mapped ([`crate::embed::StoredRows`]).
 
 pub mod aware;
 pub mod centers;
@@ -44,7 +44,7 @@ use crate::math::{Matrix, Random, Rows, squares};
 use crate::run::{self, Level, Run};
 use checkpoint::Keeper;
 use cost::Meter;
-use field::{Field, Named};
+use field::{Field, NamedRows};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::path::Path;
@@ -127,7 +127,7 @@ impl Order {
 
 /// A selection and what there is to say about it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Selected {
+pub struct SelectionResult {
     /// The picks.
     pub selection: Selection,
     /// Objective, certificate, and the settings that made it: the same for the same rows and settings.
@@ -136,16 +136,16 @@ pub struct Selected {
     pub cost: Cost,
 }
 
-impl Selected {
+impl SelectionResult {
     /// The fields of the report and beside them `cost`, to be written.
-    pub fn told(&self) -> Told<'_> {
-        Told { report: &self.report, cost: &self.cost }
+    pub fn record(&self) -> ResultRecord<'_> {
+        ResultRecord { report: &self.report, cost: &self.cost }
     }
 }
 
-/// What [`Selected::told`] tells.
+/// What [`SelectionResult::record`] tells.
 #[derive(Debug, Serialize)]
-pub struct Told<'a> {
+pub struct ResultRecord<'a> {
     /// The report.
     #[serde(flatten)]
     pub report: &'a Report,
@@ -177,11 +177,11 @@ pub fn select_with(
     terms: &Terms,
     config: &SelectConfig,
     run: &Run,
-) -> Result<Selected> {
+) -> Result<SelectionResult> {
     check(x, config)?;
     let centers = centers::given(x, features, terms, config)?;
     let terms = Terms { centers: centers.as_deref(), ..*terms };
-    let named = Named::of(&terms, config, terms.already)?;
+    let named = NamedRows::of(&terms, config, terms.already)?;
     select_after(&[], x, features, &named.put(&terms), config, &mut None, run)
 }
 
@@ -195,7 +195,7 @@ fn select_after(
     config: &SelectConfig,
     keeper: &mut Option<Keeper>,
     run: &Run,
-) -> Result<Selected> {
+) -> Result<SelectionResult> {
     let method = Method::of(&config.strategy)?;
     let meter = Meter::begin(memory::estimate(x, features, terms, config)?, run);
     meter.estimate.allow(config)?;
@@ -261,7 +261,7 @@ fn select_after(
         run::log(Level::Warn, &text);
     }
     report.finish(&picks);
-    Ok(Selected { selection: Selection { picks }, report, cost: meter.end() })
+    Ok(SelectionResult { selection: Selection { picks }, report, cost: meter.end() })
 }
 
 /// Text and features side by side, and the squares of such rows; `None` for the strategies over text alone.
@@ -300,7 +300,7 @@ pub fn extend(
     terms: &Terms,
     config: &SelectConfig,
     run: &Run,
-) -> Result<Selected> {
+) -> Result<SelectionResult> {
     extend_keeping(earlier, x, features, terms, config, &mut None, run)
 }
 
@@ -313,7 +313,7 @@ fn extend_keeping(
     config: &SelectConfig,
     keeper: &mut Option<Keeper>,
     run: &Run,
-) -> Result<Selected> {
+) -> Result<SelectionResult> {
     check(x, config)?;
     let done = earlier.picks.len().min(config.budget);
     let earlier = &earlier.picks[..done];
@@ -321,7 +321,7 @@ fn extend_keeping(
     let terms = Terms { centers: centers.as_deref(), ..*terms };
     let mut already = terms.already.to_vec();
     already.extend(earlier.iter().map(|p| p.row));
-    let named = Named::of(&terms, config, &already)?;
+    let named = NamedRows::of(&terms, config, &already)?;
     let terms = Terms { already: &already, ..named.put(&terms) };
     let rest = SelectConfig { budget: config.budget - done, ..config.clone() };
     let mut more = select_after(earlier, x, features, &terms, &rest, keeper, run)?;
@@ -329,7 +329,7 @@ fn extend_keeping(
     picks.extend(more.selection.picks.drain(..).map(|p| Pick { rank: p.rank + done as u64, ..p }));
     more.report.budget = config.budget;
     more.report.finish(&picks);
-    Ok(Selected { selection: Selection { picks }, ..more })
+    Ok(SelectionResult { selection: Selection { picks }, ..more })
 }
 
 fn check(x: &dyn Rows, config: &SelectConfig) -> Result<()> {

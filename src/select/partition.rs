@@ -6,11 +6,11 @@
 //! best. What it is in fact is said by the certificate, which [`finalise`] takes over all rows.
 
 use super::cost::Meter;
-use super::field::Named;
+use super::field::NamedRows;
 use super::fisher::Fisher;
 use super::greedy::Greedy;
 use super::report::Parts;
-use super::{Kind, Method, Order, Pick, Selected, Selection, Terms, centers, checkpoint, kmeans, memory};
+use super::{Kind, Method, Order, Pick, Selection, SelectionResult, Terms, centers, checkpoint, kmeans, memory};
 use crate::artifact;
 use crate::config::SelectConfig;
 use crate::error::{Error, Result};
@@ -53,7 +53,7 @@ pub struct Part {
 
 /// The picks of all parts laid together, as a JSON file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Merged {
+pub struct MergedPicks {
     /// Format number.
     pub format: u64,
     /// Version that made it.
@@ -109,7 +109,7 @@ impl Part {
     }
 }
 
-impl Merged {
+impl MergedPicks {
     /// Writes the rows, all or nothing.
     ///
     /// # Errors
@@ -117,13 +117,13 @@ impl Merged {
     pub fn save(&self, path: &Path) -> Result<()> {
         save(path, self)
     }
-    /// Reads what [`Merged::save`] wrote.
+    /// Reads what [`MergedPicks::save`] wrote.
     ///
     /// # Errors
     /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Format`].
-    pub fn load(path: &Path) -> Result<Merged> {
+    pub fn load(path: &Path) -> Result<MergedPicks> {
         let what = "the merged picks of several parts (`causerie select --merge`)";
-        let merged = load(path, what, |m: &Merged| (m.format, &m.made_by, &m.best))?;
+        let merged = load(path, what, |m: &MergedPicks| (m.format, &m.made_by, &m.best))?;
         if merged.rows.windows(2).any(|pair| pair[0] >= pair[1]) {
             return Err(Error::format(path, 0, "its rows do not rise; the file was edited"));
         }
@@ -176,10 +176,10 @@ fn select_among(
     terms: &Terms,
     config: &SelectConfig,
     run: &Run,
-) -> Result<Selected> {
+) -> Result<SelectionResult> {
     let total = x.count() as u64;
     // Numbers of rows are those of the whole: they are resolved before there are rows of a part.
-    let named = Named::of(terms, config, terms.already)?;
+    let named = NamedRows::of(terms, config, terms.already)?;
     let terms = &named.put(terms);
     let config = &SelectConfig { force: Vec::new(), exclude: Vec::new(), ..config.clone() };
     if let Some(wrong) = terms.forced.iter().chain(terms.excluded).chain(terms.already).find(|row| **row >= total) {
@@ -297,7 +297,7 @@ fn whose(centers: Option<&String>) -> String {
 /// # Errors
 /// [`crate::ErrorKind::Invalid`] for parts of different selections or on different centres, a part that is missing or there
 /// twice, picks that are not its own.
-pub fn merge(parts: &[Part]) -> Result<Merged> {
+pub fn merge(parts: &[Part]) -> Result<MergedPicks> {
     let first = parts.first().ok_or_else(|| Error::invalid("select: no parts to merge"))?;
     if first.parts == 0 || first.parts > MOST_PARTS {
         return Err(Error::invalid(format!("select: {} parts; 1 to {MOST_PARTS} can be merged", first.parts)));
@@ -343,7 +343,7 @@ pub fn merge(parts: &[Part]) -> Result<Merged> {
     let objective = |part: &&Part| part.picks.iter().map(|p| p.gain).sum::<f64>();
     // The first of equals.
     let best = parts.iter().reduce(|a, b| if objective(&b) > objective(&a) { b } else { a });
-    Ok(Merged {
+    Ok(MergedPicks {
         format: artifact::FORMAT,
         made_by: artifact::made_by(),
         fingerprint: first.fingerprint.clone(),
@@ -362,13 +362,13 @@ pub fn merge(parts: &[Part]) -> Result<Merged> {
 /// # Errors
 /// Those of [`super::select_with`]; [`crate::ErrorKind::Invalid`] for merged rows of another selection or other centres.
 pub fn finalise(
-    merged: &Merged,
+    merged: &MergedPicks,
     x: &dyn Rows,
     features: Option<&Matrix>,
     terms: &Terms,
     config: &SelectConfig,
     run: &Run,
-) -> Result<Selected> {
+) -> Result<SelectionResult> {
     super::check(x, config)?;
     let given = centers::given(x, features, terms, config)?;
     let terms = &Terms { centers: given.as_deref(), ..*terms };
@@ -404,7 +404,7 @@ pub fn finalise(
     meter.estimate.allow(config)?;
     let whole_config = config;
     let whole_terms = terms;
-    let named = Named::of(terms, config, terms.already)?;
+    let named = NamedRows::of(terms, config, terms.already)?;
     let terms = &named.put(terms);
     let config = &SelectConfig { force: Vec::new(), exclude: Vec::new(), ..config.clone() };
     let mut selected = select_among(&merged.rows, x, features, terms, config, run)?;
@@ -436,7 +436,7 @@ pub fn finalise(
 
 /// What [`finalise`] takes: Fisher's certificate is about all rows, and so is K-means.
 fn second_round(
-    merged: &Merged,
+    merged: &MergedPicks,
     x: &dyn Rows,
     features: Option<&Matrix>,
     terms: &Terms,
@@ -471,7 +471,7 @@ fn compared(x: &dyn Rows, features: Option<&Matrix>, terms: &Terms, config: &Sel
 
 /// Brings the certificate of Fisher picks to hold over all rows of `x`, however they were found.
 fn certify(
-    selected: &mut Selected,
+    selected: &mut SelectionResult,
     x: &dyn Rows,
     features: Option<&Matrix>,
     terms: &Terms,

@@ -1,7 +1,7 @@
 //! Selections on given centres, what a selection says of itself, and files and terms that do not belong to it.
 
 use super::checkpoint::resume;
-use super::partition::{Merged, Part, finalise, merge, part_of, select_part};
+use super::partition::{MergedPicks, Part, finalise, merge, part_of, select_part};
 use super::tests::{clustered, config, run};
 use super::*;
 use std::sync::Arc;
@@ -157,7 +157,7 @@ fn a_selection_says_what_it_took_beside_its_report() {
         // Apart: what is the same every time, and what never is.
         let again = select_with(&x, None, &Terms::default(), &config, &run).unwrap();
         assert_eq!(serde_json::to_string(&selected.report).unwrap(), serde_json::to_string(&again.report).unwrap());
-        let told = serde_json::to_value(selected.told()).unwrap();
+        let told = serde_json::to_value(selected.record()).unwrap();
         assert_eq!(told["cost"]["threads"], 2);
         let report: Report = serde_json::from_value(told).unwrap();
         assert_eq!(report, selected.report);
@@ -244,7 +244,7 @@ fn files_of_parts_that_were_edited_are_refused() {
         assert!(says(merge(&[Part { parts, ..made[0].clone() }])).contains("can be merged"));
     }
     let merged = merge(&made).unwrap();
-    let finish = |merged: &Merged| finalise(merged, &x, None, &Terms::default(), &config, &run());
+    let finish = |merged: &MergedPicks| finalise(merged, &x, None, &Terms::default(), &config, &run());
     let mut beyond = merged.clone();
     beyond.best[0].row = 90;
     beyond.best[0].gain = 1e6;
@@ -252,7 +252,7 @@ fn files_of_parts_that_were_edited_are_refused() {
     let mut mixed = merged.clone();
     mixed.rows.swap(0, 1);
     mixed.save(&path).unwrap();
-    assert!(says(Merged::load(&path)).contains("do not rise"));
+    assert!(says(MergedPicks::load(&path)).contains("do not rise"));
     // Files of before there were centres and a budget in them.
     let mut older = serde_json::to_value(&made[0]).unwrap();
     older.as_object_mut().unwrap().retain(|key, _| key != "centers" && key != "budget");

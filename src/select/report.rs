@@ -2,7 +2,7 @@
 
 use super::Pick;
 use super::fisher::{Certificate, Reason};
-use super::soft::Soft;
+use super::soft::SoftAssignment;
 use crate::config::SelectConfig;
 use crate::math::Rows;
 use serde::{Deserialize, Serialize};
@@ -165,7 +165,7 @@ impl Report {
             parts: None,
         }
     }
-    pub(super) fn js(&mut self, p: &Soft, config: &SelectConfig) {
+    pub(super) fn js(&mut self, p: &SoftAssignment, config: &SelectConfig) {
         self.clusters = Some(p.clusters());
         self.lambda = Some(config.lambda);
         self.temperature = Some(config.temperature);

@@ -5,22 +5,22 @@ use super::partition::{finalise, merge, part_of, select_part};
 use super::tests::{clustered, config, run, same};
 use super::twin::FisherTwin;
 use super::*;
-use crate::embed::{Format, Stored, pack};
+use crate::embed::{RowType, StoredRows, pack};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-fn stored(x: &Matrix, format: Format) -> (tempfile::TempDir, Stored) {
+fn stored(x: &Matrix, format: RowType) -> (tempfile::TempDir, StoredRows) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.safetensors");
     pack(x, &path, format, &Default::default(), &run()).unwrap();
-    let stored = Stored::open(&path).unwrap();
+    let stored = StoredRows::open(&path).unwrap();
     (folder, stored)
 }
 
 #[test]
 fn rows_in_a_file_are_selected_exactly_as_stored() {
     let (x, features) = (clustered(900, 20, 1), clustered(900, 5, 2));
-    for format in [Format::F32, Format::F16, Format::I8] {
+    for format in [RowType::F32, RowType::F16, RowType::I8] {
         let (_folder, stored) = stored(&x, format);
         let values = stored.to_matrix().unwrap();
         for strategy in ["fisher", "js", "random", "user_fisher"] {
@@ -257,7 +257,7 @@ fn parts_that_do_not_belong_together_are_refused() {
     let path = folder.path().join("p.json");
     a.save(&path).unwrap();
     assert_eq!(partition::Part::load(&path).unwrap(), a);
-    assert!(partition::Merged::load(&path).unwrap_err().message().contains("merged picks"));
+    assert!(partition::MergedPicks::load(&path).unwrap_err().message().contains("merged picks"));
     merged.save(&path).unwrap();
-    assert_eq!(partition::Merged::load(&path).unwrap(), merged);
+    assert_eq!(partition::MergedPicks::load(&path).unwrap(), merged);
 }

@@ -1,4 +1,4 @@
-//! Soft assignment of rows to centres: p_ij = softmax_j(-||x_i - c_j|| / T) (paper §3.2.1), in f64.
+//! SoftAssignment assignment of rows to centres: p_ij = softmax_j(-||x_i - c_j|| / T) (paper §3.2.1), in f64.
 
 use super::lanes::{Simd, WithSimd, exp, squared_distance, widest};
 use crate::error::{Error, Result};
@@ -9,18 +9,18 @@ use rayon::prelude::*;
 
 /// Distributions over clusters, one a row: `[rows, clusters]`, f64, each summing to 1.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Soft {
+pub struct SoftAssignment {
     clusters: usize,
     p: Vec<f64>,
     entropy: Vec<f64>,
 }
 
-impl Soft {
+impl SoftAssignment {
     /// From masses `[rows, clusters]`, row-major.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] when the length does not fit or a row is no distribution.
-    pub fn new(clusters: usize, p: Vec<f64>) -> Result<Soft> {
+    pub fn new(clusters: usize, p: Vec<f64>) -> Result<SoftAssignment> {
         if clusters == 0 || !p.len().is_multiple_of(clusters) {
             return Err(Error::invalid(format!("{} masses are no rows of {clusters}", p.len())));
         }
@@ -29,7 +29,7 @@ impl Soft {
             return Err(Error::invalid(format!("row {row} is no distribution over {clusters} clusters")));
         }
         let entropy = p.par_chunks_exact(clusters).map(math::entropy).collect();
-        Ok(Soft { clusters, p, entropy })
+        Ok(SoftAssignment { clusters, p, entropy })
     }
     /// Rows.
     pub fn rows(&self) -> usize {
@@ -67,7 +67,7 @@ const CANCELLED: f64 = 1e-4;
 ///
 /// # Errors
 /// [`crate::ErrorKind::Invalid`]: centres of another dim, none, or not finite; a temperature that is not above 0.
-pub fn assign(x: &dyn Rows, centers: &Matrix, temperature: f64, run: &Run) -> Result<Soft> {
+pub fn assign(x: &dyn Rows, centers: &Matrix, temperature: f64, run: &Run) -> Result<SoftAssignment> {
     let (dim, clusters) = (x.width(), centers.rows());
     if clusters == 0 || centers.dim() != dim {
         return Err(Error::invalid(format!(
@@ -127,7 +127,7 @@ pub fn assign(x: &dyn Rows, centers: &Matrix, temperature: f64, run: &Run) -> Re
             },
         );
     });
-    Ok(Soft { clusters, p, entropy })
+    Ok(SoftAssignment { clusters, p, entropy })
 }
 
 /// Squared distances of one row in, p out; gives H(p).

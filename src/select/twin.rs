@@ -4,7 +4,7 @@
 use super::Pick;
 use super::field::Field;
 use super::greedy::{self, Greedy, TIE};
-use super::soft::Soft;
+use super::soft::SoftAssignment;
 use crate::error::Result;
 use crate::math::{Matrix, jensen_shannon};
 use crate::run::Run;
@@ -55,14 +55,14 @@ impl Greedy for FisherTwin {
 
 /// JS (§3.2.1): the first pick by entropy, each further one by H(p) + lambda JS(p || q).
 pub struct JsTwin<'a> {
-    p: &'a Soft,
+    p: &'a SoftAssignment,
     lambda: f64,
     picked: Vec<usize>,
 }
 
 impl<'a> JsTwin<'a> {
     /// `p`: `[rows, clusters]`.
-    pub fn new(p: &'a Soft, lambda: f64) -> JsTwin<'a> {
+    pub fn new(p: &'a SoftAssignment, lambda: f64) -> JsTwin<'a> {
         JsTwin { p, lambda, picked: Vec::new() }
     }
     /// q_t: the mean of the p of the picks so far; `None` before the first.

@@ -5,7 +5,7 @@ use super::super::progress::{print, run_of};
 use super::super::settings::{config_of, with_settings};
 use super::super::stages::{file, path};
 use super::rows::Made;
-use causerie::embed::{self, Format, Stored};
+use causerie::embed::{self, RowType, StoredRows};
 use causerie::math::{Rows, squares};
 use causerie::os::{cpu_seconds, peak_memory_bytes, reset_peak_memory};
 use causerie::select::memory::{estimate, human};
@@ -108,13 +108,13 @@ pub fn select(matches: &ArgMatches) -> Result<()> {
     if let Some(rows) = matches.get_one::<u32>("make-rows") {
         let dim = matches.get_one::<u32>("dim").map_or(0, |dim| *dim as usize);
         let made = Made::new(*rows as usize, dim)?;
-        let format = Format::parse(matches.get_one::<String>("store").map_or("f32", String::as_str))?;
+        let format = RowType::parse(matches.get_one::<String>("store").map_or("f32", String::as_str))?;
         let out = path(matches, "out");
         embed::pack(&made, &out, format, &Default::default(), &run)?;
         return print(&format!("{rows} rows x {dim} values: {}", out.display()));
     }
     let speed = bandwidth(&run);
-    let x = Stored::open(&path(matches, "embeddings"))?;
+    let x = StoredRows::open(&path(matches, "embeddings"))?;
     let centers = centers::given(&x, None, &Terms::default(), &config.select)?;
     let terms = Terms { centers: centers.as_deref(), ..Terms::default() };
     let runs = matches.get_one::<String>("runs").and_then(|n| n.parse::<usize>().ok()).unwrap_or(0);

@@ -6,7 +6,7 @@ use safetensors::tensor::Dtype;
 
 /// How rows are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum RowType {
     /// Four bytes a value.
     F32,
     /// Two bytes a value: IEEE half precision, three digits, up to 65504.
@@ -19,57 +19,57 @@ pub enum Format {
     I8,
 }
 
-impl Format {
+impl RowType {
     /// The format that `embed.store` names.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`].
-    pub fn parse(name: &str) -> Result<Format> {
+    pub fn parse(name: &str) -> Result<RowType> {
         match name {
-            "f32" => Ok(Format::F32),
-            "f16" => Ok(Format::F16),
-            "i8" => Ok(Format::I8),
+            "f32" => Ok(RowType::F32),
+            "f16" => Ok(RowType::F16),
+            "i8" => Ok(RowType::I8),
             other => Err(Error::invalid(format!("embed.store = {other:?}: allowed is f32 | f16 | i8"))),
         }
     }
     /// The format of a tensor; none for what holds no rows.
-    pub(in super::super) fn of(dtype: Dtype) -> Option<Format> {
+    pub(in super::super) fn of(dtype: Dtype) -> Option<RowType> {
         match dtype {
-            Dtype::F32 => Some(Format::F32),
-            Dtype::F16 => Some(Format::F16),
-            Dtype::BF16 => Some(Format::BF16),
-            Dtype::F64 => Some(Format::F64),
-            Dtype::I8 => Some(Format::I8),
+            Dtype::F32 => Some(RowType::F32),
+            Dtype::F16 => Some(RowType::F16),
+            Dtype::BF16 => Some(RowType::BF16),
+            Dtype::F64 => Some(RowType::F64),
+            Dtype::I8 => Some(RowType::I8),
             _ => None,
         }
     }
     /// The tensor's type.
     pub(in super::super) fn dtype(self) -> Dtype {
         match self {
-            Format::F32 => Dtype::F32,
-            Format::F16 => Dtype::F16,
-            Format::BF16 => Dtype::BF16,
-            Format::F64 => Dtype::F64,
-            Format::I8 => Dtype::I8,
+            RowType::F32 => Dtype::F32,
+            RowType::F16 => Dtype::F16,
+            RowType::BF16 => Dtype::BF16,
+            RowType::F64 => Dtype::F64,
+            RowType::I8 => Dtype::I8,
         }
     }
     /// Bytes of one value.
     pub fn bytes(self) -> usize {
         match self {
-            Format::F32 => 4,
-            Format::F64 => 8,
-            Format::F16 | Format::BF16 => 2,
-            Format::I8 => 1,
+            RowType::F32 => 4,
+            RowType::F64 => 8,
+            RowType::F16 | RowType::BF16 => 2,
+            RowType::I8 => 1,
         }
     }
     /// Adds a row's bytes to `out`; gives its scale (1 but for i8). Rows of zeros stay zeros.
     pub fn encode(self, row: &[f32], out: &mut Vec<u8>) -> f32 {
         match self {
-            Format::F32 => row.iter().for_each(|v| out.extend_from_slice(&v.to_le_bytes())),
-            Format::F16 => row.iter().for_each(|v| out.extend_from_slice(&half::f16::from_f32(*v).to_le_bytes())),
-            Format::BF16 => row.iter().for_each(|v| out.extend_from_slice(&half::bf16::from_f32(*v).to_le_bytes())),
-            Format::F64 => row.iter().for_each(|v| out.extend_from_slice(&f64::from(*v).to_le_bytes())),
-            Format::I8 => {
+            RowType::F32 => row.iter().for_each(|v| out.extend_from_slice(&v.to_le_bytes())),
+            RowType::F16 => row.iter().for_each(|v| out.extend_from_slice(&half::f16::from_f32(*v).to_le_bytes())),
+            RowType::BF16 => row.iter().for_each(|v| out.extend_from_slice(&half::bf16::from_f32(*v).to_le_bytes())),
+            RowType::F64 => row.iter().for_each(|v| out.extend_from_slice(&f64::from(*v).to_le_bytes())),
+            RowType::I8 => {
                 let greatest = row.iter().fold(0f32, |m, v| m.max(v.abs()));
                 let scale = if greatest > 0.0 { greatest / 127.0 } else { 1.0 };
                 let inverse = 1.0 / f64::from(scale);
@@ -86,7 +86,7 @@ impl Format {
 }
 
 struct Decode<'a> {
-    format: Format,
+    format: RowType,
     bytes: &'a [u8],
     scale: f32,
     out: &'a mut [f32],
@@ -97,27 +97,27 @@ impl WithSimd for Decode<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         match self.format {
-            Format::F32 => {
+            RowType::F32 => {
                 for (out, b) in self.out.iter_mut().zip(self.bytes.as_chunks::<4>().0) {
                     *out = f32::from_le_bytes(*b);
                 }
             }
-            Format::F16 => {
+            RowType::F16 => {
                 for (out, b) in self.out.iter_mut().zip(self.bytes.as_chunks::<2>().0) {
                     *out = half_to_f32(u32::from(u16::from_le_bytes(*b)));
                 }
             }
-            Format::BF16 => {
+            RowType::BF16 => {
                 for (out, b) in self.out.iter_mut().zip(self.bytes.as_chunks::<2>().0) {
                     *out = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
                 }
             }
-            Format::F64 => {
+            RowType::F64 => {
                 for (out, b) in self.out.iter_mut().zip(self.bytes.as_chunks::<8>().0) {
                     *out = f64::from_le_bytes(*b) as f32;
                 }
             }
-            Format::I8 => {
+            RowType::I8 => {
                 for (out, b) in self.out.iter_mut().zip(self.bytes) {
                     *out = f32::from(*b as i8) * self.scale;
                 }
@@ -145,7 +145,7 @@ mod tests {
     fn every_half_reads_as_the_half_library_reads_it() {
         let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
         let mut out = vec![0f32; 1 << 16];
-        Format::F16.decode(&bytes, 1.0, &mut out);
+        RowType::F16.decode(&bytes, 1.0, &mut out);
         for (bits, value) in (0..=u16::MAX).zip(out) {
             let expected = half::f16::from_bits(bits).to_f32();
             assert!(
@@ -159,11 +159,11 @@ mod tests {
     fn a_row_comes_back_within_half_a_step_of_its_format() {
         let row: Vec<f32> = (0..100).map(|i| (i as f32 * 0.7).sin() * 0.3).collect();
         for (format, step) in [
-            (Format::F32, 0.0),
-            (Format::F64, 0.0),
-            (Format::F16, 2e-4),
-            (Format::BF16, 2e-3),
-            (Format::I8, 0.3 / 254.0),
+            (RowType::F32, 0.0),
+            (RowType::F64, 0.0),
+            (RowType::F16, 2e-4),
+            (RowType::BF16, 2e-3),
+            (RowType::I8, 0.3 / 254.0),
         ] {
             let (mut bytes, mut back) = (Vec::new(), vec![0f32; 100]);
             let scale = format.encode(&row, &mut bytes);
@@ -178,7 +178,7 @@ mod tests {
             assert_eq!(again, bytes, "{format:?}");
         }
         let mut bytes = Vec::new();
-        assert_eq!(Format::I8.encode(&[0.0; 4], &mut bytes), 1.0);
+        assert_eq!(RowType::I8.encode(&[0.0; 4], &mut bytes), 1.0);
         assert_eq!(bytes, [0; 4]);
     }
 }

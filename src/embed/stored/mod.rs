@@ -1,4 +1,4 @@
-//! Rows too many for memory: safetensors files, mapped and decoded row by row as they are read ([`Stored`]).
+//! Rows too many for memory: safetensors files, mapped and decoded row by row as they are read ([`StoredRows`]).
 //!
 //! [`Format`] is how values are stored (`embed.store`); [`Shards`] lists several files whose rows follow one another, so that
 //! an embedding made in shards is one matrix without being copied; [`pack`] writes the rows of one file in another format.
@@ -7,26 +7,23 @@ mod format;
 mod pack;
 mod shards;
 
-pub use format::Format;
+pub use format::RowType;
 pub use pack::{RowsFile, pack};
 pub use shards::{ShardFile, Shards};
 
-use super::file::{EMBEDDINGS, TensorFile};
+use super::file::{SCALES, TensorFile};
 use crate::error::{Error, Result};
 use crate::map::Map;
 use crate::math::{Matrix, Rows};
 use std::ops::Range;
 use std::path::Path;
 
-/// The name of the tensor that holds the scales of i8 rows, `[rows]` f32.
-pub const SCALES: &str = "scales";
-
 /// Rows in one file or several, mapped: `[rows, dim]`.
 ///
 /// Nothing is read before it is asked for; the pages are the operating system's and are dropped when memory is short. The
 /// files must not be cut short meanwhile.
 #[derive(Debug)]
-pub struct Stored {
+pub struct StoredRows {
     parts: Vec<Part>,
     rows: usize,
     dim: usize,
@@ -38,21 +35,21 @@ struct Part {
     map: Map,
     first: usize,
     rows: usize,
-    format: Format,
+    format: RowType,
     /// Where the values lie, in bytes.
     values: Range<usize>,
     /// Where the scales lie, for i8.
     scales: Range<usize>,
 }
 
-impl Stored {
+impl StoredRows {
     /// Opens a safetensors file (its tensor `embeddings`, or the only one), or a list of such files ([`Shards`]).
     ///
     /// # Errors
     /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Io`]; [`crate::ErrorKind::Format`] for what holds no rows in f32,
     /// f16, bf16, f64 or i8 with scales, and for shards that do not belong together.
-    pub fn open(path: &Path) -> Result<Stored> {
-        let mut stored = Stored { parts: Vec::new(), rows: 0, dim: 0 };
+    pub fn open(path: &Path) -> Result<StoredRows> {
+        let mut stored = StoredRows { parts: Vec::new(), rows: 0, dim: 0 };
         if Shards::is_list(path)? {
             for file in Shards::load(path)?.files(path)? {
                 stored.add(&file)?;
@@ -72,21 +69,21 @@ impl Stored {
             return Err(bad(format!("tensor {name:?} has shape {:?}; [rows, dim] is needed", tensor.shape)));
         };
         let (rows, dim) = (*rows, *dim);
-        let format = Format::of(tensor.dtype).ok_or_else(|| {
+        let format = RowType::of(tensor.dtype).ok_or_else(|| {
             bad(format!(
                 "tensor {name:?} is {:?}; rows in f32, f16, bf16, f64 or i8 with scales are needed",
                 tensor.dtype
             ))
         })?;
         let scales = match format {
-            Format::I8 => {
+            RowType::I8 => {
                 let scales = file.place(SCALES).map_err(|e| e.context("rows in i8 need one f32 scale each"))?;
-                if scales.shape != [rows] || Format::of(scales.dtype) != Some(Format::F32) {
+                if scales.shape != [rows] || RowType::of(scales.dtype) != Some(RowType::F32) {
                     return Err(bad(format!("tensor {SCALES:?} must be f32 of shape [{rows}]")));
                 }
                 scales.bytes
             }
-            Format::F32 | Format::F16 | Format::BF16 | Format::F64 => 0..0,
+            RowType::F32 | RowType::F16 | RowType::BF16 | RowType::F64 => 0..0,
         };
         if !self.parts.is_empty() && self.dim != dim {
             return Err(bad(format!("rows of {dim} values after shards with {}", self.dim)));
@@ -102,8 +99,8 @@ impl Stored {
     }
 
     /// The format of the rows; that of the first file where they differ.
-    pub fn format(&self) -> Format {
-        self.parts.first().map_or(Format::F32, |part| part.format)
+    pub fn format(&self) -> RowType {
+        self.parts.first().map_or(RowType::F32, |part| part.format)
     }
 
     /// All rows in memory, as f32.
@@ -135,14 +132,14 @@ impl Part {
         let width = self.row_bytes(dim);
         let from = self.values.start + row * width;
         let scale = match bytes.get(self.scales.start + 4 * row..self.scales.start + 4 * row + 4) {
-            Some([a, b, c, d]) if self.format == Format::I8 => f32::from_le_bytes([*a, *b, *c, *d]),
+            Some([a, b, c, d]) if self.format == RowType::I8 => f32::from_le_bytes([*a, *b, *c, *d]),
             Some(_) | None => 1.0,
         };
         self.format.decode(&bytes[from..from + width], scale, out);
     }
 }
 
-impl Rows for Stored {
+impl Rows for StoredRows {
     fn count(&self) -> usize {
         self.rows
     }
@@ -158,7 +155,7 @@ impl Rows for Stored {
         }
         let part = self.part(first);
         let row = first - part.first;
-        if part.format != Format::F32 || row + rows > part.rows {
+        if part.format != RowType::F32 || row + rows > part.rows {
             return None;
         }
         let from = part.values.start + row * 4 * self.dim;

@@ -1,7 +1,7 @@
 //! Writing rows in order, in any format: the file of `causerie embed`, and the rows of one file in another format.
 
-use super::super::file;
-use super::{EMBEDDINGS, Format, SCALES};
+use super::super::file::{self, EMBEDDINGS, SCALES};
+use super::format::RowType;
 use crate::artifact::Replacement;
 use crate::error::{Error, Result};
 use crate::math::Rows;
@@ -17,7 +17,7 @@ use std::path::Path;
 pub struct RowsFile {
     /// Its first bytes.
     pub header: Vec<u8>,
-    format: Format,
+    format: RowType,
     rows: usize,
     dim: usize,
 }
@@ -27,10 +27,10 @@ impl RowsFile {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for a shape that fits no file.
-    pub fn new(format: Format, rows: usize, dim: usize, metadata: &BTreeMap<String, String>) -> Result<RowsFile> {
+    pub fn new(format: RowType, rows: usize, dim: usize, metadata: &BTreeMap<String, String>) -> Result<RowsFile> {
         let mut tensors = Vec::new();
-        if format == Format::I8 {
-            tensors.push((SCALES, Format::F32.dtype(), vec![rows]));
+        if format == RowType::I8 {
+            tensors.push((SCALES, RowType::F32.dtype(), vec![rows]));
         }
         tensors.push((EMBEDDINGS, format.dtype(), vec![rows, dim]));
         Ok(RowsFile { header: file::header_of(&tensors, metadata)?, format, rows, dim })
@@ -41,7 +41,7 @@ impl RowsFile {
     }
     /// Where row `row` begins.
     pub fn row_at(&self, row: usize) -> u64 {
-        let scales = if self.format == Format::I8 { 4 * self.rows } else { 0 };
+        let scales = if self.format == RowType::I8 { 4 * self.rows } else { 0 };
         (self.header.len() + scales) as u64 + row as u64 * self.row_bytes() as u64
     }
     /// Writes `values` `[any, dim]` as rows `first…`; the file's place is then behind them.
@@ -63,7 +63,7 @@ impl RowsFile {
     /// Writes encoded rows as rows `first…`.
     fn put(&self, out: &mut File, path: &Path, first: usize, Encoded { bytes, scales }: &Encoded) -> Result<()> {
         let io = |e| Error::io(path, e);
-        if self.format == Format::I8 {
+        if self.format == RowType::I8 {
             out.seek(SeekFrom::Start((self.header.len() + 4 * first) as u64)).map_err(io)?;
             out.write_all(scales).map_err(io)?;
         }
@@ -88,7 +88,7 @@ const BLOCKS: usize = 16;
 ///
 /// # Errors
 /// [`crate::ErrorKind::Io`], [`crate::ErrorKind::Cancelled`]; [`crate::ErrorKind::Invalid`] for a value that f16 cannot hold.
-pub fn pack(x: &dyn Rows, path: &Path, format: Format, metadata: &BTreeMap<String, String>, run: &Run) -> Result<()> {
+pub fn pack(x: &dyn Rows, path: &Path, format: RowType, metadata: &BTreeMap<String, String>, run: &Run) -> Result<()> {
     let (rows, dim) = (x.count(), x.width());
     let layout = RowsFile::new(format, rows, dim, metadata)?;
     let mut replacement = Replacement::of(path)?;
@@ -97,7 +97,7 @@ pub fn pack(x: &dyn Rows, path: &Path, format: Format, metadata: &BTreeMap<Strin
     let block = (BLOCK_VALUES / dim.max(1)).max(1);
     let encode = |first: usize, room: &mut Vec<f32>| {
         let values = x.block(first, block.min(rows - first), room);
-        if format == Format::F16
+        if format == RowType::F16
             && let Some(at) = values.iter().position(|v| v.abs() > 65504.0)
         {
             let row = first + at / dim;

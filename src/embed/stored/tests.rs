@@ -12,7 +12,7 @@ fn matrix(rows: usize, dim: usize) -> Matrix {
     x
 }
 
-fn same(stored: &Stored, x: &Matrix, error: f32) {
+fn same(stored: &StoredRows, x: &Matrix, error: f32) {
     assert_eq!((stored.count(), stored.width()), (x.rows(), x.dim()));
     let mut room = Vec::new();
     for i in 0..x.rows() {
@@ -34,13 +34,13 @@ fn rows_come_back_from_every_format() {
     let folder = tempfile::tempdir().unwrap();
     let (x, run) = (matrix(60, 17), Run::new(1).unwrap());
     for (format, error) in
-        [(Format::F32, 0.0), (Format::F64, 0.0), (Format::F16, 3e-4), (Format::BF16, 3e-3), (Format::I8, 4e-3)]
+        [(RowType::F32, 0.0), (RowType::F64, 0.0), (RowType::F16, 3e-4), (RowType::BF16, 3e-3), (RowType::I8, 4e-3)]
     {
         let path = folder.path().join(format!("{format:?}.safetensors"));
         pack(&x, &path, format, &BTreeMap::new(), &run).unwrap();
-        let stored = Stored::open(&path).unwrap();
+        let stored = StoredRows::open(&path).unwrap();
         assert_eq!((stored.format(), stored.row_bytes()), (format, 17 * format.bytes()));
-        assert_eq!(stored.direct(3, 5).is_some(), format == Format::F32);
+        assert_eq!(stored.direct(3, 5).is_some(), format == RowType::F32);
         same(&stored, &x, error);
         // Whoever reads the whole file sees the same values.
         assert_eq!(super::super::read_only_matrix(&path).unwrap(), stored.to_matrix().unwrap());
@@ -61,22 +61,22 @@ fn shards_read_as_one_matrix() {
     for (i, rows) in [(0, 0..7), (1, 7..7), (2, 7..50)] {
         let file = std::path::PathBuf::from(format!("{i}.safetensors"));
         let part = x.gather(&rows.collect::<Vec<_>>());
-        pack(&part, &folder.path().join(&file), Format::F32, &metadata, &run).unwrap();
+        pack(&part, &folder.path().join(&file), RowType::F32, &metadata, &run).unwrap();
         shards.shards.push(ShardFile { file, rows: part.rows() as u64 });
     }
     shards.save(&list).unwrap();
-    let stored = Stored::open(&list).unwrap();
+    let stored = StoredRows::open(&list).unwrap();
     same(&stored, &x, 0.0);
     assert!(stored.direct(5, 2).is_some() && stored.direct(6, 2).is_none(), "rows of two files lie apart");
     shards.shards[2].rows = 42;
     shards.save(&list).unwrap();
-    assert!(Stored::open(&list).unwrap_err().message().contains("2.safetensors"), "a shard of other rows");
+    assert!(StoredRows::open(&list).unwrap_err().message().contains("2.safetensors"), "a shard of other rows");
     shards.shards[2].rows = 43;
     shards.fingerprint = "g".into();
     shards.save(&list).unwrap();
-    assert!(Stored::open(&list).unwrap_err().message().contains("other reviews"));
+    assert!(StoredRows::open(&list).unwrap_err().message().contains("other reviews"));
     std::fs::write(&list, "{}").unwrap();
-    assert!(Stored::open(&list).unwrap_err().message().contains("list of shards"));
+    assert!(StoredRows::open(&list).unwrap_err().message().contains("list of shards"));
 }
 
 #[test]
@@ -85,10 +85,10 @@ fn broken_files_are_refused_by_what_is_wrong() {
     let path = folder.path().join("x.safetensors");
     let run = Run::new(1).unwrap();
     let refused = |says: &str| {
-        let e = Stored::open(&path).unwrap_err();
+        let e = StoredRows::open(&path).unwrap_err();
         assert!(e.message().contains(says), "{e}");
     };
-    pack(&matrix(9, 4), &path, Format::I8, &BTreeMap::new(), &run).unwrap();
+    pack(&matrix(9, 4), &path, RowType::I8, &BTreeMap::new(), &run).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
     refused("cut short");
@@ -109,9 +109,9 @@ fn broken_files_are_refused_by_what_is_wrong() {
     refused("shape [2]");
     write(vec![("embeddings", view(F32, vec![2], &[0; 8]))]);
     refused("[rows, dim]");
-    assert!(Stored::open(folder.path()).unwrap_err().message().contains("folder"));
+    assert!(StoredRows::open(folder.path()).unwrap_err().message().contains("folder"));
     let mut large = matrix(3, 2);
     large.row_mut(1)[1] = 7e4;
-    let e = pack(&large, &path, Format::F16, &BTreeMap::new(), &run).unwrap_err();
+    let e = pack(&large, &path, RowType::F16, &BTreeMap::new(), &run).unwrap_err();
     assert!(e.message().contains("row 1 holds 70000"), "{e}");
 }

@@ -56,7 +56,7 @@ pub enum Kind {
 
 /// How far a row has come.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Lowered {
+pub struct BoundedRow {
     /// The row.
     pub row: u32,
     /// Strong chunks that it has met.
@@ -67,7 +67,7 @@ pub struct Lowered {
     pub bound: f64,
 }
 
-impl Lowered {
+impl BoundedRow {
     fn met(&mut self, kind: Kind) -> &mut u32 {
         match kind {
             Kind::Strong => &mut self.strong,
@@ -132,7 +132,7 @@ impl Chunks {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Cancelled`].
-    pub fn lower(&self, x: &dyn Rows, squares: &[f64], rows: &mut [Lowered], floor: f64, run: &Run) -> Result<()> {
+    pub fn lower(&self, x: &dyn Rows, squares: &[f64], rows: &mut [BoundedRow], floor: f64, run: &Run) -> Result<()> {
         let task_rows = (TASK_VALUES / self.dim.max(1) / 6 * 6).clamp(24, 96);
         for rows in rows.chunks_mut(TASKS * task_rows) {
             run.check()?;
@@ -146,7 +146,7 @@ impl Chunks {
     }
 
     /// [`Chunks::lower`] for some rows.
-    fn task(&self, x: &dyn Rows, squares: &[f64], rows: &mut [Lowered], floor: f64, room: &mut Room) {
+    fn task(&self, x: &dyn Rows, squares: &[f64], rows: &mut [BoundedRow], floor: f64, room: &mut Room) {
         let dim = self.dim;
         std::hint::black_box(rows.iter().fold(0, |sum, row| sum ^ x.touch(row.row as usize)));
         if rows.iter().any(|row| x.direct(row.row as usize, 1).is_none()) {
@@ -179,7 +179,7 @@ struct Task<'a> {
 
 impl Task<'_> {
     /// Takes the rows of `order`, in rising order of what they have met, through chunks of a kind.
-    fn through(&self, kind: Kind, chunks: &[Chunk], rows: &mut [Lowered], order: &[usize], totals: &mut Vec<f32>) {
+    fn through(&self, kind: Kind, chunks: &[Chunk], rows: &mut [BoundedRow], order: &[usize], totals: &mut Vec<f32>) {
         let dim = self.dim;
         // |computed - true| of one product: rounding of w, of each term and each sum, at most this often, in units of f32's.
         let roundings = (RUN_LENGTH + dim.div_ceil(RUN_LENGTH) + 3) as f64;

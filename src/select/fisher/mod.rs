@@ -22,7 +22,7 @@ use super::greedy::{Greedy, TIE};
 use crate::error::Result;
 use crate::math::Rows;
 use crate::run::Run;
-use chunks::{Chunks, Kind, Lowered};
+use chunks::{BoundedRow, Chunks, Kind};
 use precise::{Precise, mixed_dot};
 use rayon::prelude::*;
 
@@ -79,12 +79,12 @@ pub struct Fisher<'a> {
     /// How far below the best of the pool a refresh reaches.
     reach: f64,
     tie: f64,
-    work: Work,
+    work: FisherCounts,
 }
 
 /// What was done, for those who look for time.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Work {
+pub struct FisherCounts {
     /// Refreshes.
     pub refreshes: u64,
     /// Rows fetched, over all refreshes.
@@ -128,7 +128,7 @@ impl<'a> Fisher<'a> {
             threshold: f64::INFINITY,
             reach: 0.05 * greatest,
             tie: TIE * greatest,
-            work: Work::default(),
+            work: FisherCounts::default(),
         })
     }
 
@@ -146,7 +146,7 @@ impl<'a> Fisher<'a> {
     }
 
     /// What was done so far.
-    pub fn work(&self) -> Work {
+    pub fn work(&self) -> FisherCounts {
         self.work
     }
 
@@ -229,9 +229,9 @@ impl<'a> Fisher<'a> {
         for first in (0..self.squares.len()).step_by(SLICE_ROWS) {
             let rows = first..(first + SLICE_ROWS).min(self.squares.len());
             let high = |row: usize| self.strong_met[row] != AWAY && self.bounds[row] >= floor;
-            let mut high: Vec<Lowered> = rows
+            let mut high: Vec<BoundedRow> = rows
                 .filter(|&row| high(row))
-                .map(|row| Lowered {
+                .map(|row| BoundedRow {
                     row: row as u32,
                     strong: self.strong_met[row],
                     weak: self.weak_met[row],
@@ -240,11 +240,11 @@ impl<'a> Fisher<'a> {
                 .collect();
             // Those that have met everything come last and are not fetched.
             let (strong, weak) = (self.chunks.count(Kind::Strong), self.chunks.count(Kind::Weak));
-            let up_to_date = |l: &Lowered| (l.strong as usize, l.weak as usize) == (strong, weak);
+            let up_to_date = |l: &BoundedRow| (l.strong as usize, l.weak as usize) == (strong, weak);
             high.sort_by_key(|lowered| (up_to_date(lowered), lowered.strong));
             let stale = high.partition_point(|lowered| !up_to_date(lowered));
-            let met = |high: &[Lowered]| {
-                let sum = |met: (u64, u64), l: &Lowered| (met.0 + u64::from(l.strong), met.1 + u64::from(l.weak));
+            let met = |high: &[BoundedRow]| {
+                let sum = |met: (u64, u64), l: &BoundedRow| (met.0 + u64::from(l.strong), met.1 + u64::from(l.weak));
                 high.iter().fold((0, 0), sum)
             };
             let before = met(&high);
