@@ -261,7 +261,9 @@ fn le<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{read_embeddings, read_matrix};
     use super::*;
+    use crate::run::Run;
     use safetensors::SafeTensors;
     use safetensors::tensor::{TensorView, serialize_to_file};
 

@@ -253,7 +253,7 @@ fn a_review_without_a_known_word_stops_no_embedding() {
     nothing.add_review(&Review { item: "a".into(), text: "\u{3042}".into(), ..Review::default() }).unwrap();
     let e = embed_reviews(&nothing, fitted.as_ref(), &again, &run()).unwrap_err();
     assert!(e.message().contains("knows nothing of any"), "{e}");
-    let none = embed_reviews(&Dataset::default(), embedder.as_ref(), &folder.path().join("e.safetensors"), &run());
+    let none = embed_reviews(&Dataset::default(), fitted.as_ref(), &folder.path().join("e.safetensors"), &run());
     assert_eq!(none.unwrap_err().kind(), ErrorKind::Invalid);
 }
 

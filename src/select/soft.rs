@@ -1,4 +1,4 @@
-//! SoftAssignment assignment of rows to centres: p_ij = softmax_j(-||x_i - c_j|| / T) (paper §3.2.1), in f64.
+//! Soft assignment of rows to centres: p_ij = softmax_j(-||x_i - c_j|| / T) (paper §3.2.1), in f64.
 
 use super::lanes::{Simd, WithSimd, exp, squared_distance, widest};
 use crate::error::{Error, Result};
