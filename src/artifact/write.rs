@@ -125,9 +125,10 @@ impl Replacement {
                 builder.permissions(std::fs::Permissions::from_mode(0o666));
             }
             let file = builder.tempfile_in(folder)?;
-            // Held as long as it is written: who tidies up leaves it alone. A file system without locks has none to tidy.
-            let _ = file.as_file().try_lock();
-            Ok(os::stands_at(file.as_file(), file.path()).then_some(file))
+            // Held as long as it is written: who tidies up leaves it alone. Who did so before it was held has it now, or
+            // has removed it. On a file system without locks nothing is tidied.
+            let taken = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock));
+            Ok((!taken && os::stands_at(file.as_file(), file.path())).then_some(file))
         })?;
         Ok(Replacement { temporary, path: path.to_path_buf(), target })
     }
@@ -170,8 +171,9 @@ impl TemporaryFolder {
         remove_leftovers(folder, &target);
         temporary_in(folder, &target, |builder| {
             let made = builder.tempdir_in(folder)?;
-            let held = File::open(made.path()).ok().filter(|held| held.try_lock().is_ok());
-            Ok(made.path().exists().then_some(TemporaryFolder { folder: made, _held: held }))
+            let held = File::open(made.path()).ok();
+            let taken = held.as_ref().is_some_and(|held| matches!(held.try_lock(), Err(TryLockError::WouldBlock)));
+            Ok((!taken && made.path().exists()).then_some(TemporaryFolder { folder: made, _held: held }))
         })
     }
     /// Where it is.
@@ -189,7 +191,7 @@ fn temporary_in<T>(
     let prefix = temporary_prefix(target);
     let mut builder = tempfile::Builder::new();
     builder.prefix(&prefix).suffix(".tmp").rand_bytes(RANDOM);
-    for _ in 0..16 {
+    for _ in 0..64 {
         if let Some(made) = make(&mut builder).map_err(|e| Error::io(folder, e))? {
             return Ok(made);
         }
