@@ -3,7 +3,9 @@
 mod write;
 
 pub(crate) use write::TemporaryFolder;
-pub use write::{Lock, Replacement, is_temporary, open_held, regular_file, remove_leftover, write_atomic};
+pub use write::{
+    Lock, Replacement, is_temporary, open_held, regular_file, remove_leftover, write_atomic, wrote_to_standard_output,
+};
 
 use crate::error::{Error, Result};
 use std::fs::File;

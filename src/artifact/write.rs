@@ -7,6 +7,7 @@ use crate::run::{Level, log};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::NamedTempFile;
 
@@ -20,6 +21,9 @@ const KEPT_NAME: usize = 200;
 const MARK: &str = ".causerie-";
 /// The random characters.
 const RANDOM: usize = 8;
+
+/// An output went to standard output.
+static STANDARD_OUTPUT: AtomicBool = AtomicBool::new(false);
 
 /// Where writing to a path leads.
 enum Destination {
@@ -92,11 +96,21 @@ pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()
             buffered(replacement.file())?;
             replacement.finish()
         }
-        Destination::Open(number) => buffered(&os::duplicate(number).map_err(|e| Error::io(path, e))?),
+        Destination::Open(number) => {
+            if number == 1 {
+                STANDARD_OUTPUT.store(true, Ordering::Relaxed);
+            }
+            buffered(&os::duplicate(number).map_err(|e| Error::io(path, e))?)
+        }
         Destination::Node(node) => {
             buffered(&OpenOptions::new().append(true).open(node).map_err(|e| Error::io(path, e))?)
         }
     }
+}
+
+/// Whether an output went to the standard output of this process: what is said beside it then belongs elsewhere.
+pub fn wrote_to_standard_output() -> bool {
+    STANDARD_OUTPUT.load(Ordering::Relaxed)
 }
 
 /// A file that is being written to take another's place; dropped before [`Replacement::finish`] it leaves nothing.

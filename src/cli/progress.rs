@@ -115,7 +115,10 @@ pub fn for_a_terminal(text: &str) -> Cow<'_, str> {
 /// [`ErrorKind::Io`] for anything but a closed pipe.
 pub fn print(text: &str) -> Result<()> {
     use std::io::Write;
-    let mut out = std::io::stdout().lock();
+    let mut out: Box<dyn Write> = match causerie::artifact::wrote_to_standard_output() {
+        true => Box::new(std::io::stderr().lock()),
+        false => Box::new(std::io::stdout().lock()),
+    };
     match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),

@@ -118,7 +118,8 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 ///
 /// # Errors
 /// [`crate::ErrorKind::Invalid`] for a dataset without reviews, or without one that the embedder knows anything of (a single
-/// such review has a row of zeros, is counted and told); [`crate::ErrorKind::Io`], also while another process writes it; [`crate::ErrorKind::Cancelled`], after which the same call goes on where this one stopped.
+/// such review has a row of zeros, is counted and told); [`crate::ErrorKind::Io`], also while another process writes the file;
+/// [`crate::ErrorKind::Cancelled`], after which the same call goes on where this one stopped.
 pub fn embed_reviews(dataset: &Dataset, embedder: &dyn Embedder, path: &Path, run: &Run) -> Result<Embedded> {
     embed_reviews_as(dataset, embedder, path, Store { format: RowType::F32, shard: None }, run)
 }

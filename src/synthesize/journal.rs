@@ -14,7 +14,7 @@ use crate::artifact;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -123,32 +123,11 @@ impl Journal {
     /// [`crate::ErrorKind::Io`] when another process holds it or the disk refuses; [`crate::ErrorKind::Format`] for a line
     /// that was altered (with its number) and for a newer format.
     pub(super) fn open(path: &Path) -> Result<Journal> {
+        let path = &artifact::regular_file(path)?;
         if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         }
-        let io = |e| Error::io(path, e);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
-        // A child that this process starts holds what is open here until its own program begins: that is not waited for long.
-        let mut patience = 10;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if patience > 0 => {
-                    patience -= 1;
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    return Err(Error::new(
-                        crate::ErrorKind::Io,
-                        format!(
-                            "{}: another process is writing to this journal; wait for it or stop it",
-                            path.display()
-                        ),
-                    ));
-                }
-                Err(TryLockError::Error(e)) => return Err(io(e)),
-            }
-        }
+        let file = artifact::open_held(path)?;
         let mut journal = Journal {
             path: path.to_path_buf(),
             file,

@@ -183,15 +183,15 @@ def deal(ids: Any, parts: int) -> np.ndarray:
 def select_part(ids: Any, rows: Any, config: "dict[str, Any]", centers: Any = None) -> Part:
     """The first round on one part. `ids`: [n] integers; `rows`: [n, dim]; `config`: settings by their keys,
     `{"select.budget": 1000}`; `centers`: for `js`, [clusters, dim], the same for all parts. A part smaller than the budget
-    gives all of its rows."""
+    gives all of its rows, but for rows of zeros, of which nothing is known."""
     ids, rows = _sorted(ids, rows)
     given = centers_of(config, centers)
     known = "" if given is None else hash_of(given)
     if len(ids) == 0:
         return Part(ids, rows, np.zeros(0), known)
-    for wrong, why in ((~np.isfinite(rows).all(axis=1), "holds NaN or an infinity"), (~rows.any(axis=1), "is all zeros")):
-        if wrong.any():
-            raise ValueError(f"the row of id {ids[np.argmax(wrong)]} {why}")
+    wrong = ~np.isfinite(rows).all(axis=1)
+    if wrong.any():
+        raise ValueError(f"the row of id {ids[np.argmax(wrong)]} holds NaN or an infinity")
     if given is not None and given.shape[1] != rows.shape[1]:
         raise ValueError(f"centres of {given.shape[1]} values for rows of {rows.shape[1]}")
     settings = settings_of(config)

@@ -253,7 +253,6 @@ fn measure_simulate() {
     let files = simulate_to(folder.path(), &config, &run(0)).unwrap();
     let seconds = start.elapsed().as_secs_f64();
     let bytes = std::fs::metadata(&files.reviews).unwrap().len();
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let peak = status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or("");
-    println!("1,000,000 reviews, {} MB, in {seconds:.1} s; {peak}", bytes / 1_000_000);
+    let peak = crate::os::peak_memory_bytes() / 1_000_000;
+    println!("1,000,000 reviews, {} MB, in {seconds:.1} s; peak {peak} MB", bytes / 1_000_000);
 }
