@@ -109,7 +109,7 @@ fn a_review_without_a_known_word_stops_no_run() {
         }
         // And a conversation without a known word is answered.
         let talk = at("talk.jsonl");
-        let turn = format!("{{\"role\": \"user\", \"content\": \"{text}\"}}");
+        let turn = format!("{{\"role\": \"user\", \"text\": \"{text}\"}}");
         std::fs::write(&talk, format!("{{\"id\": \"c\", \"turns\": [{turn}]}}\n")).unwrap();
         let told = ok(&["recommend", "--work", &at(&format!("work-{name}-fisher")), "--conversations", &talk]);
         assert!(told.contains("\"items\":[{"), "{told}");
