@@ -3,7 +3,7 @@
 use causerie::dataset::{import, load_conversations, simulate_to};
 use causerie::embed::{Embedder, TextEmbedder, embed_reviews, read_embeddings};
 use causerie::evaluate::{Metric, evaluate};
-use causerie::recommend::{HeadRecommender, Popularity, QueryWindow, Recommender, Request, recommend};
+use causerie::recommend::{HeadRecommender, Parts, Popularity, Query, QueryWindow, Recommender, Service};
 use causerie::select::select;
 use causerie::synthesize::{self, Answer, Failure, Kind, Teacher};
 use causerie::titles::Titles;
@@ -90,16 +90,26 @@ fn main() -> Result<()> {
 
     // 6 recommend
     let context = QueryWindow::from_config(&config.recommend)?;
-    let head = HeadRecommender::new("head", head, &dataset.items, embedder, Some(mentions.clone()), context)?;
+    let head = HeadRecommender::new("head", head, &dataset.items, embedder.clone(), Some(mentions.clone()), context)?;
     let conversations = load_conversations(&files.conversations)?;
-    let request = Request { conversation: &conversations[0], exclude: &[], allow: &[], top_k: 5 };
-    for ranked in &recommend(&head, &[request], &dataset.items, &mentions, &run)?[0] {
+    let query = Query { top_k: Some(5), ..Query::new(conversations[0].clone()) };
+    let head: Arc<dyn Recommender> = Arc::new(head);
+    let dataset = Arc::new(dataset);
+    let service = Service::new(Parts {
+        system: "head".into(),
+        dataset: dataset.clone(),
+        titles: mentions.clone(),
+        recommender: head.clone(),
+        evidence: Some((Arc::new(reviews), embedder)),
+        settings: config.recommend.clone(),
+    })?;
+    for ranked in &service.answer(&query, &run)?.items {
         println!("  {}  {:.3}", dataset.items.name(ranked.item as usize), ranked.score);
     }
 
     // 7 evaluate
     let popularity = Popularity::from_dataset(&dataset)?;
-    let systems: [(&str, &dyn Recommender); 2] = [("head", &head), ("popularity", &popularity)];
+    let systems: [(&str, &dyn Recommender); 2] = [("head", &*head), ("popularity", &popularity)];
     let result = evaluate("simulated", &systems, &conversations, &dataset.items, &mentions, &config.evaluate, &run)?;
     for system in &result.systems {
         println!("{}: Recall@10 {:.3}", system.label, system.seen_removed.get(Metric::Recall, 2).mean);

@@ -1037,6 +1037,16 @@ const char *causerie_reply_evidence(const causerie_reply *reply,
 // The row of that review in the dataset; UINT64_MAX where causerie_reply_evidence is NULL.
 uint64_t causerie_reply_evidence_row(const causerie_reply *reply, size_t i, size_t n);
 
+// 1 where the time was up before the search was (recommend.timeout_ms): these are the items found by then; else 0.
+int32_t causerie_reply_partial(const causerie_reply *reply);
+
+// 1 where the conversation was longer than what the recommender reads, which is its latest part; else 0.
+int32_t causerie_reply_truncated(const causerie_reply *reply);
+
+// What is to be said of an answer, one sentence each: names that are not in the catalogue, what was cut, what is missing.
+// NULL past the end. Borrowed from the reply.
+const char *causerie_reply_warning(const causerie_reply *reply, size_t i);
+
 // The answer as text to show: "1. Title (1999)" a line. Borrowed from the reply.
 const char *causerie_reply_text(const causerie_reply *reply);
 

@@ -618,6 +618,16 @@ class reply : public detail::handle<causerie_reply, causerie_reply_free> {
   std::string_view title(std::size_t i) const noexcept { return view(causerie_reply_title(get(), i)); }
   std::string_view text() const noexcept { return view(causerie_reply_text(get())); }
   std::string_view json() const noexcept { return view(causerie_reply_json(get())); }
+  // The time was up before the search was: these are the items found by then.
+  bool partial() const noexcept { return causerie_reply_partial(get()) != 0; }
+  // The conversation was longer than what the recommender reads.
+  bool truncated() const noexcept { return causerie_reply_truncated(get()) != 0; }
+  // What is to be said of the answer, one sentence each.
+  std::vector<std::string> warnings() const {
+    std::vector<std::string> out;
+    while (const char *warning = causerie_reply_warning(get(), out.size())) out.emplace_back(warning);
+    return out;
+  }
   // Reviews that speak for item `i`, nearest to what was said first.
   std::vector<reason> reasons(std::size_t i) const {
     std::vector<reason> out;

@@ -3,7 +3,7 @@
 mod common;
 
 use causerie::pipeline::{demo_config, demo_defaults, open, pipeline};
-use causerie::recommend::{Request, recommend};
+use causerie::recommend::{ItemList, Query};
 use causerie::{Config, Run};
 use common::recall;
 use std::fs;
@@ -81,15 +81,15 @@ fn the_loop_learns_resumes_and_repeats_itself_whatever_the_threads() {
     let opened = open(&one, "head", "fisher", &run).unwrap();
     let conversations = causerie::dataset::load_conversations(&one.join("data/conversations.jsonl")).unwrap();
     let conversation = conversations.iter().find(|c| !c.seen.is_empty()).unwrap();
-    let exclude = [opened.dataset.items.id(3).to_string()];
-    let request = Request { conversation, exclude: &exclude, allow: &[], top_k: 1000 };
-    let items = &opened.dataset.items;
-    let answer = recommend(&*opened.recommender, &[request], items, &opened.mentions, &run).unwrap();
-    assert!(answer[0].len() > 100);
-    assert!(answer[0].iter().all(|r| r.item != 3));
+    let items = opened.items();
+    let exclude = ItemList::of_ids([items.id(3)]);
+    let query = Query { exclude, top_k: Some(1000), explain: Some(0), ..Query::new(conversation.clone()) };
+    let answer = opened.answer(&query, &run).unwrap().items;
+    assert!(answer.len() > 100);
+    assert!(answer.iter().all(|r| r.item != 3));
     for seen in &conversation.seen {
         let row = items.find(seen.item.as_deref().unwrap()).unwrap();
-        assert!(answer[0].iter().all(|r| r.item != row));
+        assert!(answer.iter().all(|r| r.item != row));
     }
 }
 
@@ -195,10 +195,9 @@ fn a_language_model_made_of_the_reviews_is_tuned_in_rounds_and_recommends() {
     // It serves from the finished directory, only what is in the catalogue, and nothing that was excluded.
     let opened = open(&one, "lm", "fisher", &run).unwrap();
     let conversations = causerie::dataset::load_conversations(Path::new(&config.evaluate.conversations[0])).unwrap();
-    let exclude = [opened.dataset.items.id(3).to_string()];
-    let request = Request { conversation: &conversations[0], exclude: &exclude, allow: &[], top_k: 60 };
-    let answer =
-        &recommend(&*opened.recommender, &[request], &opened.dataset.items, &opened.mentions, &run).unwrap()[0];
+    let exclude = ItemList::of_ids([opened.items().id(3)]);
+    let query = Query { exclude, top_k: Some(60), explain: Some(0), ..Query::new(conversations[0].clone()) };
+    let answer = opened.answer(&query, &run).unwrap().items;
     let mut items: Vec<u32> = answer.iter().map(|r| r.item).collect();
     items.sort_unstable();
     let distinct = items.len();

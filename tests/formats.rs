@@ -4,7 +4,7 @@
 use causerie::dataset::Dialogue;
 use causerie::dataset::{Dataset, load_conversations};
 use causerie::embed::{Collaborative, Embedder, TextEmbedder, read_embeddings, review_text};
-use causerie::recommend::{Datastore, Request, recommend};
+use causerie::recommend::{Datastore, Query};
 use causerie::select::Selection;
 use causerie::synthesize::synthesize;
 use causerie::tune::Head;
@@ -81,11 +81,9 @@ fn a_work_directory_of_format_1_serves() {
     let (folder, run) = (copied(), Run::new(1).unwrap());
     let conversations = load_conversations(&folder.path().join("data/conversations.jsonl")).unwrap();
     for system in ["head", "nbcrs", "fusion", "popularity"] {
-        let opened = causerie::pipeline::open(folder.path(), system, "", &run).unwrap();
-        let request = Request { conversation: &conversations[0], exclude: &[], allow: &[], top_k: 5 };
-        let (items, mentions) = (&opened.dataset.items, &opened.mentions);
-        let answer = recommend(&*opened.recommender, &[request], items, mentions, &run).unwrap();
-        assert_eq!(answer[0].len(), 5, "{system}");
+        let service = causerie::pipeline::open(folder.path(), system, "", &run).unwrap();
+        let query = Query { top_k: Some(5), explain: Some(0), ..Query::new(conversations[0].clone()) };
+        assert_eq!(service.answer(&query, &run).unwrap().items.len(), 5, "{system}");
     }
 }
 

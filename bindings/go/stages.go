@@ -808,6 +808,34 @@ func (r *Recommender) Recommend(ctx context.Context, q Query, topK int) ([]Recom
 	return all[0], nil
 }
 
+// Reply is what came of a query: its items, best first, and what is to be said of them.
+type Reply struct {
+	Items []Recommendation
+	// Partial: the time was up before the search was, and these are the items found by then.
+	Partial bool
+	// Truncated: the conversation was longer than what the recommender reads.
+	Truncated bool
+	// Warnings name what is not in the catalogue, what was cut, what is missing.
+	Warnings []string
+}
+
+// Ask answers a query as Recommend does, and says what there is to say of the answer.
+func (r *Recommender) Ask(ctx context.Context, q Query, topK int) (answer Reply, err error) {
+	err = r.replies(ctx, []Query{q}, topK, func(_ int, reply *C.causerie_reply) {
+		answer.Items = itemsOf(reply)
+		answer.Partial = C.causerie_reply_partial(reply) != 0
+		answer.Truncated = C.causerie_reply_truncated(reply) != 0
+		for i := C.size_t(0); ; i++ {
+			warning := C.causerie_reply_warning(reply, i)
+			if warning == nil {
+				break
+			}
+			answer.Warnings = append(answer.Warnings, C.GoString(warning))
+		}
+	})
+	return answer, err
+}
+
 // RecommendMany answers several queries in one call, which costs less than as many calls. A score may differ in its last digits
 // from that of the query alone: sums are taken in another order.
 func (r *Recommender) RecommendMany(ctx context.Context, queries []Query, topK int) ([][]Recommendation, error) {

@@ -4,7 +4,7 @@ use super::progress::{for_a_terminal, print, run_of};
 use super::settings::{config_of, config_over, with_settings};
 use causerie::dataset::{Role, load_conversations};
 use causerie::evaluate::{Metric, ReportData};
-use causerie::recommend::{Request, recommend};
+use causerie::recommend::Query;
 use causerie::{Result, Run, pipeline};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::fmt::Write as _;
@@ -121,22 +121,22 @@ fn quoted(path: &Path) -> String {
 
 /// What the language model answers to the first held-out conversation.
 fn model_says(config: &causerie::Config, work: &Path, strategy: &str, run: &Run) -> Result<String> {
-    let opened = pipeline::open(work, "lm", strategy, run)?;
+    let service = pipeline::open(work, "lm", strategy, run)?;
     let conversations = match config.evaluate.conversations.first() {
         Some(path) => load_conversations(Path::new(path))?,
         None => Vec::new(),
     };
     let Some(conversation) = conversations.first() else { return Ok(String::new()) };
-    let request = Request { conversation, exclude: &[], allow: &[], top_k: 5 };
-    let items = &opened.dataset.items;
-    let answers = recommend(&*opened.recommender, &[request], items, &opened.mentions, run)?;
+    let query = Query { top_k: Some(5), explain: Some(0), ..Query::new(conversation.clone()) };
+    let items = service.items();
+    let answer = service.answer(&query, run)?;
     let mut out =
         String::from("\nThe language model, made a moment ago of the reviews and dialogues alone, is asked:\n");
     for turn in &conversation.turns {
         let _ = writeln!(out, "  {}: {}", if turn.role == Role::User { "user" } else { "assistant" }, turn.text);
     }
     let _ = write!(out, "and answers:");
-    for ranked in answers.iter().flatten() {
+    for ranked in &answer.items {
         let item = ranked.item as usize;
         let _ = write!(out, "\n  {}  ({:.1} %)", items.name(item), f64::from(ranked.score).exp() * 100.0);
     }

@@ -53,11 +53,11 @@ pub fn lines(title: &str, x_name: &str, lines: &[Line], percent: bool) -> Result
     draw(&mut svg, x_name, lines, (x_low, x_high), (y_low, y_high), scale)
         .map_err(|e| Error::bug(format!("chart {title}: {e}")))?;
     let mut out = String::new();
-    let _ = write!(out, "<figure class=\"chart\"><figcaption>{}</figcaption>", super::html::escape(title));
+    let _ = write!(out, "<figure class=\"chart\"><figcaption>{}</figcaption>", super::markup::escape(title));
     let _ = write!(
         out,
         "{}",
-        svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{}\" ", super::html::escape(title)), 1)
+        svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{}\" ", super::markup::escape(title)), 1)
     );
     out.push_str("<ul class=\"legend\">");
     for (i, line) in lines.iter().enumerate() {
@@ -66,7 +66,7 @@ pub fn lines(title: &str, x_name: &str, lines: &[Line], percent: bool) -> Result
             out,
             "<li><span class=\"mark k{}\">{mark}</span>{}</li>",
             i % COLOURS,
-            super::html::escape(&line.label)
+            super::markup::escape(&line.label)
         );
     }
     out.push_str("</ul></figure>");
@@ -100,7 +100,7 @@ fn draw(
         .x_desc(x_name)
         .x_labels(5)
         .y_labels(6)
-        .x_label_formatter(&|v| super::html::grouped(v.round().max(0.0) as u64))
+        .x_label_formatter(&|v| super::markup::grouped(v.round().max(0.0) as u64))
         .y_label_formatter(&|v| if percent { format!("{v:.0} %") } else { format!("{v:.2}") })
         .draw()?;
     for (i, line) in lines.iter().enumerate() {

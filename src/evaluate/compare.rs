@@ -292,7 +292,7 @@ fn score(
         if scores.rows() != conversations.len() || scores.dim() != items {
             return Err(Error::bug(format!("{label} gave scores of {} x {}", scores.rows(), scores.dim())));
         }
-        let rows = |ranked: Vec<crate::recommend::Ranked>| ranked.into_iter().map(|r| r.item).collect::<Vec<u32>>();
+        let rows = |ranked: Vec<crate::recommend::RankedItem>| ranked.into_iter().map(|r| r.item).collect::<Vec<u32>>();
         let lists: Vec<(Vec<u32>, Vec<u32>)> = run.install(|| {
             (0..contexts_of_batch.len())
                 .into_par_iter()

@@ -2,6 +2,7 @@
 
 use super::chart::{self, Line};
 use super::compare::{Evaluation, Example, PairedDifference, SystemReport};
+use super::markup::{escape, grouped};
 use super::metrics::{CUTOFFS, Estimate, Metric, Metrics};
 use super::report::{CurvePoint, ReportData, SelectionFacts, Stage};
 use crate::dataset::Role;
@@ -52,37 +53,6 @@ pub fn page(data: &ReportData) -> Result<String> {
         escape(&crate::artifact::made_by())
     );
     Ok(out)
-}
-
-/// Text made safe for element content and quoted attributes.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            // Controls are no HTML characters.
-            c if c.is_control() && c != '\n' && c != '\t' => out.push(' '),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// `89455` → `89,455`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 fn duration(seconds: f64) -> String {
@@ -588,7 +558,8 @@ fn appendix(out: &mut String, data: &ReportData) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{DatasetFacts, LossPoint, read_report, write_report};
+    use super::super::report::{DatasetFacts, LossPoint};
+    use super::super::report_files::{read_report, write_report};
     use super::*;
     use crate::dataset::Turn;
     use crate::evaluate::{Coverage, ExampleList, TESTED};

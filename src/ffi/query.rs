@@ -4,8 +4,9 @@ use super::error::causerie_error;
 use super::guard::guard;
 use super::handle::{Out, exclusive, free, noun};
 use super::text::{slice, text};
-use crate::dataset::{Conversation, ItemName, Role, Turn};
+use crate::dataset::{ItemName, Role, Turn};
 use crate::error::{Error, Result};
+use crate::recommend::service::{ItemList, Query, SeenItem};
 use serde::Deserialize;
 use std::ffi::c_char;
 
@@ -20,39 +21,15 @@ pub const CAUSERIE_USER: i32 = 0;
 /// Who speaks: the recommender.
 pub const CAUSERIE_ASSISTANT: i32 = 1;
 
-/// Items by their ids, and by their rows in the recommender's catalogue.
-#[derive(Default)]
-pub(super) struct ItemList {
-    pub ids: Vec<String>,
-    pub rows: Vec<u64>,
-}
-
-/// What is asked.
-pub(super) struct Query {
-    pub conversation: Conversation,
-    pub exclude: ItemList,
-    /// None: all; an empty list: nothing.
-    pub allow: Option<ItemList>,
-    /// Reviews for each item; None: as set.
-    pub explain: Option<usize>,
-}
-
-impl Default for Query {
-    fn default() -> Query {
-        let conversation = Conversation { id: String::new(), turns: Vec::new(), targets: Vec::new(), seen: Vec::new() };
-        Query { conversation, exclude: ItemList::default(), allow: None, explain: None }
-    }
-}
-
 /// A request in JSON: turns alone, or with what must and what may come back.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Ask {
+struct JsonRequest {
     #[serde(default)]
     id: String,
     turns: Vec<Turn>,
     #[serde(default)]
-    seen: Vec<ItemName>,
+    seen: Vec<SeenItem>,
     #[serde(default)]
     exclude: Vec<String>,
     #[serde(default)]
@@ -61,26 +38,24 @@ struct Ask {
     explain: Option<usize>,
 }
 
-impl Query {
-    /// Of JSON, as of `causerie_recommend`.
-    pub fn parse(json: &str) -> Result<Query> {
-        let bad = |e: serde_json::Error| {
-            Error::invalid(format!(
-                "recommend: the request does not parse: {e}; it is [{{\"role\": \"user\", \"text\": \"…\"}}, …] or {{\"turns\": \
-                 […], \"seen\": [{{\"item\": id}}], \"exclude\": [id], \"allow\": [id], \"explain\": 2}}"
-            ))
-        };
-        let mut query = Query::default();
-        if json.trim_start().starts_with('[') {
-            query.conversation.turns = serde_json::from_str(json).map_err(bad)?;
-            return Ok(query);
-        }
-        let ask: Ask = serde_json::from_str(json).map_err(bad)?;
-        let named = |ids| ItemList { ids, rows: Vec::new() };
-        (query.conversation.id, query.conversation.turns, query.conversation.seen) = (ask.id, ask.turns, ask.seen);
-        (query.exclude, query.allow, query.explain) = (named(ask.exclude), ask.allow.map(named), ask.explain);
-        Ok(query)
+/// A query of JSON, as of `causerie_recommend`.
+pub(super) fn parse(json: &str) -> Result<Query> {
+    let bad = |e: serde_json::Error| {
+        Error::invalid(format!(
+            "recommend: the request does not parse: {e}; it is [{{\"role\": \"user\", \"text\": \"…\"}}, …] or {{\"turns\": \
+             […], \"seen\": [{{\"item\": id}}], \"exclude\": [id], \"allow\": [id], \"explain\": 2}}"
+        ))
+    };
+    if json.trim_start().starts_with('[') {
+        return Ok(Query::of_turns(serde_json::from_str(json).map_err(bad)?));
     }
+    let request: JsonRequest = serde_json::from_str(json).map_err(bad)?;
+    let mut query = Query::of_turns(request.turns);
+    query.conversation.id = request.id;
+    query.conversation.seen = request.seen.into_iter().map(|seen| seen.0).collect();
+    query.exclude = ItemList::of_ids(request.exclude);
+    (query.allow, query.explain) = (request.allow.map(ItemList::of_ids), request.explain);
+    Ok(query)
 }
 
 /// ---- 6 recommend: queries ---------------------------------------------------------------------------------------
@@ -107,7 +82,7 @@ pub unsafe extern "C" fn causerie_query_parse(
     guard(|| {
         // SAFETY: rules 2 and 4 of the header.
         let (request, out) = unsafe { (text(request, len, "request")?, Out::new(out)?) };
-        out.set(Query::parse(request)?);
+        out.set(parse(request)?);
         Ok(())
     })
 }
@@ -257,12 +232,9 @@ pub unsafe extern "C" fn causerie_query_clear(query: *mut causerie_query) -> *mu
     guard(|| {
         // SAFETY: rules 2 and 3 of the header.
         let query = unsafe { exclusive(query)? };
-        query.conversation.id.clear();
-        query.conversation.turns.clear();
-        query.conversation.seen.clear();
-        query.exclude.ids.clear();
-        query.exclude.rows.clear();
-        (query.allow, query.explain) = (None, None);
+        let mut turns = std::mem::take(&mut query.conversation.turns);
+        turns.clear();
+        *query = Query::of_turns(turns);
         Ok(())
     })
 }

@@ -8,19 +8,20 @@ use super::error::causerie_error;
 use super::guard::{guard, guard_or};
 use super::handle::{Out, exclusive, free, noun, optional, put, shared};
 use super::model::causerie_model;
-use super::query::{Query, causerie_query};
+use super::query::{causerie_query, parse};
 use super::run::{causerie_run, run_of};
-use super::serving::{Reply, Serving};
+use super::serving::{RecommenderHandle, Reply};
 use super::text::{name, optional_path, path, slice, text};
 use crate::dataset::{Filling, Item, Table};
 use crate::error::Error;
+use crate::recommend::service::Query;
 use std::ffi::c_char;
 
 /// Stage 6, recommend: ranks the catalogue for a conversation. `const` functions may run on many threads at once.
 pub struct causerie_recommender {
     _opaque: [u8; 0],
 }
-noun!(causerie_recommender, Serving);
+noun!(causerie_recommender, RecommenderHandle);
 
 /// One answer: ranked items.
 pub struct causerie_reply {
@@ -52,7 +53,7 @@ pub unsafe extern "C" fn causerie_recommender_open(
         };
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
-        out.set(Serving::open(dir, strategy, &config.recommend.system, &config, &run)?);
+        out.set(RecommenderHandle::open(dir, strategy, &config.recommend.system, &config, &run)?);
         Ok(())
     })
 }
@@ -77,7 +78,7 @@ pub unsafe extern "C" fn causerie_recommender_new(
         let (pairs, config, out) = unsafe { (optional(dialogues)?, config_of(config)?, Out::new(out)?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
-        out.set(Serving::of_parts(data.filling.dataset().clone(), rows, model, pairs, config, &run)?);
+        out.set(RecommenderHandle::of_parts(data.filling.dataset().clone(), rows, model, pairs, config, &run)?);
         Ok(())
     })
 }
@@ -104,7 +105,7 @@ pub unsafe extern "C" fn causerie_recommender_open_lm(
         let (config, out) = unsafe { (config_of(config)?, Out::new(out)?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
-        out.set(Serving::of_lm(data.filling.dataset().clone(), model, adapter, config, &run)?);
+        out.set(RecommenderHandle::of_lm(data.filling.dataset().clone(), model, adapter, config, &run)?);
         Ok(())
     })
 }
@@ -120,7 +121,7 @@ pub unsafe extern "C" fn causerie_recommender_generation(
     guard(|| {
         // SAFETY: rules 2 and 3 of the header.
         let serving = unsafe { shared(recommender)? };
-        let number = serving.generation()?;
+        let number = serving.service.adapter_generation()?;
         // SAFETY: rule 2 of the header.
         unsafe { put(generation, number) };
         Ok(())
@@ -142,7 +143,7 @@ pub unsafe extern "C" fn causerie_recommender_swap_adapter(
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
         let (serving, adapter) = unsafe { (shared(recommender)?, optional_path(adapter, "adapter")?) };
-        let number = serving.swap(expected, adapter, scale)?;
+        let number = serving.service.swap_adapter(expected, adapter, scale)?;
         // SAFETY: rule 2 of the header.
         unsafe { put(generation, number) };
         Ok(())
@@ -160,7 +161,7 @@ pub unsafe extern "C" fn causerie_recommender_roll_back(
     guard(|| {
         // SAFETY: rules 2 and 3 of the header.
         let serving = unsafe { shared(recommender)? };
-        let number = serving.roll_back(expected)?;
+        let number = serving.service.roll_back_adapter(expected)?;
         // SAFETY: rule 2 of the header.
         unsafe { put(generation, number) };
         Ok(())
@@ -198,7 +199,7 @@ pub unsafe extern "C" fn causerie_recommender_find(
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
         let (serving, id) = unsafe { (shared(recommender)?, text(id, len, "id")?) };
-        let found = serving.dataset.items.find(id);
+        let found = serving.service.items().find(id);
         let found = found.ok_or_else(|| Error::not_found(format!("recommender: no item has the id {id:?}")))?;
         // SAFETY: rule 2 of the header.
         unsafe { put(row, u64::from(found)) };
@@ -277,7 +278,7 @@ pub unsafe extern "C" fn causerie_recommender_say(
 /// # Safety
 /// As [`run_of`].
 unsafe fn answer(
-    serving: &Serving,
+    serving: &RecommenderHandle,
     query: &Query,
     top_k: u32,
     run: *const causerie_run,
@@ -376,7 +377,7 @@ pub unsafe extern "C" fn causerie_score_many(
 /// # Safety
 /// As [`run_of`]; `scores` is NULL or valid for `count` values.
 unsafe fn score(
-    serving: &Serving,
+    serving: &RecommenderHandle,
     queries: &[&Query],
     run: *const causerie_run,
     scores: *mut f32,
@@ -417,7 +418,7 @@ pub unsafe extern "C" fn causerie_recommend(
         // SAFETY: rules 2 to 4 of the header.
         let (serving, request, out) = unsafe { (shared(recommender)?, text(request, len, "request")?, Out::new(out)?) };
         // SAFETY: as above.
-        unsafe { answer(serving, &Query::parse(request)?, top_k, run, out) }
+        unsafe { answer(serving, &parse(request)?, top_k, run, out) }
     })
 }
 
@@ -436,7 +437,7 @@ pub unsafe extern "C" fn causerie_score(
         // SAFETY: rules 2 to 4 of the header.
         let (serving, request) = unsafe { (shared(recommender)?, text(request, len, "request")?) };
         // SAFETY: as above.
-        unsafe { score(serving, &[&Query::parse(request)?], run, scores, count) }
+        unsafe { score(serving, &[&parse(request)?], run, scores, count) }
     })
 }
 
@@ -544,9 +545,9 @@ pub unsafe extern "C" fn causerie_reply_evidence(
 ) -> *const c_char {
     guard_or(std::ptr::null(), || {
         // SAFETY: rules 2 and 3 of the header.
-        let Some((_, cosine, text)) = unsafe { shared(reply)? }.evidence(i, n) else { return Ok(std::ptr::null()) };
+        let Some((review, text)) = unsafe { shared(reply)? }.evidence(i, n) else { return Ok(std::ptr::null()) };
         // SAFETY: rule 2 of the header.
-        unsafe { put(similarity, cosine) };
+        unsafe { put(similarity, f64::from(review.similarity)) };
         Ok(text.as_ptr())
     })
 }
@@ -556,7 +557,35 @@ pub unsafe extern "C" fn causerie_reply_evidence(
 pub unsafe extern "C" fn causerie_reply_evidence_row(reply: *const causerie_reply, i: usize, n: usize) -> u64 {
     guard_or(u64::MAX, || {
         // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(reply)? }.evidence(i, n).map_or(u64::MAX, |(row, _, _)| u64::from(row)))
+        Ok(unsafe { shared(reply)? }.evidence(i, n).map_or(u64::MAX, |(review, _)| u64::from(review.row)))
+    })
+}
+
+/// 1 where the time was up before the search was (recommend.timeout_ms): these are the items found by then; else 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_reply_partial(reply: *const causerie_reply) -> i32 {
+    guard_or(0, || {
+        // SAFETY: rules 2 and 3 of the header.
+        Ok(i32::from(unsafe { shared(reply)? }.partial))
+    })
+}
+
+/// 1 where the conversation was longer than what the recommender reads, which is its latest part; else 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_reply_truncated(reply: *const causerie_reply) -> i32 {
+    guard_or(0, || {
+        // SAFETY: rules 2 and 3 of the header.
+        Ok(i32::from(unsafe { shared(reply)? }.truncated))
+    })
+}
+
+/// What is to be said of an answer, one sentence each: names that are not in the catalogue, what was cut, what is missing.
+/// NULL past the end. Borrowed from the reply.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_reply_warning(reply: *const causerie_reply, i: usize) -> *const c_char {
+    guard_or(std::ptr::null(), || {
+        // SAFETY: rules 2 and 3 of the header.
+        Ok(unsafe { shared(reply)? }.warnings.get(i).map_or(std::ptr::null(), |warning| warning.as_ptr()))
     })
 }
 

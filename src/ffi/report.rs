@@ -62,9 +62,9 @@ pub unsafe extern "C" fn causerie_evaluate(
         // SAFETY: rules 2 and 3 of the header.
         let systems = handles.iter().map(|h| unsafe { shared(*h) }).collect::<Result<Vec<_>>>()?;
         let Some(first) = systems.first() else { return Err(Error::invalid("evaluate: no recommender is given")) };
-        let ids = |i: usize| systems[i].dataset.items.len();
-        if let Some(other) = (0..systems.len()).find(|i| ids(*i) != first.dataset.items.len()) {
-            let (a, b) = (first.dataset.items.len(), ids(other));
+        let ids = |i: usize| systems[i].service.items().len();
+        if let Some(other) = (0..systems.len()).find(|i| ids(*i) != first.service.items().len()) {
+            let (a, b) = (first.service.items().len(), ids(other));
             return Err(Error::invalid(format!("evaluate: recommender 0 ranks {a} items, recommender {other} {b}")));
         }
         let sets: Vec<(String, Vec<Conversation>)> = match lines {
@@ -88,15 +88,15 @@ pub unsafe extern "C" fn causerie_evaluate(
             .iter()
             .enumerate()
             .map(|(i, s)| {
-                let name = s.recommender.name();
-                match systems.iter().filter(|other| other.recommender.name() == name).count() {
+                let name = s.service.recommender().name();
+                match systems.iter().filter(|other| other.service.recommender().name() == name).count() {
                     1 => name,
                     _ => format!("{name} {}", i + 1),
                 }
             })
             .collect();
         let pairs: Vec<(&str, &dyn Recommender)> =
-            labels.iter().map(String::as_str).zip(systems.iter().map(|s| &*s.recommender)).collect();
+            labels.iter().map(String::as_str).zip(systems.iter().map(|s| s.service.recommender())).collect();
         let mut data = ReportData { title: "Evaluation".into(), settings: config.to_toml(), ..ReportData::default() };
         data.versions = vec![("causerie".into(), env!("CARGO_PKG_VERSION").into())];
         for (name, set) in &sets {
@@ -104,8 +104,8 @@ pub unsafe extern "C" fn causerie_evaluate(
                 name,
                 &pairs,
                 set,
-                &first.dataset.items,
-                &first.mentions,
+                first.service.items(),
+                first.service.titles(),
                 &config.evaluate,
                 &run,
             )?);

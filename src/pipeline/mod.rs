@@ -14,7 +14,7 @@ mod systems;
 pub mod work_directory;
 
 pub use demo::{demo_config, demo_defaults};
-pub use opened::{Opened, open, open_with, settings_of};
+pub use opened::{open, open_with, settings_of};
 pub use work_directory::{StageRecord, WorkDirectory};
 
 use crate::config::Config;

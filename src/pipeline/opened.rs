@@ -1,40 +1,18 @@
 //! A finished work directory, opened to recommend from.
 
-use super::stages;
+use super::stages::{self, Artifacts};
 use super::systems::Builder;
 use crate::artifact;
 use crate::config::{Config, RecommendConfig};
-use crate::dataset::Dataset;
 use crate::embed::{Embedder, Remembering};
 use crate::error::{Error, ErrorKind, Result};
-use crate::math::Matrix;
-use crate::recommend::Recommender;
+use crate::recommend::{Parts, Service};
 use crate::run::Run;
-use crate::titles::Titles;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Conversations whose embeddings are kept at hand.
 const REMEMBERED: usize = 1024;
-
-/// What serves: the recommender, and what its answers are explained with.
-pub struct Opened {
-    /// The seed data.
-    pub dataset: Dataset,
-    /// Finds titles in what is said.
-    pub mentions: Arc<Titles>,
-    /// Embeds conversations.
-    pub embedder: Arc<dyn Embedder>,
-    /// Review rows, `[reviews, dim]`, the evidence.
-    pub reviews: Matrix,
-    /// Scores the catalogue.
-    pub recommender: Arc<dyn Recommender>,
-    /// The recommender once more, where it is a language model: it takes adapters and new items while it serves.
-    #[cfg(feature = "llama")]
-    pub language_model: Option<Arc<crate::recommend::lm::LmRecommender>>,
-    /// The settings that the directory was made with.
-    pub config: Config,
-}
 
 fn unfinished(dir: &Path, e: Error) -> Error {
     match e.kind() {
@@ -66,15 +44,17 @@ pub fn settings_of(dir: &Path) -> Result<Config> {
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] when the run did not get so far; [`ErrorKind::Invalid`] for an unknown system or strategy.
-pub fn open(dir: &Path, system: &str, strategy: &str, run: &Run) -> Result<Opened> {
-    open_with(dir, &settings_of(dir)?.recommend, system, strategy, run)
+pub fn open(dir: &Path, system: &str, strategy: &str, run: &Run) -> Result<Service> {
+    let ranking = RecommendConfig { model: String::new(), ..settings_of(dir)?.recommend };
+    open_with(dir, &ranking, system, strategy, run)
 }
 
-/// [`open`] with other settings of `recommend`, such as [`settings_of`] the directory with the caller's on top.
+/// [`open`] with other settings of `recommend`, such as [`settings_of`] the directory with the caller's on top. A language
+/// model that they name (`recommend.model`) ranks in the place of the directory's own recommenders.
 ///
 /// # Errors
 /// Those of [`open`].
-pub fn open_with(dir: &Path, ranking: &RecommendConfig, system: &str, strategy: &str, run: &Run) -> Result<Opened> {
+pub fn open_with(dir: &Path, ranking: &RecommendConfig, system: &str, strategy: &str, run: &Run) -> Result<Service> {
     let mut config = settings_of(dir)?;
     config.recommend = ranking.clone();
     let strategies = &config.pipeline.strategies;
@@ -96,24 +76,17 @@ pub fn open_with(dir: &Path, ranking: &RecommendConfig, system: &str, strategy: 
     let builder = Builder::with_embedder(&made, &config, embedder.clone());
     let last =
         made.rounds.last().ok_or_else(|| Error::not_found(format!("{}: no round is finished", dir.display())))?;
-    #[cfg(feature = "llama")]
-    let language_model = if system == "lm" { Some(builder.language_model(last, run)?) } else { None };
-    #[cfg(feature = "llama")]
-    let recommender = match &language_model {
-        Some(model) => model.clone(),
-        None => builder.one(system, last, run)?,
+    let (system, recommender) = match ranking.model.as_str() {
+        "" => (system.to_string(), builder.one(system, last, run)?),
+        model => (format!("lm-{}", ranking.mode), builder.model(Path::new(model), run)?),
     };
-    #[cfg(not(feature = "llama"))]
-    let recommender = builder.one(system, last, run)?;
-    let stages::Artifacts { dataset, mentions, reviews, .. } = made;
-    Ok(Opened {
-        dataset,
-        mentions,
-        embedder,
-        reviews,
+    let Artifacts { dataset, mentions, reviews, .. } = made;
+    Service::new(Parts {
+        system,
+        dataset: Arc::new(dataset),
+        titles: mentions,
         recommender,
-        #[cfg(feature = "llama")]
-        language_model,
-        config,
+        evidence: Some((Arc::new(reviews), embedder)),
+        settings: config.recommend,
     })
 }

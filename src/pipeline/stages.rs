@@ -1,7 +1,7 @@
 //! Load to tune: each stage takes the artifacts before it and leaves its own.
 
 use super::student::{self, Student};
-use super::work_directory::WorkDirectory;
+use super::work_directory::{WorkDirectory, round_file};
 use crate::artifact;
 use crate::config::{Config, SelectConfig};
 use crate::dataset::Dialogue;
@@ -54,11 +54,6 @@ pub(super) struct Round {
     pub head: Head,
     /// The language model tuned on them, where `tune.method` asks for one.
     pub student: Option<Student>,
-}
-
-/// The file names of a round's artifacts.
-pub(super) fn round_file(strategy: &str, number: usize, name: &str) -> String {
-    format!("{strategy}/round-{number}/{name}")
 }
 
 /// Runs what is not finished.
@@ -308,7 +303,7 @@ fn round(
     let file = round_file(strategy, number, "head.safetensors");
     let head = tuned_head(work, config, made, &name("tune"), &file, &dialogues, run)?;
     let student = match student::wanted_in(config, strategy, number) {
-        true => Some(student::tune(work, config, made, strategy, number, &dialogues, run)?),
+        true => Some(student::tune(work, config, dataset, &made.mentions, strategy, number, &dialogues, run)?),
         false => None,
     };
     let seeds = selection.rows();

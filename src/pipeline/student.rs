@@ -1,14 +1,14 @@
 //! The language model in the loop: its base (made of the reviews where none is given), its tuning on a round's dialogues,
 //! reviews embedded by it for the next round (paper §3.2, §3.4).
 
-use super::stages::{Artifacts, round_file};
-use super::work_directory::WorkDirectory;
-use crate::config::Config;
+use super::work_directory::{WorkDirectory, round_file};
+use crate::config::{Config, RecommendConfig};
 use crate::dataset::Dataset;
 use crate::dataset::Dialogue;
 use crate::error::{Error, Result};
 use crate::math::Matrix;
 use crate::recommend::Recommender;
+use crate::recommend::service::open_language_model;
 use crate::run::Run;
 use crate::titles::Titles;
 use std::path::{Path, PathBuf};
@@ -67,9 +67,8 @@ pub(super) fn of_round(dir: &Path, config: &Config, strategy: &str, number: usiz
 #[cfg(feature = "llama")]
 mod with_llama {
     use super::*;
-    use crate::config::{RecommendConfig, TuneConfig};
+    use crate::config::TuneConfig;
     use crate::embed::{self, LmEmbedder};
-    use crate::recommend::lm::LmRecommender;
     use crate::tune::lm::{Catalogue, new_model, pretrain, tune_lm_with_catalogue};
     use serde_json::json;
 
@@ -119,10 +118,12 @@ mod with_llama {
     }
 
     /// Tunes the base on `dialogues`.
+    #[allow(clippy::too_many_arguments)]
     pub fn tune(
         work: &mut WorkDirectory,
         config: &Config,
-        made: &Artifacts,
+        dataset: &Dataset,
+        mentions: &Titles,
         strategy: &str,
         number: usize,
         dialogues: &[Dialogue],
@@ -134,8 +135,8 @@ mod with_llama {
         let (base, folder) = (base_path(&work.path("."), config), work.path(&folder));
         work.stage(&format!("tune model {strategy} {number}"), "tune", &artifacts, run, |_| {
             std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-            let catalogue = Catalogue::of(&made.dataset);
-            let find = |text: &str| made.mentions.rows(text);
+            let catalogue = Catalogue::of(dataset);
+            let find = |text: &str| mentions.rows(text);
             let report = tune_lm_with_catalogue(&base, dialogues, &catalogue, &find, &config.tune, &folder, run)?;
             let note = format!(
                 "{}: {} dialogues, {} steps, {:.0} tokens/s; held-out loss {:.3}, before {:.3}",
@@ -170,25 +171,6 @@ mod with_llama {
         })?;
         embed::read_embeddings(&path, dataset.reviews(), run)
     }
-
-    impl Student {
-        /// As a recommender over the catalogue that ranks by `mode` (as `recommend.mode`).
-        pub fn open(
-            &self,
-            name: &str,
-            mode: &str,
-            dataset: &Dataset,
-            mentions: &Arc<Titles>,
-            config: &Config,
-            run: &Run,
-        ) -> Result<Arc<LmRecommender>> {
-            let adapter = self.adapter.as_deref().map(|path| (path, config.recommend.adapter_scale as f32));
-            let contexts = config.recommend.contexts.max(run.threads());
-            let settings = RecommendConfig { contexts, mode: mode.to_string(), ..config.recommend.clone() };
-            let opened = LmRecommender::open(&self.model, adapter, &dataset.items, mentions.clone(), &settings, run)?;
-            Ok(Arc::new(opened.named(name)))
-        }
-    }
 }
 
 #[cfg(not(feature = "llama"))]
@@ -201,10 +183,12 @@ mod with_llama {
     pub fn make_base(_: &mut WorkDirectory, _: &Config, _: &Dataset, _: &Run) -> Result<()> {
         missing()
     }
+    #[allow(clippy::too_many_arguments)]
     pub fn tune(
         _: &mut WorkDirectory,
         _: &Config,
-        _: &Artifacts,
+        _: &Dataset,
+        _: &Titles,
         _: &str,
         _: usize,
         _: &[Dialogue],
@@ -215,29 +199,22 @@ mod with_llama {
     pub fn embed_again(_: &mut WorkDirectory, _: &Config, _: &Dataset, _: &str, _: usize, _: &Run) -> Result<Matrix> {
         missing()
     }
-    impl Student {
-        /// Not without llama.cpp.
-        pub fn open(
-            &self,
-            _: &str,
-            _: &str,
-            _: &Dataset,
-            _: &Arc<Titles>,
-            _: &Config,
-            _: &Run,
-        ) -> Result<Arc<dyn Recommender>> {
-            missing()
-        }
+}
+
+impl Student {
+    /// As a recommender over the catalogue that ranks by `mode` (as `recommend.mode`).
+    pub fn open(
+        &self,
+        mode: &str,
+        dataset: &Dataset,
+        titles: &Arc<Titles>,
+        config: &Config,
+        run: &Run,
+    ) -> Result<Arc<dyn Recommender>> {
+        let contexts = config.recommend.contexts.max(run.threads());
+        let settings = RecommendConfig { contexts, mode: mode.to_string(), ..config.recommend.clone() };
+        open_language_model(&self.model, self.adapter.as_deref(), dataset, titles, &settings, run)
     }
 }
 
 pub(super) use with_llama::{embed_again, make_base, tune};
-
-impl Artifacts {
-    /// The base model as a recommender, where one is tuned.
-    pub(super) fn base_model(&self, name: &str, config: &Config, run: &Run) -> Result<Option<Arc<dyn Recommender>>> {
-        let Some(base) = &self.base_model else { return Ok(None) };
-        let opened = base.open(name, TITLES, &self.dataset, &self.mentions, config, run)?;
-        Ok(Some(opened))
-    }
-}

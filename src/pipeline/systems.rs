@@ -1,12 +1,13 @@
 //! The recommenders that a finished work directory holds: for the evaluation all of them, for serving one.
 
 use super::stages::{Artifacts, Round};
-use super::student;
+use super::student::{self, Student};
 use crate::config::Config;
 use crate::dataset::Dialogue;
 use crate::dataset::{load_conversations, load_posts};
 use crate::embed::{Embedder, Remembering};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::recommend::service::{Ingredients, open_language_model};
 use crate::recommend::{Datastore, Fusion, HeadRecommender, Nbcrs, Popularity, Posts, Recommender};
 use crate::run::Run;
 use crate::tune::Head;
@@ -77,7 +78,9 @@ impl<'a> Builder<'a> {
             )?,
             self.head("head, untrained", Head::untrained(made.items.clone())?)?,
         ];
-        if let Some(recommender) = made.base_model(UNTUNED, self.config, run)? {
+        if let Some(base) = &made.base_model {
+            let (dataset, mentions) = (&made.dataset, &made.mentions);
+            let recommender = base.open(student::TITLES, dataset, mentions, self.config, run)?;
             systems.push(System { label: UNTUNED.to_string(), recommender });
         }
         if let Some((dialogues, head)) = &made.naive {
@@ -87,20 +90,28 @@ impl<'a> Builder<'a> {
         if !self.config.evaluate.posts.is_empty() {
             let mut posts = Posts::default();
             for path in &self.config.evaluate.posts {
-                // A file of conversations has turns, one of posts has text: whichever reads is meant.
-                let path = Path::new(path);
-                match load_posts(path) {
-                    Ok(recorded) => posts.extend(Posts::from_posts(&recorded, &made.mentions)),
-                    Err(_) => {
-                        let recorded = load_conversations(path)?;
-                        posts.extend(Posts::from_conversations(&recorded, &made.mentions, made.context));
-                    }
-                }
+                posts.extend(self.posts_of(Path::new(path))?);
             }
             let store = Datastore::from_posts(posts, made.dataset.items.len(), &*self.embedder, run)?;
             systems.push(self.nbcrs("NBCRS (in-domain)", store, run)?);
         }
         Ok(systems)
+    }
+
+    /// Recorded posts of a file: posts, which have a text, or conversations, which have turns; whichever reads is meant.
+    fn posts_of(&self, path: &Path) -> Result<Posts> {
+        let as_posts = match load_posts(path) {
+            Ok(recorded) => return Ok(Posts::from_posts(&recorded, &self.made.mentions)),
+            Err(e) => e,
+        };
+        match load_conversations(path) {
+            Ok(recorded) => Ok(Posts::from_conversations(&recorded, &self.made.mentions, self.made.context)),
+            Err(e) if e.kind() == ErrorKind::NotFound || e.to_string() == as_posts.to_string() => Err(e),
+            Err(as_conversations) => Err(Error::new(
+                as_posts.kind(),
+                format!("evaluate.posts: as posts: {as_posts}; as conversations: {as_conversations}"),
+            )),
+        }
     }
 
     /// What one round of one strategy gives: popularity and NBCRS over its dialogues, NBCRS over its seeds, its head,
@@ -127,7 +138,7 @@ impl<'a> Builder<'a> {
             ];
             let asked = |mode: &str| self.config.evaluate.modes.iter().any(|m| m == mode);
             for (mode, label, _) in modes.into_iter().filter(|(mode, _, trained)| *trained && asked(mode)) {
-                let recommender = student.open(&label, mode, &made.dataset, &made.mentions, self.config, run)?;
+                let recommender = student.open(mode, &made.dataset, &made.mentions, self.config, run)?;
                 systems.push(System { label, recommender });
             }
         }
@@ -136,29 +147,25 @@ impl<'a> Builder<'a> {
 
     /// One recommender of a round, for serving.
     pub fn one(&self, name: &str, round: &Round, run: &Run) -> Result<Arc<dyn Recommender>> {
-        let systems = match name {
-            "popularity" => return Ok(Arc::new(Popularity::from_dataset(&self.made.dataset)?)),
-            "head" => vec![self.head("head", round.head.clone())?],
-            "nbcrs" => vec![self.nbcrs_of("nbcrs", &round.dialogues, run)?],
-            "fusion" => vec![self.fusion("fusion", round, run)?.2],
-            "lm" => {
-                let (student, mode) = self.student(round)?;
-                let (dataset, mentions) = (&self.made.dataset, &self.made.mentions);
-                let model: Arc<dyn Recommender> =
-                    student.open("language model", mode, dataset, mentions, self.config, run)?;
-                return Ok(model);
-            }
-            other => {
-                return Err(Error::invalid(format!(
-                    "recommend.system = {other:?}: allowed is head | nbcrs | fusion | popularity | lm"
-                )));
-            }
+        let made = self.made;
+        if name == "lm" {
+            let (student, mode) = self.student(round)?;
+            return student.open(mode, &made.dataset, &made.mentions, self.config, run);
+        }
+        let from = Ingredients {
+            dataset: &made.dataset,
+            titles: &made.mentions,
+            embedder: Some(&self.embedder),
+            head: Some(&round.head),
+            dialogues: Some(&round.dialogues),
+            settings: &self.config.recommend,
+            seed: self.config.tune.seed,
         };
-        systems.into_iter().next().map(|s| s.recommender).ok_or_else(|| Error::bug("no recommender was made"))
+        from.build(name, run)
     }
 
     /// The language model of a round, and the mode that suits what it was tuned for.
-    fn student<'r>(&'r self, round: &'r Round) -> Result<(&'r student::Student, &'r str)> {
+    fn student<'r>(&'r self, round: &'r Round) -> Result<(&'r Student, &'r str)> {
         let student = round.student.as_ref().ok_or_else(|| {
             Error::invalid(
                 "recommend.system = lm: this run tuned no language model; run it with tune.method = lora or full",
@@ -171,11 +178,11 @@ impl<'a> Builder<'a> {
         Ok((student, mode))
     }
 
-    /// The language model of a round, for serving: what [`Builder::one`] gives for `lm`, by its own type.
-    #[cfg(feature = "llama")]
-    pub fn language_model(&self, round: &Round, run: &Run) -> Result<Arc<crate::recommend::lm::LmRecommender>> {
-        let (student, mode) = self.student(round)?;
-        student.open("language model", mode, &self.made.dataset, &self.made.mentions, self.config, run)
+    /// The language model of `recommend.model` and `recommend.adapter`, which no stage made.
+    pub fn model(&self, model: &Path, run: &Run) -> Result<Arc<dyn Recommender>> {
+        let settings = &self.config.recommend;
+        let adapter = Some(Path::new(&settings.adapter)).filter(|path| !path.as_os_str().is_empty());
+        open_language_model(model, adapter, &self.made.dataset, &self.made.mentions, settings, run)
     }
 
     /// Head, NBCRS over the dialogues, and the two as one.

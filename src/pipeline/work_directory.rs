@@ -82,6 +82,11 @@ struct State {
     stages: BTreeMap<String, StageRecord>,
 }
 
+/// The file names of a round's artifacts.
+pub(super) fn round_file(strategy: &str, number: usize, name: &str) -> String {
+    format!("{strategy}/round-{number}/{name}")
+}
+
 /// An open work directory. Dropping it ends the lock.
 pub struct WorkDirectory {
     dir: PathBuf,

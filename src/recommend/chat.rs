@@ -1,12 +1,11 @@
 //! A chat in a terminal, without the terminal: lines in, replies out. The command prints them.
 
 use super::evidence::excerpt;
-use super::{Evidence, QueryWindow, Ranked, Recommender, Request, query_text, recommend};
-use crate::dataset::{Conversation, Dataset, Role, Turn};
-use crate::embed::Embedder;
+use super::ranking::RankedItem;
+use super::service::{ItemList, Query, Service};
+use crate::dataset::{Conversation, Role, Turn};
 use crate::error::Result;
 use crate::run::Run;
-use crate::titles::Titles;
 
 /// What a line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +59,7 @@ pub struct Reply {
     /// The text; may be empty.
     pub text: String,
     /// The items of the answer, if it is one.
-    pub ranked: Vec<Ranked>,
+    pub ranked: Vec<RankedItem>,
     /// The chat is over.
     pub done: bool,
 }
@@ -72,45 +71,36 @@ const HELP: &str = "say what you are looking for, or:\n\
     /new          start a new conversation\n\
     /quit         leave";
 
-/// What a chat reads.
-#[derive(Clone, Copy)]
-pub struct Resources<'a> {
-    /// Scores the catalogue.
-    pub recommender: &'a dyn Recommender,
-    /// Items and reviews.
-    pub dataset: &'a Dataset,
-    /// Finds titles in what is said.
-    pub mentions: &'a Titles,
-    /// For `/why`: the review embeddings and their embedder; none where they were not kept.
-    pub evidence: Option<(&'a Evidence<'a>, &'a dyn Embedder)>,
-    /// Items per answer.
-    pub top_k: usize,
-}
+/// Reviews that `/why` shows, and characters of each.
+const REASONS: usize = 3;
+const EXCERPT_CHARS: usize = 240;
 
 /// The state of one chat.
 pub struct Chat<'a> {
-    resources: Resources<'a>,
-    conversation: Conversation,
+    service: &'a Service,
+    query: Query,
     exclude: Vec<String>,
-    allow: Vec<String>,
     shown: Vec<String>,
-    last: Vec<Ranked>,
+    last: Vec<RankedItem>,
 }
 
 impl<'a> Chat<'a> {
-    /// A chat that has not begun.
-    pub fn new(resources: Resources<'a>) -> Chat<'a> {
-        let conversation = Conversation { id: "chat".into(), turns: Vec::new(), targets: Vec::new(), seen: Vec::new() };
-        let (exclude, allow, shown, last) = Default::default();
-        Chat { resources, conversation, exclude, allow, shown, last }
+    /// A chat that has not begun, with `top_k` items in an answer.
+    pub fn new(service: &'a Service, top_k: usize) -> Chat<'a> {
+        let mut query = Query { top_k: Some(top_k), explain: Some(0), ..Query::default() };
+        query.conversation.id = "chat".into();
+        let (exclude, shown, last) = Default::default();
+        Chat { service, query, exclude, shown, last }
     }
     /// The same chat in which the ids of `exclude` never come back, and only those of `allow` may (empty: all).
-    pub fn masked(self, exclude: Vec<String>, allow: Vec<String>) -> Chat<'a> {
-        Chat { exclude, allow, ..self }
+    pub fn masked(mut self, exclude: Vec<String>, allow: Vec<String>) -> Chat<'a> {
+        self.exclude = exclude;
+        self.query.allow = (!allow.is_empty()).then(|| ItemList::of_ids(allow));
+        self
     }
     /// The conversation so far.
     pub fn conversation(&self) -> &Conversation {
-        &self.conversation
+        &self.query.conversation
     }
 
     /// Answers one line.
@@ -121,20 +111,22 @@ impl<'a> Chat<'a> {
         let say = |text: String| Reply { text, ranked: Vec::new(), done: false };
         match parse(line) {
             Command::Say(text) => {
-                self.conversation.turns.push(Turn { role: Role::User, text });
+                self.query.conversation.turns.push(Turn { role: Role::User, text });
                 self.shown.clear();
                 let answer = self.answer(run);
                 if answer.is_err() {
-                    self.conversation.turns.pop();
+                    self.query.conversation.turns.pop();
                 }
                 answer
             }
-            Command::More if self.conversation.turns.is_empty() => Ok(say("say first what you are looking for".into())),
+            Command::More if self.query.conversation.turns.is_empty() => {
+                Ok(say("say first what you are looking for".into()))
+            }
             Command::More => self.answer(run),
             Command::Why(place) => Ok(say(self.why(place, run)?)),
             Command::Exclude(what) => Ok(say(self.leave_out(&what))),
             Command::New => {
-                self.conversation.turns.clear();
+                self.query.conversation.turns.clear();
                 self.shown.clear();
                 self.last.clear();
                 Ok(say("a new conversation".into()))
@@ -147,19 +139,25 @@ impl<'a> Chat<'a> {
     }
 
     fn answer(&mut self, run: &Run) -> Result<Reply> {
-        let Resources { recommender, dataset, mentions, top_k, .. } = self.resources;
-        let exclude: Vec<String> = self.exclude.iter().chain(&self.shown).cloned().collect();
-        let request = Request { conversation: &self.conversation, exclude: &exclude, allow: &self.allow, top_k };
-        let ranked = recommend(recommender, &[request], &dataset.items, mentions, run)?.pop().unwrap_or_default();
+        self.query.exclude = ItemList::of_ids(self.exclude.iter().chain(&self.shown).map(String::as_str));
+        let answer = self.service.answer(&self.query, run)?;
+        let (ranked, items) = (answer.items, self.service.items());
         if ranked.is_empty() {
-            return Ok(Reply { text: "nothing is left to recommend; /new starts again".into(), ranked, done: false });
+            let text = match answer.partial {
+                true => "the time was up before anything was found; ask again, or raise recommend.timeout_ms",
+                false => "nothing is left to recommend; /new starts again",
+            };
+            return Ok(Reply { text: text.into(), ranked, done: false });
         }
-        let lines: Vec<String> = ranked
+        let mut lines: Vec<String> = ranked
             .iter()
             .enumerate()
-            .map(|(place, r)| format!("{:>3}. {}  [{:.3}]", place + 1, dataset.items.name(r.item as usize), r.score))
+            .map(|(place, r)| format!("{:>3}. {}  [{:.3}]", place + 1, items.name(r.item as usize), r.score))
             .collect();
-        self.shown.extend(ranked.iter().map(|r| dataset.items.id(r.item as usize).to_string()));
+        if answer.partial {
+            lines.push("the time was up: these were found by then".into());
+        }
+        self.shown.extend(ranked.iter().map(|r| items.id(r.item as usize).to_string()));
         self.last = ranked.clone();
         Ok(Reply { text: lines.join("\n"), ranked, done: false })
     }
@@ -168,29 +166,25 @@ impl<'a> Chat<'a> {
         let Some(ranked) = self.last.get(place - 1) else {
             return Ok(format!("the last answer has {} items", self.last.len()));
         };
-        let Some((evidence, embedder)) = self.resources.evidence else {
+        if !self.service.explains() {
             return Ok("the reviews' embeddings are not at hand".into());
-        };
-        let context = QueryWindow { speakers: super::Speakers::User, turns: 0, chars: 1000 };
-        let query = embedder.embed(&[&query_text(&self.conversation, context)], true, run)?;
-        let dataset = self.resources.dataset;
-        let reviews = evidence.of(ranked.item, query.row(0), 3)?;
+        }
+        let reviews = self.service.explain(&self.query.conversation, ranked.item, REASONS, run)?;
+        let dataset = self.service.dataset();
         let mut lines = vec![format!("{}:", dataset.items.name(ranked.item as usize))];
         if reviews.is_empty() {
             lines.push("  no reviews of it; its own description speaks for it".into());
         }
-        lines.extend(
-            reviews
-                .iter()
-                .map(|n| format!("  [{:.2}] \"{}\"", n.similarity, excerpt(dataset.review_text(n.row as usize), 240))),
-        );
+        lines.extend(reviews.iter().map(|n| {
+            format!("  [{:.2}] \"{}\"", n.similarity, excerpt(dataset.review_text(n.row as usize), EXCERPT_CHARS))
+        }));
         Ok(lines.join("\n"))
     }
 
     fn leave_out(&mut self, what: &str) -> String {
-        let items = &self.resources.dataset.items;
+        let items = self.service.items();
         let by_place = what.parse::<usize>().ok().and_then(|n| self.last.get(n.checked_sub(1)?)).map(|r| r.item);
-        let found = by_place.or_else(|| self.resources.mentions.resolve_text(what));
+        let found = by_place.or_else(|| self.service.titles().resolve_text(what));
         match found {
             Some(item) => {
                 self.exclude.push(items.id(item as usize).to_string());
@@ -203,10 +197,10 @@ impl<'a> Chat<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Popularity;
-    use super::super::testing::{BagOfWords, movies};
+    use super::super::testing::{BagOfWords, movies, service};
     use super::*;
     use crate::dataset::Review;
+    use crate::embed::Embedder;
 
     #[test]
     fn lines_are_read_as_commands_or_speech() {
@@ -222,13 +216,10 @@ mod tests {
 
     #[test]
     fn a_chat_begun_with_masks_keeps_to_them() {
-        let dataset = movies();
-        let (run, mentions) = (Run::new(1).unwrap(), Titles::new(&dataset.items, &[]));
-        let popularity = Popularity::new("p", (0..dataset.items.len()).map(|i| i as f32).collect()).unwrap();
-        let resources =
-            Resources { recommender: &popularity, dataset: &dataset, mentions: &mentions, evidence: None, top_k: 20 };
+        let service = service(movies(), None);
+        let run = Run::new(1).unwrap();
         let ids = |ids: &[&str]| ids.iter().map(|id| id.to_string()).collect::<Vec<_>>();
-        let mut chat = Chat::new(resources).masked(ids(&["m3"]), ids(&["m1", "m3", "m5"]));
+        let mut chat = Chat::new(&service, 20).masked(ids(&["m3"]), ids(&["m1", "m3", "m5"]));
         for line in ["anything", "something else"] {
             let answer = chat.reply(line, &run).unwrap();
             assert_eq!(answer.ranked.iter().map(|r| r.item).collect::<Vec<_>>(), [5, 1]);
@@ -245,16 +236,8 @@ mod tests {
         }
         let run = Run::new(1).unwrap();
         let rows = BagOfWords.embed(&["dull", "a fine voyage among the stars"], false, &run).unwrap();
-        let evidence = Evidence::new(&dataset, &rows).unwrap();
-        let mentions = Titles::new(&dataset.items, &[]);
-        let popularity = Popularity::new("p", (0..=last).map(|i| i as f32).collect()).unwrap();
-        let mut chat = Chat::new(Resources {
-            recommender: &popularity,
-            dataset: &dataset,
-            mentions: &mentions,
-            evidence: Some((&evidence, &BagOfWords)),
-            top_k: 2,
-        });
+        let service = service(dataset, Some(rows));
+        let mut chat = Chat::new(&service, 2);
         assert!(chat.reply("/more", &run).unwrap().ranked.is_empty());
         let items = |reply: &Reply| reply.ranked.iter().map(|r| r.item as usize).collect::<Vec<_>>();
         let first = chat.reply("a voyage to the stars", &run).unwrap();

@@ -4,54 +4,21 @@ use super::Neighbour;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, dot};
-use std::ops::Deref;
 use std::sync::Arc;
 
 /// The seed reviews with their embeddings.
-pub struct Evidence<'a> {
-    rows: Held<'a>,
-    by_item: Vec<Vec<u32>>,
+#[derive(Clone)]
+pub struct Evidence {
+    rows: Arc<Matrix>,
+    by_item: Arc<Vec<Vec<u32>>>,
 }
 
-/// The rows, wherever they are kept.
-enum Held<'a> {
-    Lent(&'a Matrix),
-    Shared(Arc<Matrix>),
-}
-
-impl Deref for Held<'_> {
-    type Target = Matrix;
-    fn deref(&self) -> &Matrix {
-        match self {
-            Held::Lent(rows) => rows,
-            Held::Shared(rows) => rows,
-        }
-    }
-}
-
-impl<'a> Evidence<'a> {
+impl Evidence {
     /// `rows`: `[dataset.reviews(), dim]`, unit length, of the embedder that embeds the queries.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] when there is not one row per review.
-    pub fn new(dataset: &Dataset, rows: &'a Matrix) -> Result<Evidence<'a>> {
-        Evidence::over(dataset, Held::Lent(rows))
-    }
-    /// [`Evidence::new`] that keeps the rows itself, for what outlives the call.
-    ///
-    /// # Errors
-    /// Those of [`Evidence::new`].
-    pub fn owned(dataset: &Dataset, rows: Matrix) -> Result<Evidence<'static>> {
-        Evidence::shared(dataset, Arc::new(rows))
-    }
-    /// [`Evidence::new`] over rows that others hold as well.
-    ///
-    /// # Errors
-    /// Those of [`Evidence::new`].
-    pub fn shared(dataset: &Dataset, rows: Arc<Matrix>) -> Result<Evidence<'static>> {
-        Evidence::over(dataset, Held::Shared(rows))
-    }
-    fn over<'r>(dataset: &Dataset, rows: Held<'r>) -> Result<Evidence<'r>> {
+    pub fn new(dataset: &Dataset, rows: Arc<Matrix>) -> Result<Evidence> {
         if rows.rows() != dataset.reviews() {
             return Err(Error::invalid(format!(
                 "evidence: {} embeddings for {} reviews; embed them again",
@@ -59,7 +26,17 @@ impl<'a> Evidence<'a> {
                 dataset.reviews()
             )));
         }
-        Ok(Evidence { rows, by_item: dataset.reviews_by_item() })
+        Ok(Evidence { rows, by_item: Arc::new(dataset.reviews_by_item()) })
+    }
+    /// The same over a catalogue of `items` items: those that joined have no reviews yet.
+    pub fn grown(&self, items: usize) -> Evidence {
+        let mut by_item = Vec::clone(&self.by_item);
+        by_item.resize(items, Vec::new());
+        Evidence { rows: self.rows.clone(), by_item: Arc::new(by_item) }
+    }
+    /// Bytes of the embeddings.
+    pub fn bytes(&self) -> u64 {
+        size_of_val(self.rows.data()) as u64
     }
     /// At most `count` reviews of `item`, nearest to `query` (`[dim]`) by cosine first, ties to the lowest row.
     ///
@@ -111,13 +88,14 @@ mod tests {
             dataset.add_review(&Review { item: item.into(), text: "t".into(), ..Review::default() }).unwrap();
         }
         let rows = Matrix::from_vec(4, 2, vec![0.0, 1.0, 1.0, 0.0, 0.6, 0.8, 0.6, 0.8]).unwrap();
-        let evidence = Evidence::new(&dataset, &rows).unwrap();
+        let rows = Arc::new(rows);
+        let evidence = Evidence::new(&dataset, rows.clone()).unwrap();
         let found: Vec<u32> = evidence.of(0, &[1.0, 0.0], 2).unwrap().iter().map(|n| n.row).collect();
         assert_eq!(found, [2, 3]);
         assert!(evidence.of(2, &[1.0, 0.0], 2).unwrap().is_empty());
         assert!(evidence.of(0, &[1.0], 2).is_err());
         assert!(evidence.of(9999, &[1.0, 0.0], 2).is_err());
-        assert!(Evidence::new(&movies(), &rows).is_err());
+        assert!(Evidence::new(&movies(), rows).is_err());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Several recommenders as one: reciprocal rank fusion (Cormack et al. 2009).
 
-use super::Recommender;
+use super::query_window::QueryWindow;
+use super::ranking::rank;
+use super::recommender::Recommender;
 use crate::dataset::Conversation;
 use crate::error::{Error, Result};
 use crate::math::Matrix;
@@ -48,6 +50,9 @@ impl Recommender for Fusion {
     fn bytes(&self) -> u64 {
         self.parts.iter().map(|(part, _)| part.bytes()).sum()
     }
+    fn window(&self) -> Option<QueryWindow> {
+        self.parts.iter().find_map(|(part, _)| part.window())
+    }
     fn score(&self, conversations: &[&Conversation], run: &Run) -> Result<Matrix> {
         let items = self.items();
         let mut fused = Matrix::zeros(conversations.len(), items);
@@ -55,7 +60,7 @@ impl Recommender for Fusion {
             let scores = part.score(conversations, run)?;
             run.install(|| {
                 fused.data_mut().par_chunks_exact_mut(items.max(1)).enumerate().for_each(|(row, fused)| {
-                    let ranked = super::rank(scores.row(row), &[], items);
+                    let ranked = rank(scores.row(row), &[], items);
                     for (place, ranked) in ranked.iter().enumerate() {
                         fused[ranked.item as usize] += (weight / (RANK_OFFSET + place as f64 + 1.0)) as f32;
                     }
@@ -71,8 +76,8 @@ impl Recommender for Fusion {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Popularity;
     use super::super::testing::conversation;
-    use super::super::{Popularity, rank};
     use super::*;
 
     #[test]

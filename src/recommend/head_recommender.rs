@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::math::Matrix;
 use crate::run::Run;
 use crate::titles::Titles;
-use crate::tune::Head;
+use crate::tune::{Head, NewItem};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A head with its embedder.
@@ -51,10 +52,6 @@ impl HeadRecommender {
         }
         Ok(HeadRecommender { name: name.into(), head, embedder, mentions, context })
     }
-    /// The head.
-    pub fn head(&self) -> &Head {
-        &self.head
-    }
 }
 
 impl Recommender for HeadRecommender {
@@ -67,6 +64,9 @@ impl Recommender for HeadRecommender {
     fn bytes(&self) -> u64 {
         self.head.bytes() + self.embedder.bytes()
     }
+    fn window(&self) -> Option<QueryWindow> {
+        Some(self.context)
+    }
     fn score(&self, conversations: &[&Conversation], run: &Run) -> Result<Matrix> {
         let texts: Vec<String> = conversations.iter().map(|c| query_text(c, self.context)).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -77,5 +77,24 @@ impl Recommender for HeadRecommender {
             .collect();
         run.check()?;
         run.install(|| self.head.score(&queries, &named))
+    }
+    /// New items stand where their own texts put them.
+    fn with_items(
+        self: Arc<Self>,
+        items: &Items,
+        fresh: Range<usize>,
+        titles: &Arc<Titles>,
+        run: &Run,
+    ) -> Result<Arc<dyn Recommender>> {
+        let texts: Vec<String> = fresh.clone().map(|row| items.text(row)).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let vectors = self.embedder.embed(&texts, false, run)?;
+        let mut head = self.head.clone();
+        for (n, row) in fresh.enumerate() {
+            head.add_item(&NewItem { id: items.id(row).to_string(), vector: vectors.row(n).to_vec(), count: 0.0 })?;
+        }
+        let mentions = self.mentions.as_ref().map(|_| titles.clone());
+        let embedder = self.embedder.clone();
+        Ok(Arc::new(HeadRecommender::new(self.name.as_str(), head, items, embedder, mentions, self.context)?))
     }
 }

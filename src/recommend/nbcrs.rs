@@ -338,6 +338,9 @@ impl Recommender for Nbcrs {
         let mentions: usize = self.store.mentions.iter().map(|m| size_of_val(m.as_slice())).sum();
         (rows + mentions) as u64 + self.embedder.bytes()
     }
+    fn window(&self) -> Option<QueryWindow> {
+        Some(self.context)
+    }
     fn score(&self, conversations: &[&Conversation], run: &Run) -> Result<Matrix> {
         let texts: Vec<String> = conversations.iter().map(|c| query_text(c, self.context)).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();

@@ -37,32 +37,53 @@ impl QueryWindow {
         };
         Ok(QueryWindow { speakers, turns: config.context_turns, chars: config.context_chars })
     }
+    /// Whether it leaves out some of what its speakers say in `conversation`.
+    pub fn cuts(self, conversation: &Conversation) -> bool {
+        let spoken = self.spoken(conversation);
+        // A line break between two turns is a character of the text.
+        let chars = || spoken.iter().map(|turn| turn.chars().count() + 1).sum::<usize>().saturating_sub(1);
+        (self.turns > 0 && spoken.len() > self.turns) || (self.chars > 0 && chars() > self.chars)
+    }
+    /// What is read of a conversation that it cuts: `the user's latest 4 turns`.
+    pub fn in_words(self) -> String {
+        let whose = match self.speakers {
+            Speakers::User => "the user's",
+            Speakers::All => "everybody's",
+        };
+        match (self.turns, self.chars) {
+            (0, chars) => format!("{whose} latest {chars} characters"),
+            (turns, 0) => format!("{whose} latest {turns} turns"),
+            (turns, chars) => format!("{whose} latest {turns} turns, at most {chars} characters,"),
+        }
+    }
+    /// The turns that count, oldest first. Where the chosen speaker said nothing, all speak.
+    fn spoken(self, conversation: &Conversation) -> Vec<&str> {
+        let counts = |role: Role| match (self.speakers, role) {
+            (Speakers::All, _) | (Speakers::User, Role::User) => true,
+            (Speakers::User, Role::Assistant) => false,
+        };
+        let of = |everyone: bool| -> Vec<&str> {
+            let turns = conversation.turns.iter().filter(|t| everyone || counts(t.role));
+            turns.map(|t| t.text.trim()).filter(|t| !t.is_empty()).collect()
+        };
+        let own = of(false);
+        if own.is_empty() { of(true) } else { own }
+    }
 }
 
 /// The turns that count, oldest first, one per line without speaker labels; cut from the oldest word on, so that an embedder
 /// that reads only the beginning of a text still reads the latest request. Where the chosen speaker said nothing, all speak.
-pub fn query_text(conversation: &Conversation, context: QueryWindow) -> String {
-    let counts = |role: Role| match (context.speakers, role) {
-        (Speakers::All, _) | (Speakers::User, Role::User) => true,
-        (Speakers::User, Role::Assistant) => false,
-    };
-    let said = |everyone: bool| -> Vec<&str> {
-        let turns = conversation.turns.iter().filter(|t| everyone || counts(t.role));
-        turns.map(|t| t.text.trim()).filter(|t| !t.is_empty()).collect()
-    };
-    let mut turns = said(false);
-    if turns.is_empty() {
-        turns = said(true);
-    }
-    if context.turns > 0 {
-        turns.drain(..turns.len().saturating_sub(context.turns));
+pub fn query_text(conversation: &Conversation, window: QueryWindow) -> String {
+    let mut turns = window.spoken(conversation);
+    if window.turns > 0 {
+        turns.drain(..turns.len().saturating_sub(window.turns));
     }
     let text = turns.join("\n");
     let length = text.chars().count();
-    if context.chars == 0 || length <= context.chars {
+    if window.chars == 0 || length <= window.chars {
         return text;
     }
-    let tail: String = text.chars().skip(length - context.chars).collect();
+    let tail: String = text.chars().skip(length - window.chars).collect();
     // The first word is most likely half a word.
     match tail.split_once(char::is_whitespace) {
         Some((_, rest)) if !rest.trim().is_empty() => rest.trim_start().to_string(),
@@ -84,6 +105,19 @@ mod tests {
         assert_eq!(context(Speakers::All, 0, 0), "I like space\nHave you seen Alien?\nYes, loved it");
         assert_eq!(context(Speakers::All, 0, 9), "loved it");
         assert_eq!(context(Speakers::All, 0, 4), "d it".split_once(' ').unwrap().1);
+    }
+
+    #[test]
+    fn a_window_cuts_where_the_text_that_is_read_is_not_all_that_was_said() {
+        let talk = conversation(&["one two", "between", " three ", "", "four"]);
+        for (turns, chars) in [(0, 0), (1, 0), (2, 0), (3, 0), (0, 17), (0, 18), (0, 19), (3, 18), (2, 18), (3, 5)] {
+            for speakers in [Speakers::User, Speakers::All] {
+                let (window, whole) =
+                    (QueryWindow { speakers, turns, chars }, QueryWindow { speakers, turns: 0, chars: 0 });
+                let cut = query_text(&talk, window) != query_text(&talk, whole);
+                assert_eq!(window.cuts(&talk), cut, "{window:?}");
+            }
+        }
     }
 
     #[test]

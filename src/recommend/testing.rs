@@ -1,11 +1,16 @@
 //! What the tests of this room share: a small catalogue, an embedder without a model, a world with a known answer.
 
+use super::Popularity;
+use super::service::{Parts, Service};
+use crate::config::RecommendConfig;
 use crate::dataset::{Conversation, Dataset, Item, Role, Turn};
 use crate::dataset::{Dialogue, Message, Seed};
 use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::math::Matrix;
 use crate::run::Run;
+use crate::titles::Titles;
+use std::sync::Arc;
 
 const THEMES: [&str; 4] =
     ["ghost haunted scream dread", "rocket planet alien orbit", "wedding kiss heart tender", "heist gang bullet chase"];
@@ -74,4 +79,19 @@ impl Embedder for BagOfWords {
         rows.normalise_rows();
         Ok(rows)
     }
+}
+
+/// A service of `dataset` that ranks the latest items first; `rows`: of its reviews, by [`BagOfWords`].
+pub fn service(dataset: Dataset, rows: Option<Matrix>) -> Service {
+    let recommender = Popularity::new("p", (0..dataset.items.len()).map(|i| i as f32).collect()).unwrap();
+    let embedder: Arc<dyn Embedder> = Arc::new(BagOfWords);
+    Service::new(Parts {
+        system: "popularity".into(),
+        titles: Arc::new(Titles::of(&dataset)),
+        dataset: Arc::new(dataset),
+        recommender: Arc::new(recommender),
+        evidence: rows.map(|rows| (Arc::new(rows), embedder)),
+        settings: RecommendConfig { explain: 0, ..RecommendConfig::default() },
+    })
+    .unwrap()
 }

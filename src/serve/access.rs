@@ -1,14 +1,17 @@
 //! One request from its head to the last byte of its answer: its id, its line in the log, its place in the metrics.
 
+use super::answer::AnswerBody;
+use super::problem::Problem;
 use super::route::Route;
-use super::server::Shared;
+use super::shared::Shared;
 use super::slots::{ConnectionSlot, RequestGuard};
+use super::wire::WireQuery;
 use crate::run::Level;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The status of a request whose client left before the answer began.
 pub(super) const CLIENT_LEFT: u16 = 499;
@@ -29,16 +32,18 @@ pub(super) struct Access {
     pub bytes_in: u64,
     pub bytes_out: u64,
     /// Items in the answer.
-    pub items: u64,
+    items: u64,
     /// Conversations in the request.
-    pub conversations: u64,
-    pub generation: u64,
+    conversations: u64,
+    generation: u64,
     /// True once the last byte was handed over.
     pub complete: bool,
+    /// The stream of the answer broke off.
+    failed: bool,
     pub code: Option<&'static str>,
     pub cause: Option<String>,
     /// What users said; kept only where `serve.log_text` asks for it.
-    pub text: Option<Value>,
+    text: Option<Value>,
 }
 
 impl Access {
@@ -73,10 +78,29 @@ impl Access {
             conversations: 0,
             generation: 0,
             complete: false,
+            failed: false,
             code: None,
             cause: None,
             text: None,
         }
+    }
+
+    /// Takes an answer into account; what users said only where `serve.log_text` asks for it.
+    pub fn answered(&mut self, asked: &[WireQuery], answers: &[AnswerBody], generation: u64) {
+        self.conversations = asked.len() as u64;
+        self.items = answers.iter().map(|a| a.items.len() as u64).sum();
+        self.generation = generation;
+        if self.shared.config.log_text {
+            self.text = Some(asked.iter().map(|one| json!(one.query.conversation.turns)).collect());
+        }
+    }
+
+    /// The stream of its answer broke off: the client was told so in its last event, the status having gone before.
+    pub fn stream_failed(&mut self, problem: &Problem) {
+        self.code = Some(problem.code);
+        self.cause = problem.cause.as_deref().map(str::to_string);
+        self.failed = true;
+        self.shared.metrics.stream_failed();
     }
 
     /// The request is here as a whole: its connection stays until it is answered.
@@ -89,10 +113,10 @@ impl Drop for Access {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         self.shared.metrics.end(self.route, self.status, took, self.items);
-        let level = match self.status {
-            500 => Level::Error,
-            400.. => Level::Warn,
-            _ => Level::Info,
+        let level = match (self.status, self.failed) {
+            (500, _) | (_, true) => Level::Error,
+            (400.., false) => Level::Warn,
+            (_, false) => Level::Info,
         };
         let mut line = json!({
             "event": "request", "id": self.id, "method": self.method, "route": self.route.label(), "status": self.status,
@@ -121,29 +145,6 @@ impl Drop for Access {
     }
 }
 
-/// A line of the log: when and how grave, then what.
-pub(super) fn line(level: Level, fields: Value) -> String {
-    let mut out = Map::new();
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    out.insert("time".into(), json!(rfc3339(since)));
-    let level = match level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-    };
-    out.insert("level".into(), json!(level));
-    if let Value::Object(fields) = fields {
-        out.extend(fields);
-    }
-    Value::Object(out).to_string()
-}
-
-/// A message of the library as a line of the same log.
-pub fn log_line(level: Level, message: &str) -> String {
-    line(level, json!({"event": "message", "message": message}))
-}
-
 /// Sixteen hexadecimal digits that do not come again in this process, nor, in practice, in another.
 fn new_id() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -153,40 +154,9 @@ fn new_id() -> String {
     hash.to_hex().as_str()[..16].to_string()
 }
 
-/// `2026-11-23T02:15:38.123Z`.
-fn rfc3339(since_1970: Duration) -> String {
-    let seconds = since_1970.as_secs();
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Howard Hinnant, "chrono-compatible low-level date algorithms": civil_from_days, for days from 1970 on.
-    let z = days + 719_468;
-    let (era, day_of_era) = (z / 146_097, z % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second, ms) = (second / 3600, second / 60 % 60, second % 60, since_1970.subsec_millis());
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_written_as_the_calendar_has_them() {
-        // `date -u -d @N` gives these.
-        for (seconds, says) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (951_782_399, "2000-02-28T23:59:59.000Z"),
-            (951_782_400, "2000-02-29T00:00:00.000Z"),
-            (1_709_164_800, "2024-02-29T00:00:00.000Z"),
-            (1_735_689_599, "2024-12-31T23:59:59.000Z"),
-        ] {
-            assert_eq!(rfc3339(Duration::from_secs(seconds)), says);
-        }
-    }
 
     #[test]
     fn ids_do_not_come_twice() {

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 /// caller with a hundred requests does not stand in front of another with one.
 pub(super) struct Admission {
     state: Mutex<State>,
+    places: usize,
     most_waiting: usize,
 }
 
@@ -31,8 +32,9 @@ pub(super) struct QueueFull;
 
 impl Admission {
     pub fn new(places: usize, most_waiting: usize) -> Arc<Admission> {
-        let state = State { free: places.max(1), waiting: 0, turns: VecDeque::new(), queues: HashMap::new() };
-        Arc::new(Admission { state: Mutex::new(state), most_waiting })
+        let places = places.max(1);
+        let state = State { free: places, waiting: 0, turns: VecDeque::new(), queues: HashMap::new() };
+        Arc::new(Admission { state: Mutex::new(state), places, most_waiting })
     }
 
     /// Waits for a place. Dropping the future gives up the wait.
@@ -61,6 +63,10 @@ impl Admission {
         turn.await.map_err(|_| QueueFull)
     }
 
+    /// How many compute.
+    pub fn computing(&self) -> usize {
+        self.places - self.lock().free
+    }
     /// How many wait.
     pub fn waiting(&self) -> usize {
         self.lock().waiting

@@ -1,14 +1,16 @@
 //! `POST /v1/chat/completions`: OpenAI's shape, whole or streamed, with the items in a field of their own, `causerie`.
 
 use super::access::Access;
+use super::answer::{AnswerBody, answer as answer_all};
 use super::problem::{Outcome, Problem};
 use super::reply::{Piece, Reply, json, refusal, response};
-use super::route::{no_such_model, note};
-use super::served::{Answer, Generation};
-use super::server::{Shared, Started};
-use super::voice::Usage;
+use super::shared::{ComputeTurn, Shared, model_name};
+use super::voice::ReplySubject;
 use super::wire::{self, Chat};
+use crate::dataset::Conversation;
 use crate::error::{Error, Result};
+use crate::recommend::TokenCount;
+use crate::recommend::service::Generation;
 use crate::run::Run;
 use hyper::Response;
 use serde::Serialize;
@@ -29,7 +31,7 @@ const AHEAD: usize = 32;
 struct Extension<'a> {
     generation: u64,
     #[serde(flatten)]
-    answer: &'a Answer,
+    answer: &'a AnswerBody,
 }
 
 /// What all parts of one reply share.
@@ -37,60 +39,64 @@ struct Head {
     id: String,
     created: u64,
     model: String,
+    /// Every event has a place for the usage, which the last one fills.
+    include_usage: bool,
 }
 
 impl Head {
     fn event(&self, delta: Value, finish: Option<&str>) -> Value {
-        value!({
+        self.chunk(value!([{"index": 0, "delta": delta, "finish_reason": finish}]), Value::Null)
+    }
+    fn chunk(&self, choices: Value, usage: Value) -> Value {
+        let mut event = value!({
             "id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model,
-            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
-        })
+            "choices": choices,
+        });
+        if self.include_usage {
+            event["usage"] = usage;
+        }
+        event
     }
 }
 
-/// Tokens of the search and of the reply together; none where neither counts any.
-fn together(search: Option<Usage>, reply: Option<Usage>) -> Option<Usage> {
-    let add = |a: Usage, b: Usage| Usage {
-        prompt_tokens: a.prompt_tokens + b.prompt_tokens,
-        completion_tokens: a.completion_tokens + b.completion_tokens,
-    };
-    match (search, reply) {
-        (Some(a), Some(b)) => Some(add(a, b)),
-        (one, other) => one.or(other),
-    }
+/// OpenAI's usage: tokens that a language model read and wrote. A system without one computes no tokens, and says 0.
+fn usage(tokens: TokenCount) -> Value {
+    let TokenCount { read, written } = tokens;
+    value!({"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written})
 }
 
-fn counts(usage: Usage) -> Value {
-    let Usage { prompt_tokens, completion_tokens } = usage;
-    value!({
-        "prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-    })
+fn subject<'a>(answer: &'a AnswerBody, conversation: &'a Conversation) -> ReplySubject<'a> {
+    ReplySubject { conversation, rows: &answer.rows, names: &answer.names }
 }
 
 /// Reads the request and finds the items.
-fn find(body: &[u8], shared: &Shared, generation: &Generation, soon: Instant, run: &Run) -> Outcome<(Chat, Answer)> {
+fn find(
+    body: &[u8],
+    shared: &Shared,
+    generation: &Generation,
+    soon: Instant,
+    run: &Run,
+) -> Outcome<(Chat, AnswerBody)> {
     let mut chat = wire::chat(body, &shared.config)?;
-    let served = &generation.served;
-    if chat.model.as_ref().is_some_and(|m| m != served.model() && m != "causerie") {
-        return Err(no_such_model(served.model()));
+    let model = model_name(&generation.service);
+    if chat.model.as_ref().is_some_and(|m| *m != model && m != "causerie") {
+        return Err(Problem::no_such_model(&model));
     }
-    chat.ask.top_k = chat.ask.top_k.or(Some(ITEMS));
-    let answer = served
-        .answer(std::slice::from_ref(&chat.ask), &generation.withdrawn, shared.config.max_answer, soon, run)?
-        .pop();
+    chat.asked.query.top_k = chat.asked.query.top_k.or(Some(ITEMS));
+    let asked = std::slice::from_ref(&chat.asked);
+    let answer = answer_all(generation, asked, shared.config.max_answer, soon, run)?.pop();
     answer.map(|a| (chat, a)).ok_or_else(|| Problem::internal("no answer to one request".into()))
 }
 
 /// What the blocking part tells the connection before the first word: a stream begins, or the reply is whole.
-enum Begun {
-    Stream(Box<Chat>, Answer, u64),
-    Whole(Box<Chat>, Answer, u64, String, String, Option<Usage>),
+enum ReplyStart {
+    Stream(Box<Chat>, AnswerBody, u64),
+    Whole(Box<Chat>, AnswerBody, u64, String, String, TokenCount),
 }
 
 /// Answers a chat request.
 pub(super) async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access, body: Vec<u8>) -> Response<Reply> {
-    let Started { permit, run, generation, cancel, deadline, soon } = match shared.start(peer).await {
+    let ComputeTurn { permit, run, generation, cancel, deadline, soon } = match shared.start(peer).await {
         Ok(started) => started,
         Err(problem) => return refusal(access, problem),
     };
@@ -105,22 +111,24 @@ pub(super) async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access
             Ok(found) => found,
             Err(problem) => return drop(tell.send(Err(problem))),
         };
-        let (served, number) = (&generation.served, generation.number);
-        let model = served.model().to_string();
+        let (service, number, voice) = (&generation.service, generation.number, working.voice);
+        let model = model_name(service);
         if !chat.stream {
             let mut text = String::new();
             let mut say = |piece: &str| {
                 text.push_str(piece);
                 run.check()
             };
-            let said = served.voice().speak(answer.talk(&chat.ask.conversation), &mut say, &run);
-            let whole = said.map(|usage| Begun::Whole(Box::new(chat), answer, number, model, text, usage));
+            let spoken = voice.speak(service, subject(&answer, &chat.asked.query.conversation), &mut say, &run);
+            let whole = spoken.map(|spoken| {
+                let tokens = answer.tokens + spoken;
+                ReplyStart::Whole(Box::new(chat), answer, number, model, text, tokens)
+            });
             return drop(tell.send(whole.map_err(|e| Problem::of(&e))));
         }
-        let head = Head { id, created, model };
-        let include_usage = chat.include_usage;
-        let conversation = chat.ask.conversation.clone();
-        let begun = Begun::Stream(Box::new(chat), answer.clone(), number);
+        let head = Head { id, created, model, include_usage: chat.include_usage };
+        let conversation = chat.asked.query.conversation.clone();
+        let begun = ReplyStart::Stream(Box::new(chat), answer.clone(), number);
         if tell.send(Ok(begun)).is_err() {
             return;
         }
@@ -130,20 +138,16 @@ pub(super) async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access
             let first = head.event(value!({"role": "assistant", "content": ""}), None);
             send(with_items(first, &Extension { generation: number, answer: &answer })?)?;
             let mut say = |piece: &str| send(head.event(value!({"content": piece}), None).to_string());
-            let said = served.voice().speak(answer.talk(&conversation), &mut say, &run)?;
-            let usage = together(answer.usage, said);
+            let spoken = voice.speak(service, subject(&answer, &conversation), &mut say, &run)?;
             send(head.event(value!({}), Some("stop")).to_string())?;
-            if let (true, Some(usage)) = (include_usage, usage) {
-                let mut last = head.event(value!({}), None);
-                last["choices"] = value!([]);
-                last["usage"] = counts(usage);
-                send(last.to_string())?;
+            if head.include_usage {
+                send(head.chunk(value!([]), usage(answer.tokens + spoken)).to_string())?;
             }
             Ok(())
         };
         let last = match streamed() {
             Ok(()) => Piece::Done,
-            Err(e) => Piece::Event(Problem::of(&e).body().to_string()),
+            Err(e) => Piece::Failed(Problem::of(&e)),
         };
         // Nobody may be there to hear it.
         let _ = sender.blocking_send(last);
@@ -155,11 +159,11 @@ pub(super) async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access
     };
     match begun {
         Err(problem) => refusal(access, problem),
-        Ok(Begun::Stream(chat, answer, number)) => {
-            note(&mut access, &[chat.ask], &[answer], number, shared.config.log_text);
+        Ok(ReplyStart::Stream(chat, answer, number)) => {
+            access.answered(&[chat.asked], &[answer], number);
             response(200, "text/event-stream", Reply::stream(access, pieces, cancel, deadline))
         }
-        Ok(Begun::Whole(chat, answer, number, model, text, usage)) => {
+        Ok(ReplyStart::Whole(chat, answer, number, model, text, tokens)) => {
             let extension = Extension { generation: number, answer: &answer };
             let body = Completion {
                 id: format!("chatcmpl-{}", access.id),
@@ -169,10 +173,10 @@ pub(super) async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access
                 choices: value!([{
                     "index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop",
                 }]),
-                usage: together(answer.usage, usage).map(counts),
+                usage: usage(tokens),
                 causerie: extension,
             };
-            note(&mut access, &[chat.ask], std::slice::from_ref(&answer), number, shared.config.log_text);
+            access.answered(&[chat.asked], std::slice::from_ref(&answer), number);
             json(access, 200, &body)
         }
     }
@@ -185,8 +189,7 @@ struct Completion<'a> {
     created: u64,
     model: String,
     choices: Value,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Value>,
+    usage: Value,
     causerie: Extension<'a>,
 }
 

@@ -23,6 +23,9 @@ pub(super) struct Metrics {
     in_flight: AtomicI64,
     connections: AtomicI64,
     items: AtomicU64,
+    streams_failed: AtomicU64,
+    /// Loads that failed, loads that did not.
+    loads: [AtomicU64; 2],
     started_s: f64,
 }
 
@@ -38,6 +41,7 @@ impl Drop for GaugeGuard<'_> {
 /// What the server knows beside its counts.
 pub(super) struct Now<'a> {
     pub ready: bool,
+    pub computing: usize,
     pub waiting: usize,
     /// Model, generation, items in the catalogue, of which withdrawn; none before the first is loaded.
     pub serving: Option<(&'a str, u64, usize, usize)>,
@@ -52,6 +56,8 @@ impl Metrics {
             in_flight: AtomicI64::new(0),
             connections: AtomicI64::new(0),
             items: AtomicU64::new(0),
+            streams_failed: AtomicU64::new(0),
+            loads: Default::default(),
             started_s,
         }
     }
@@ -62,6 +68,14 @@ impl Metrics {
     }
     pub fn begin(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+    /// A stream broke off.
+    pub fn stream_failed(&self) {
+        self.streams_failed.fetch_add(1, Ordering::Relaxed);
+    }
+    /// A load is over.
+    pub fn loaded(&self, well: bool) {
+        self.loads[usize::from(well)].fetch_add(1, Ordering::Relaxed);
     }
     /// A request is over; `items`: recommended in its answer.
     pub fn end(&self, route: Route, status: u16, took: Duration, items: u64) {
@@ -113,11 +127,21 @@ impl Metrics {
 
         let gauge = |value: &AtomicI64| one(value.load(Ordering::Relaxed).to_string());
         family("causerie_requests_in_flight", "gauge", "Requests not yet answered.", &gauge(&self.in_flight));
+        let help = "Requests that are computed now.";
+        family("causerie_requests_computing", "gauge", help, &one(now.computing.to_string()));
         let help = "Requests that wait for their turn to compute.";
         family("causerie_requests_waiting", "gauge", help, &one(now.waiting.to_string()));
         family("causerie_connections", "gauge", "Open connections.", &gauge(&self.connections));
         let items = self.items.load(Ordering::Relaxed).to_string();
         family("causerie_items_recommended_total", "counter", "Items in answers.", &one(items));
+        let failed = self.streams_failed.load(Ordering::Relaxed).to_string();
+        family("causerie_streams_failed_total", "counter", "Streamed replies that broke off.", &one(failed));
+        let loads = ["failed", "ok"].iter().zip(&self.loads);
+        let line = |(outcome, n): (&&str, &AtomicU64)| {
+            (format!("{{outcome=\"{outcome}\"}}"), n.load(Ordering::Relaxed).to_string())
+        };
+        let lines: Vec<(String, String)> = loads.map(line).collect();
+        family("causerie_loads_total", "counter", "Times that what is served was loaded.", &lines);
         let help = "1 once requests are answered.";
         family("causerie_ready", "gauge", help, &one(u8::from(now.ready).to_string()));
         if let Some((model, generation, items, withdrawn)) = now.serving {
@@ -151,7 +175,9 @@ mod tests {
             metrics.begin();
             metrics.end(Route::Recommend, status, Duration::from_millis(ms), 5);
         }
-        let text = metrics.text(&Now { ready: true, waiting: 2, serving: Some(("m", 3, 10, 1)) });
+        metrics.stream_failed();
+        metrics.loaded(true);
+        let text = metrics.text(&Now { ready: true, computing: 1, waiting: 2, serving: Some(("m", 3, 10, 1)) });
         for line in [
             "causerie_requests_total{route=\"/v1/recommend\",status=\"200\"} 2",
             "causerie_request_seconds_bucket{route=\"/v1/recommend\",le=\"0.0005\"} 0",
@@ -163,6 +189,9 @@ mod tests {
             "causerie_requests_in_flight 0",
             "causerie_requests_waiting 2",
             "causerie_items_recommended_total 20",
+            "causerie_streams_failed_total 1",
+            "causerie_loads_total{outcome=\"ok\"} 1",
+            "causerie_loads_total{outcome=\"failed\"} 0",
             "causerie_generation 3",
             "causerie_catalogue_withdrawn 1",
         ] {

@@ -75,6 +75,11 @@ impl Problem {
         let message = "the recommender failed; the server's log says why, under this answer's x-request-id";
         Problem { cause: Some(cause.into()), ..Problem::new(500, "internal", message) }
     }
+    /// Another model was asked for than the one there is.
+    pub fn no_such_model(there_is: &str) -> Problem {
+        let message = format!("no such model: this server has {there_is:?}; ask for that, or leave the field out");
+        Problem { param: Some("model".into()), ..Problem::new(404, "model_not_found", message) }
+    }
     /// OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`.
     pub fn body(&self) -> Value {
         let kind = match self.status {

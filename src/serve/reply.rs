@@ -2,33 +2,25 @@
 
 use super::access::Access;
 use super::problem::Problem;
+use super::shared::CancelOnDrop;
 use hyper::Response;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Sets a run's cancel flag when dropped: nobody waits for its work any more.
-pub(super) struct CancelOnDrop(pub Arc<AtomicBool>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// An event of a stream: what it says, and the items that it names for the first time.
+/// A piece of a stream.
 pub(super) enum Piece {
     /// Sent as `data: …`.
     Event(String),
     /// `data: [DONE]`: the stream is whole.
     Done,
+    /// Sent as `data: {"error": …}`: there is no more to come, and what came is not whole.
+    Failed(Problem),
 }
 
 enum Content {
@@ -72,13 +64,19 @@ impl Body for Reply {
                     this.access.complete = true;
                     Some(Bytes::from_static(b"data: [DONE]\n\n"))
                 }
-                // Whoever made the pieces stopped without a word: the stream ends without [DONE].
-                Poll::Ready(None) => None,
+                Poll::Ready(Some(Piece::Failed(problem))) => {
+                    *over = true;
+                    Some(failed(&mut this.access, problem))
+                }
+                // Whoever made the pieces stopped without a word, by a panic most likely.
+                Poll::Ready(None) => {
+                    *over = true;
+                    let problem = Problem::internal("the stream stopped without a word".into());
+                    Some(failed(&mut this.access, problem))
+                }
                 Poll::Pending if deadline.as_mut().poll(cx).is_ready() => {
                     *over = true;
-                    let problem = Problem::timed_out();
-                    this.access.code = Some(problem.code);
-                    Some(format!("data: {}\n\n", problem.body()).into())
+                    Some(failed(&mut this.access, Problem::timed_out()))
                 }
                 Poll::Pending => return Poll::Pending,
             },
@@ -102,6 +100,12 @@ impl Body for Reply {
             Content::Stream { .. } => SizeHint::default(),
         }
     }
+}
+
+/// The last event of a stream that is not whole; its request's line of the log says why, and it is counted.
+fn failed(access: &mut Access, problem: Problem) -> Bytes {
+    access.stream_failed(&problem);
+    format!("data: {}\n\n", problem.body()).into()
 }
 
 /// An answer with the headers that all have.
@@ -152,4 +156,70 @@ pub(super) fn refusal(mut access: Access, problem: Problem) -> Response<Reply> {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::metrics::Now;
+    use super::super::route::Route;
+    use super::super::shared::Shared;
+    use super::super::slots::ConnectionSlots;
+    use super::*;
+    use crate::error::Error;
+    use std::sync::{Arc, Mutex};
+    use std::task::Waker;
+    use std::time::Duration;
+
+    /// What came of a stream of `pieces`: its bytes, the log, the page of metrics.
+    fn streamed(pieces: Vec<Piece>) -> (String, String, String) {
+        let log = Arc::new(Mutex::new(String::new()));
+        let into = log.clone();
+        let shared = Shared::for_tests(Box::new(move |line| *into.lock().unwrap() += line));
+        let slot = Arc::new(ConnectionSlots::new(1).take(std::time::Instant::now()).unwrap());
+        let peer = [127, 0, 0, 1].into();
+        let access = Access::new(shared.clone(), slot, "POST", Route::Chat, peer, Some("trace-1"));
+        let (sender, receiver) = mpsc::channel(8);
+        pieces.into_iter().for_each(|piece| assert!(sender.try_send(piece).is_ok()));
+        drop(sender);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _inside = runtime.enter();
+        let cancel = CancelOnDrop(Default::default());
+        let reply = Reply::stream(access, receiver, cancel, Instant::now() + Duration::from_secs(60));
+        let mut response = response(200, "text/event-stream", reply);
+        let mut text = String::new();
+        while let Poll::Ready(Some(Ok(frame))) =
+            Pin::new(response.body_mut()).poll_frame(&mut Context::from_waker(Waker::noop()))
+        {
+            text += std::str::from_utf8(frame.data_ref().unwrap()).unwrap();
+        }
+        drop(response);
+        let now = Now { ready: true, computing: 0, waiting: 0, serving: None };
+        let log = log.lock().unwrap().clone();
+        (text, log, shared.metrics.text(&now))
+    }
+
+    /// The status had gone out as 200: neither the log nor the metrics said that the reply broke off.
+    #[test]
+    fn a_stream_that_fails_is_logged_as_an_error_and_counted() {
+        for (last, code) in [
+            (vec![Piece::Failed(Problem::of(&Error::bug("row 7 of /srv/secret")))], "internal"),
+            (vec![Piece::Failed(Problem::timed_out())], "timed_out"),
+            // The thread that made the pieces panicked.
+            (vec![], "internal"),
+        ] {
+            let mut pieces = vec![Piece::Event("{}".into())];
+            pieces.extend(last);
+            let (text, log, metrics) = streamed(pieces);
+            assert!(text.starts_with("data: {}\n\ndata: {\"error\"") && !text.contains("[DONE]"), "{text}");
+            assert!(!text.contains("secret"));
+            let line: serde_json::Value = serde_json::from_str(&log).unwrap();
+            assert_eq!((&line["level"], &line["code"]), (&"error".into(), &code.into()), "{log}");
+            assert_eq!(line["cut_off"], true);
+            assert!(metrics.contains("causerie_streams_failed_total 1\n"), "{metrics}");
+        }
+        let (text, log, metrics) = streamed(vec![Piece::Event("{}".into()), Piece::Done]);
+        assert!(text.ends_with("data: [DONE]\n\n"));
+        assert!(log.contains("\"level\":\"info\"") && !log.contains("cut_off"), "{log}");
+        assert!(metrics.contains("causerie_streams_failed_total 0\n"));
+    }
 }

@@ -1,168 +1,38 @@
 //! The server: listens, keeps the connections, computes in turns, ends in order.
 
-use super::access;
-use super::admission::{Admission, Permit};
+use super::admission::Admission;
 use super::auth::Token;
+use super::handler::handle;
 use super::metrics::Metrics;
-use super::problem::{Outcome, Problem};
-use super::reply::CancelOnDrop;
-use super::route::handle;
-use super::served::{Generation, Served};
+use super::problem::Problem;
+use super::reload;
+use super::shared::{LogLine, Shared};
 use super::slots::{ConnectionSlot, ConnectionSlots};
 use super::stall::Stall;
+use super::voice::Voice;
 use crate::config::ServeConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::run::{Level, Run, default_threads};
+use crate::recommend::service::{LiveService, Service};
+use crate::run::{Level, default_threads};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use serde_json::json;
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
-
-/// Takes the server's log, a JSON object a line, from any thread.
-pub type LogLine = dyn Fn(&str) + Send + Sync;
-type Loader = dyn Fn() -> Result<Served> + Send + Sync;
+use tokio::time::{sleep, timeout};
 
 /// Bytes of a request's head at most.
 const HEAD_BYTES: usize = 64 << 10;
-/// Of the time that is left to a request, what a search may take; the rest is for its last step and the answer.
-const SEARCH_SHARE: f64 = 0.9;
 /// After the grace, blocking work that was cancelled has this long to notice.
 const LAST_CALL: Duration = Duration::from_secs(2);
-
-/// What all connections share.
-pub(super) struct Shared {
-    pub config: ServeConfig,
-    pub token: Option<Token>,
-    /// Without a token, on loopback: the Host header is checked.
-    pub open_loopback: bool,
-    pub admission: Arc<Admission>,
-    pub metrics: Metrics,
-    pub reloading: AtomicBool,
-    pub load: Box<Loader>,
-    pub started_s: u64,
-    threads: usize,
-    log: Box<LogLine>,
-    current: RwLock<Option<Arc<Generation>>>,
-    draining: AtomicBool,
-}
-
-/// A request whose turn has come.
-pub(super) struct Started {
-    /// Dropped by the thread that computes, when it is done.
-    pub permit: Permit,
-    pub run: Run,
-    pub generation: Arc<Generation>,
-    pub cancel: CancelOnDrop,
-    /// When the caller is told that there is no answer.
-    pub deadline: Instant,
-    /// When an engine that searches gives what it has, a little before that.
-    pub soon: std::time::Instant,
-}
-
-impl Shared {
-    pub fn log(&self, level: Level, fields: Value) {
-        (self.log)(&access::line(level, fields));
-    }
-    pub fn is_ready(&self) -> bool {
-        self.current().is_ok() && !self.draining.load(Ordering::Relaxed)
-    }
-    /// What is served now.
-    pub fn current(&self) -> Outcome<Arc<Generation>> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
-        current.ok_or_else(|| {
-            Problem::new(503, "loading", "the recommender is being loaded: try again in a moment").retry_after(1)
-        })
-    }
-    /// Serves `served` from now on; what was withdrawn stays so.
-    pub fn install(&self, served: Served) -> Arc<Generation> {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let mut withdrawn = current.as_ref().map_or_else(BTreeSet::new, |g| g.withdrawn.clone());
-        withdrawn.retain(|id| served.knows(id));
-        let number = current.as_ref().map_or(1, |g| g.number + 1);
-        let next = Arc::new(Generation { number, served: Arc::new(served), withdrawn });
-        *current = Some(next.clone());
-        drop(current);
-        let (items, model) = (next.served.items(), next.served.model());
-        self.log(Level::Info, json!({"event": "serving", "model": model, "items": items, "generation": number}));
-        next
-    }
-    /// Changes what is withdrawn; refused (409) when `expected` is not the present generation.
-    pub fn change<T>(
-        &self,
-        expected: Option<u64>,
-        change: impl FnOnce(&Served, &mut BTreeSet<String>) -> T,
-    ) -> Outcome<(Arc<Generation>, T)> {
-        self.current()?;
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(now) = current.clone() else { return Err(Problem::internal("nothing is served".into())) };
-        if expected.is_some_and(|e| e != now.number) {
-            let message = format!("generation {} is served: read /v1/catalogue and decide again", now.number);
-            return Err(Problem { param: Some("generation".into()), ..Problem::new(409, "other_generation", message) });
-        }
-        let mut withdrawn = now.withdrawn.clone();
-        let out = change(&now.served, &mut withdrawn);
-        if withdrawn == now.withdrawn {
-            return Ok((now, out));
-        }
-        let next = Arc::new(Generation { number: now.number + 1, served: now.served.clone(), withdrawn });
-        *current = Some(next.clone());
-        Ok((next, out))
-    }
-
-    /// Waits for a turn to compute.
-    pub async fn start(&self, peer: IpAddr) -> Outcome<Started> {
-        self.current()?;
-        let deadline = Instant::now() + Duration::from_millis(self.config.timeout_ms);
-        let permit = match timeout_at(deadline, self.admission.enter(peer)).await {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_)) => {
-                let message = format!(
-                    "{} requests wait already: try again after the time in Retry-After, or raise serve.max_waiting",
-                    self.config.max_waiting
-                );
-                return Err(Problem::new(429, "too_many_waiting", message).retry_after(1));
-            }
-            Err(_) => return Err(Problem::timed_out()),
-        };
-        let run = Run::new(self.threads).map_err(|e| Problem::of(&e))?;
-        let cancel = CancelOnDrop(run.cancel_flag());
-        let left = deadline.saturating_duration_since(Instant::now());
-        let soon = std::time::Instant::now() + left.mul_f64(SEARCH_SHARE);
-        Ok(Started { permit, run, generation: self.current()?, cancel, deadline, soon })
-    }
-
-    /// Computes on a thread of its own when the turn has come. Dropping the future (the client left), or the deadline,
-    /// cancels the work.
-    pub async fn compute<T: Send + 'static>(
-        &self,
-        peer: IpAddr,
-        work: impl FnOnce(&Generation, std::time::Instant, &Run) -> Outcome<T> + Send + 'static,
-    ) -> Outcome<T> {
-        let Started { permit, run, generation, cancel, deadline, soon } = self.start(peer).await?;
-        let task = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            work(&generation, soon, &run)
-        });
-        let done = timeout_at(deadline, task).await;
-        drop(cancel);
-        match done {
-            Ok(Ok(done)) => done,
-            Ok(Err(e)) => Err(Problem::internal(format!("the work ended early: {e}"))),
-            Err(_) => Err(Problem::timed_out()),
-        }
-    }
-}
 
 /// Ends a server; every clone does.
 #[derive(Clone)]
@@ -229,14 +99,20 @@ impl Server {
     ///
     /// # Errors
     /// Those of the first `load`; [`ErrorKind::Io`] when the system gives no threads.
-    pub fn run(self, load: impl Fn() -> Result<Served> + Send + Sync + 'static) -> Result<()> {
+    pub fn run(self, load: impl Fn() -> Result<Service> + Send + Sync + 'static) -> Result<()> {
         let Server { listener, address, config, token, threads, stop, log } = self;
+        let voice = Voice::from_name(&config.voice)?;
+        let load = move || {
+            let service = load()?;
+            voice.check(&service)?;
+            Ok(service)
+        };
         let places = if config.max_concurrent > 0 { config.max_concurrent } else { default_threads().max(1) };
         let io = |e: std::io::Error| Error::new(ErrorKind::Io, format!("serve: {e}"));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(default_threads().clamp(1, 4))
-            // Those that compute, one that loads, and those of callers who left and do not yet know.
-            .max_blocking_threads(places + 2)
+            // Those that compute, and those of callers who left and do not yet know.
+            .max_blocking_threads(places + 1)
             .thread_name("causerie-serve")
             .enable_io()
             .enable_time()
@@ -248,12 +124,13 @@ impl Server {
             config,
             token,
             metrics: Metrics::new(),
-            reloading: AtomicBool::new(false),
+            live: LiveService::default(),
+            voice,
+            loading: AtomicBool::new(false),
             load: Box::new(load),
             started_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
             threads,
-            log,
-            current: RwLock::new(None),
+            log_line: log,
             draining: AtomicBool::new(false),
         });
         shared.log(Level::Info, json!({"event": "listening", "address": address.to_string()}));
@@ -271,18 +148,15 @@ async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Stopper) -> Res
     let mut stopped = stop.0.subscribe();
     let mut connections: JoinSet<()> = JoinSet::new();
     let slots = ConnectionSlots::new(shared.config.max_connections);
-    let first = shared.clone();
-    let mut loading = pin!(tokio::task::spawn_blocking(move || (first.load)()));
+    let loading = reload::begin(&shared).ok_or_else(|| Error::bug("serve: something loads before the first load"))?;
+    let mut loading = pin!(loading);
     let mut loaded = false;
     loop {
         tokio::select! {
             _ = stopped.wait_for(|s| *s) => break,
             done = &mut loading, if !loaded => {
                 loaded = true;
-                match done {
-                    Ok(served) => drop(shared.install(served?)),
-                    Err(e) => return Err(Error::bug(format!("serve: loading ended early: {e}"))),
-                }
+                done.map_err(|_| Error::bug("serve: loading ended early"))??;
             }
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {

@@ -1,21 +1,24 @@
 //! The reply in words. Whoever says it is given the names of the returned items and may name no others.
 
 use crate::dataset::Conversation;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::recommend::service::Service;
+use crate::recommend::{LanguageModel, TokenCount};
 use crate::run::Run;
 
-/// Tokens that a language model read and wrote for one reply.
+/// Who says the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
-    /// Tokens read.
-    pub prompt_tokens: u64,
-    /// Tokens written.
-    pub completion_tokens: u64,
+pub(super) enum Voice {
+    /// A sentence of ours, and the list.
+    List,
+    /// The language model that ranks says a sentence of its own about the best items, then comes the list. A sentence that
+    /// would name anything else stops short of it; one that comes to nothing is replaced by ours.
+    Model,
 }
 
 /// What a reply is about.
 #[derive(Debug, Clone, Copy)]
-pub struct Talk<'a> {
+pub(super) struct ReplySubject<'a> {
     /// What was said so far.
     pub conversation: &'a Conversation,
     /// The returned items, best first; may be empty.
@@ -24,31 +27,79 @@ pub struct Talk<'a> {
     pub names: &'a [String],
 }
 
-/// Says a reply, piece by piece.
-pub trait Voice: Send + Sync {
-    /// Says why the items of `talk` answer its conversation, calling `say` with each piece as it is made, on this thread. The
-    /// text names these items alone. Returns what it counted, where it counts tokens.
+impl Voice {
+    /// Of `serve.voice`.
     ///
     /// # Errors
-    /// Those of `say`, passed on at once (the caller has gone); [`crate::ErrorKind::Cancelled`]; the voice's own.
-    fn speak(&self, talk: Talk<'_>, say: &mut dyn FnMut(&str) -> Result<()>, run: &Run) -> Result<Option<Usage>>;
-}
+    /// [`ErrorKind::Invalid`] for another name.
+    pub fn from_name(name: &str) -> Result<Voice> {
+        match name {
+            "list" => Ok(Voice::List),
+            "model" => Ok(Voice::Model),
+            other => Err(Error::invalid(format!("serve.voice = {other:?}: must be one of list | model"))),
+        }
+    }
 
-/// The voice without a language model: a sentence and the list.
-pub struct ListVoice;
+    /// Whether `service` can be heard in this voice.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] without a language model, [`ErrorKind::Unsupported`] for one that computes no words.
+    pub fn check(self, service: &Service) -> Result<()> {
+        match self {
+            Voice::List => Ok(()),
+            Voice::Model => {
+                writer(service)?.can_write().map_err(|e| Error::new(e.kind(), format!("serve.voice = model: {e}")))
+            }
+        }
+    }
 
-impl Voice for ListVoice {
-    fn speak(&self, talk: Talk<'_>, say: &mut dyn FnMut(&str) -> Result<()>, run: &Run) -> Result<Option<Usage>> {
+    /// Says why the items of `subject` answer its conversation, calling `say` with each piece as it is made, on this thread.
+    /// The text names these items alone. Gives what a language model read and wrote for it.
+    ///
+    /// # Errors
+    /// Those of `say`, passed on at once (the caller has gone); [`ErrorKind::Cancelled`]; the language model's own.
+    pub fn speak(
+        self,
+        service: &Service,
+        subject: ReplySubject<'_>,
+        say: &mut dyn FnMut(&str) -> Result<()>,
+        run: &Run,
+    ) -> Result<TokenCount> {
         run.check()?;
-        say(opening(talk))?;
-        list(talk.names, say)?;
-        Ok(None)
+        let tokens = match self {
+            Voice::List => {
+                say(opening(subject))?;
+                TokenCount::default()
+            }
+            Voice::Model => {
+                let ReplySubject { conversation, rows, names } = subject;
+                let sentence = writer(service)?.say_why(conversation, rows, names, say, run)?;
+                match (sentence.bytes, sentence.whole) {
+                    (0, _) => say(opening(subject))?,
+                    (_, true) => {}
+                    (_, false) => say("…")?,
+                }
+                TokenCount { read: sentence.prompt_tokens as u64, written: sentence.tokens as u64 }
+            }
+        };
+        list(subject.names, say)?;
+        Ok(tokens)
     }
 }
 
-fn opening(talk: Talk<'_>) -> &'static str {
-    let asked = talk.conversation.turns.iter().any(|t| !t.text.trim().is_empty());
-    match (talk.names, asked) {
+/// The language model that ranks.
+fn writer(service: &Service) -> Result<&dyn LanguageModel> {
+    service.recommender().language_model().ok_or_else(|| {
+        let system = service.system();
+        let what =
+            format!("serve.voice = model: {system} is no language model; serve with --system lm or --model FILE");
+        Error::new(ErrorKind::Invalid, what)
+    })
+}
+
+fn opening(subject: ReplySubject<'_>) -> &'static str {
+    let asked = subject.conversation.turns.iter().any(|t| !t.text.trim().is_empty());
+    match (subject.names, asked) {
         ([], _) => "There is nothing left that I may recommend.",
         (_, true) => "From what you said, I would suggest:",
         (_, false) => "To begin with, I would suggest:",
@@ -64,57 +115,37 @@ fn list(names: &[String], say: &mut dyn FnMut(&str) -> Result<()>) -> Result<()>
     Ok(())
 }
 
-/// The language model says a sentence of its own about the best items, then comes the list. A sentence that would name
-/// anything else stops short of it; one that comes to nothing is replaced by [`ListVoice`]'s.
-#[cfg(feature = "llama")]
-pub struct ModelVoice {
-    /// Writes the sentence.
-    pub model: std::sync::Arc<crate::recommend::lm::LmRecommender>,
-}
-
-#[cfg(feature = "llama")]
-impl Voice for ModelVoice {
-    fn speak(&self, talk: Talk<'_>, say: &mut dyn FnMut(&str) -> Result<()>, run: &Run) -> Result<Option<Usage>> {
-        let said = self.model.say_why(talk.conversation, talk.rows, talk.names, None, say, run)?;
-        match (said.bytes, said.whole) {
-            (0, _) => say(opening(talk))?,
-            (_, true) => {}
-            (_, false) => say("…")?,
-        }
-        list(talk.names, say)?;
-        Ok(Some(Usage { prompt_tokens: said.prompt_tokens as u64, completion_tokens: said.tokens as u64 }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recommend::testing::{conversation, movies, service};
 
     #[test]
     fn every_item_is_a_line_of_its_own_whatever_its_title_holds() {
-        let talk = Conversation { id: String::new(), turns: Vec::new(), targets: Vec::new(), seen: Vec::new() };
+        let (talk, service) = (conversation(&["hello"]), service(movies(), None));
         let mut text = String::new();
         let mut say = |piece: &str| {
             text.push_str(piece);
             Ok(())
         };
         let names = ["Heat (1995)".to_string(), "Two\nLines".to_string()];
-        let talk = Talk { conversation: &talk, rows: &[0, 1], names: &names };
-        ListVoice.speak(talk, &mut say, &Run::new(1).unwrap()).unwrap();
+        let subject = ReplySubject { conversation: &talk, rows: &[0, 1], names: &names };
+        Voice::List.speak(&service, subject, &mut say, &Run::new(1).unwrap()).unwrap();
         assert_eq!(text.lines().skip(1).collect::<Vec<_>>(), ["1. Heat (1995)", "2. Two Lines"]);
+        assert_eq!(Voice::Model.check(&service).unwrap_err().kind(), ErrorKind::Invalid);
     }
 
     #[test]
     fn a_caller_who_left_ends_the_reply() {
-        let talk = Conversation { id: String::new(), turns: Vec::new(), targets: Vec::new(), seen: Vec::new() };
+        let (talk, service) = (conversation(&["hello"]), service(movies(), None));
         let mut pieces = 0;
         let mut say = |_: &str| {
             pieces += 1;
-            Err(crate::Error::cancelled())
+            Err(Error::cancelled())
         };
         let names = ["a".to_string(), "b".to_string()];
-        let talk = Talk { conversation: &talk, rows: &[0, 1], names: &names };
-        assert!(ListVoice.speak(talk, &mut say, &Run::new(1).unwrap()).is_err());
+        let subject = ReplySubject { conversation: &talk, rows: &[0, 1], names: &names };
+        assert!(Voice::List.speak(&service, subject, &mut say, &Run::new(1).unwrap()).is_err());
         assert_eq!(pieces, 1);
     }
 }

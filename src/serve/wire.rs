@@ -1,13 +1,11 @@
 //! The JSON that callers send, and its checks. Fields that decide what may come back are refused when misspelt.
 
+use super::message::{self, WireTurn};
 use super::problem::{Outcome, Problem};
-use super::served::{Ask, Seen};
 use crate::config::ServeConfig;
-use crate::dataset::{Conversation, ItemName, Role, Turn};
+use crate::recommend::service::{ItemList, Query, SeenItem};
 use serde::Deserialize;
-use serde::de::{
-    DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer,
-};
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, Visitor};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -65,83 +63,12 @@ fn too_deep(body: &[u8]) -> bool {
     false
 }
 
-/// A turn: `{role, text}`, or as OpenAI writes it `{role, content}`.
-#[derive(Debug, Deserialize)]
-pub(super) struct WireTurn {
-    role: String,
-    #[serde(alias = "content")]
-    text: Said,
-}
-
-/// What is said: a string, null, or a list of `{"type": "text", "text"}`.
-#[derive(Debug, Default)]
-struct Said(String);
-
-impl<'de> Deserialize<'de> for Said {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Said, D::Error> {
-        #[derive(Deserialize)]
-        struct Part {
-            r#type: String,
-            text: Option<String>,
-        }
-        struct Parts;
-        impl<'de> Visitor<'de> for Parts {
-            type Value = Said;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a text, or a list of {\"type\": \"text\", \"text\": …}")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Said, E> {
-                Ok(Said(text.to_string()))
-            }
-            fn visit_unit<E>(self) -> Result<Said, E> {
-                Ok(Said::default())
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Said, A::Error> {
-                let mut said = Vec::new();
-                while let Some(part) = parts.next_element::<Part>()? {
-                    match (part.r#type.as_str(), part.text) {
-                        ("text", Some(text)) => said.push(text),
-                        ("text", None) => return Err(serde::de::Error::missing_field("text")),
-                        (other, _) => {
-                            let message = format!("a part of type {other:?} cannot be read: only \"text\" can");
-                            return Err(serde::de::Error::custom(message));
-                        }
-                    }
-                }
-                Ok(Said(said.join("\n")))
-            }
-        }
-        deserializer.deserialize_any(Parts)
-    }
-}
-
-impl<'de> Deserialize<'de> for Seen {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seen, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Named {
-            #[serde(alias = "item", alias = "imdb")]
-            id: Option<String>,
-            #[serde(default)]
-            title: String,
-            year: Option<u16>,
-        }
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Seen;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an id, a title, or {\"id\", \"title\", \"year\"}")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Seen, E> {
-                Ok(Seen::Text(text.to_string()))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Seen, A::Error> {
-                let Named { id, title, year } = Named::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Seen::Named(ItemName { title, year, item: id }))
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
+/// One conversation, its fields checked one by one; what the catalogue has to say of them comes with the answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct WireQuery {
+    pub query: Query,
+    /// What was sent and is not used.
+    pub warnings: Vec<String>,
 }
 
 /// `true`, `false`, or a number of reviews.
@@ -171,7 +98,7 @@ impl<'de> Deserialize<'de> for Explain {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    seen: Option<Vec<Seen>>,
+    seen: Option<Vec<SeenItem>>,
     exclude: Option<Vec<String>>,
     allow: Option<Vec<String>>,
     top_k: Option<u64>,
@@ -184,7 +111,7 @@ pub(super) struct Options {
 struct Single {
     #[serde(alias = "turns", alias = "messages")]
     conversation: Vec<WireTurn>,
-    seen: Option<Vec<Seen>>,
+    seen: Option<Vec<SeenItem>>,
     exclude: Option<Vec<String>>,
     allow: Option<Vec<String>>,
     top_k: Option<u64>,
@@ -205,26 +132,27 @@ struct Probe {
 /// `POST /v1/recommend`.
 #[derive(Debug)]
 pub(super) enum Recommend {
-    One(Ask),
-    Many(Vec<Ask>),
+    One(WireQuery),
+    Many(Vec<WireQuery>),
 }
 
 /// Reads the body of `POST /v1/recommend`.
 pub(super) fn recommend(body: &[u8], config: &ServeConfig) -> Outcome<Recommend> {
-    let ask = |single: Single| -> Outcome<Ask> {
+    let one = |single: Single| -> Outcome<WireQuery> {
         let Single { conversation, seen, exclude, allow, top_k, explain } = single;
-        ask(conversation, "conversation", Options { seen, exclude, allow, top_k, explain }, config)
+        query(conversation, "conversation", Options { seen, exclude, allow, top_k, explain }, config)
     };
     if parse::<Probe>(body)?.requests.is_none() {
-        return Ok(Recommend::One(ask(parse::<Single>(body)?)?));
+        return Ok(Recommend::One(one(parse::<Single>(body)?)?));
     }
     let requests = parse::<Batch>(body)?.requests;
     if requests.is_empty() || requests.len() > config.max_batch {
         let message = format!("{} conversations; 1 to {} go in one batch", requests.len(), config.max_batch);
         return Err(Problem::field("requests", message));
     }
-    let asks = requests.into_iter().enumerate();
-    asks.map(|(n, one)| ask(one).map_err(|p| p.within(&format!("requests[{n}]"))))
+    let requests = requests.into_iter().enumerate();
+    requests
+        .map(|(n, single)| one(single).map_err(|p| p.within(&format!("requests[{n}]"))))
         .collect::<Result<_, _>>()
         .map(Recommend::Many)
 }
@@ -252,7 +180,7 @@ struct StreamOptions {
 #[derive(Debug)]
 pub(super) struct Chat {
     pub model: Option<String>,
-    pub ask: Ask,
+    pub asked: WireQuery,
     pub stream: bool,
     pub include_usage: bool,
 }
@@ -269,22 +197,22 @@ pub(super) fn chat(body: &[u8], config: &ServeConfig) -> Outcome<Chat> {
             "there is one answer to a conversation: send 1, or ask for a higher causerie.top_k",
         ));
     }
-    let mut ask = ask(body.messages, "messages", body.causerie.unwrap_or_default(), config)?;
+    let mut asked = query(body.messages, "messages", body.causerie.unwrap_or_default(), config)?;
     // Who calls does not change the answer, and needs no warning.
     let ignored: Vec<&str> =
         body.others.keys().map(String::as_str).filter(|k| !["user", "metadata", "store"].contains(k)).collect();
     if !ignored.is_empty() {
         let named = crate::recommend::excerpt(&ignored.join(", "), 200);
-        ask.warnings.push(format!("not used by this recommender: {named}"));
+        asked.warnings.push(format!("not used by this recommender: {named}"));
     }
     let include_usage = body.stream_options.and_then(|o| o.include_usage).unwrap_or(false);
-    Ok(Chat { model: body.model, ask, stream: body.stream.unwrap_or(false), include_usage })
+    Ok(Chat { model: body.model, asked, stream: body.stream.unwrap_or(false), include_usage })
 }
 
 /// Ids to withdraw from and to restore to the catalogue.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CatalogueChange {
+pub(super) struct CatalogueRequest {
     #[serde(default)]
     pub withdraw: Vec<String>,
     #[serde(default)]
@@ -293,35 +221,8 @@ pub(super) struct CatalogueChange {
     pub generation: Option<u64>,
 }
 
-fn ask(turns: Vec<WireTurn>, field: &str, options: Options, config: &ServeConfig) -> Outcome<Ask> {
-    let mut warnings = Vec::new();
-    let mut conversation = Conversation { id: String::new(), turns: Vec::new(), targets: Vec::new(), seen: Vec::new() };
-    let mut instructions = 0;
-    for (n, turn) in turns.into_iter().enumerate() {
-        let role = match turn.role.as_str() {
-            "user" => Role::User,
-            "assistant" => Role::Assistant,
-            "system" | "developer" | "tool" | "function" => {
-                instructions += 1;
-                continue;
-            }
-            other => {
-                let other = crate::recommend::excerpt(other, 40);
-                return Err(Problem::field(
-                    format!("{field}[{n}].role"),
-                    format!("{other:?}: allowed is user | assistant"),
-                ));
-            }
-        };
-        conversation.turns.push(Turn { role, text: turn.text.0 });
-    }
-    if instructions > 0 {
-        warnings
-            .push(format!("{instructions} turns of system or tool were not read: only what user and assistant say is"));
-    }
-    if conversation.turns.iter().all(|t| t.text.trim().is_empty()) {
-        warnings.push("nothing was said: the ranking rests on nothing but the catalogue".into());
-    }
+fn query(turns: Vec<WireTurn>, field: &str, options: Options, config: &ServeConfig) -> Outcome<WireQuery> {
+    let (turns, warnings) = message::turns(turns, field)?;
     let top_k = match options.top_k {
         None => None,
         Some(k) => match usize::try_from(k) {
@@ -335,24 +236,21 @@ fn ask(turns: Vec<WireTurn>, field: &str, options: Options, config: &ServeConfig
     if explain > EXPLAIN_MOST as u64 {
         return Err(Problem::field("explain", format!("{explain}: at most {EXPLAIN_MOST} reviews an item")));
     }
-    Ok(Ask {
-        conversation,
-        seen: options.seen.unwrap_or_default(),
-        exclude: options.exclude.unwrap_or_default(),
-        allow: options.allow,
-        top_k,
-        explain: explain as usize,
-        warnings,
-    })
+    let mut query = Query::of_turns(turns);
+    query.conversation.seen = options.seen.unwrap_or_default().into_iter().map(|seen| seen.0).collect();
+    query.exclude = ItemList::of_ids(options.exclude.unwrap_or_default());
+    query.allow = options.allow.map(ItemList::of_ids);
+    (query.top_k, query.explain) = (top_k, Some(explain as usize));
+    Ok(WireQuery { query, warnings })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn one(text: &str) -> Outcome<Ask> {
+    fn one(text: &str) -> Outcome<WireQuery> {
         match recommend(text.as_bytes(), &ServeConfig::default())? {
-            Recommend::One(ask) => Ok(ask),
+            Recommend::One(one) => Ok(one),
             Recommend::Many(_) => panic!("read as a batch"),
         }
     }
@@ -366,7 +264,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(ours, theirs);
-        assert_eq!(ours.conversation.turns[0].text, "hello");
+        assert_eq!(ours.query.conversation.turns[0].text, "hello");
     }
 
     #[test]
@@ -424,13 +322,13 @@ mod tests {
             {"role": "user", "content": "hi"}], "stream": true, "stream_options": {"include_usage": true}}"#;
         let chat = chat(text.as_bytes(), &ServeConfig::default()).unwrap();
         assert!(chat.stream && chat.include_usage);
-        assert_eq!(chat.ask.conversation.turns.len(), 1);
+        assert_eq!(chat.asked.query.conversation.turns.len(), 1);
         assert!(
-            chat.ask.warnings.iter().any(|w| w.contains("temperature") && !w.contains("user,")),
+            chat.asked.warnings.iter().any(|w| w.contains("temperature") && !w.contains("user,")),
             "{:?}",
-            chat.ask.warnings
+            chat.asked.warnings
         );
-        assert!(chat.ask.warnings.iter().any(|w| w.contains("system")));
+        assert!(chat.asked.warnings.iter().any(|w| w.contains("system")));
         assert!(super::chat(br#"{"messages": [], "n": 1}"#, &ServeConfig::default()).is_err());
         let two = br#"{"messages": [{"role": "user", "content": "hi"}], "n": 2}"#;
         assert_eq!(super::chat(two, &ServeConfig::default()).unwrap_err().param.as_deref(), Some("n"));

@@ -1,13 +1,14 @@
 //! What the boundary costs: each call over C beside the same in Rust, in CPU time of the calling thread. A bench, not a test:
 //! `cargo test --release -p causerie-capi --test overhead -- --ignored --nocapture`.
 
-use causerie::dataset::{Conversation, Dataset, Item, Role, Turn};
+use causerie::dataset::{Dataset, Item, Role, Turn};
 use causerie::ffi::{config::*, dataset::*, query::*, recommender::*, run::*};
-use causerie::recommend::{Popularity, Recommender, Request, recommend};
+use causerie::recommend::{Parts, Popularity, Query, Service};
 use causerie::titles::Titles;
 use causerie::{Config, Run};
 use std::hint::black_box;
 use std::ptr::{null, null_mut};
+use std::sync::Arc;
 
 const ITEMS: usize = 200;
 const CALLS: u32 = 5_000;
@@ -56,10 +57,19 @@ fn what_a_call_costs_beside_the_rust_call() {
         dataset.add_item(&item(i)).unwrap();
         lines.push_str(&format!("{{\"item\": \"i{i}\", \"title\": \"Title {i}\"}}\n"));
     }
-    let (mentions, popularity) = (Titles::new(&dataset.items, &[]), Popularity::from_dataset(&dataset).unwrap());
-    let turn = Turn { role: Role::User, text: "something funny and moving".into() };
-    let talk = Conversation { id: String::new(), turns: vec![turn], targets: Vec::new(), seen: Vec::new() };
     let config = Config::default();
+    let dataset = Arc::new(dataset);
+    let service = Service::new(Parts {
+        system: "popularity".into(),
+        titles: Arc::new(Titles::of(&dataset)),
+        recommender: Arc::new(Popularity::from_dataset(&dataset).unwrap()),
+        dataset: dataset.clone(),
+        evidence: None,
+        settings: config.recommend.clone(),
+    })
+    .unwrap();
+    let turn = Turn { role: Role::User, text: "something funny and moving".into() };
+    let talk = Query::of_turns(vec![turn]);
     // SAFETY: the rules of the header: handles are ours and freed once, texts are valid for their lengths.
     unsafe {
         let (mut settings, mut loaded, mut recommender) = (null_mut(), null_mut(), null_mut());
@@ -82,12 +92,7 @@ fn what_a_call_costs_beside_the_rust_call() {
         let mut scores = vec![0f32; ITEMS];
         let rust = nanoseconds(|| {
             let run = Run::new(config.run.threads).unwrap();
-            let mut scores = popularity.score(&[&talk], &run).unwrap().into_data();
-            let request = Request { conversation: &talk, exclude: &[], allow: &[], top_k: 0 };
-            for item in request.masked(&dataset.items, &mentions).unwrap() {
-                scores[item as usize] = f32::NEG_INFINITY;
-            }
-            black_box(scores);
+            black_box(service.scores(&[&talk], &run).unwrap());
         });
         let c = nanoseconds(|| {
             assert!(causerie_score_query(recommender, query, null(), scores.as_mut_ptr(), ITEMS).is_null());
@@ -102,8 +107,7 @@ fn what_a_call_costs_beside_the_rust_call() {
         for top_k in [1u32, 10] {
             let rust = nanoseconds(|| {
                 let run = Run::new(config.run.threads).unwrap();
-                let request = Request { conversation: &talk, exclude: &[], allow: &[], top_k: top_k as usize };
-                black_box(recommend(&popularity, &[request], &dataset.items, &mentions, &run).unwrap());
+                black_box(service.answer_all(&[&talk], top_k as usize, &[], None, &run).unwrap());
             });
             let read = |reply: *mut causerie_reply| {
                 let mut count = 0;

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer", "Config", "Dataset", "Dialogues", "Embeddings", "Error", "Model", "Progress", "Query", "Recommendation",
+    "Recommendations",
     "Recommender", "Report", "Request", "Run", "Selection", "TeacherError", "log", "pipeline", "settings", "simulate",
     "version",
 ]
@@ -787,6 +788,9 @@ def _request(
 ) -> bytes:
     if isinstance(turns, str):
         turns = [{"role": "user", "text": turns}]
+    for name, ids in (("seen", seen), ("exclude", exclude), ("allow", allow)):
+        if isinstance(ids, (str, bytes)):
+            raise TypeError(f"{name} is a list, not one text: {name}=[{ids!r}]")
     request: dict[str, Any] = {"turns": list(turns), "seen": list(seen), "exclude": list(exclude)}
     if allow is not None:
         request["allow"] = list(allow)
@@ -851,6 +855,19 @@ class Query(_Handle):
         return self
 
 
+class Recommendations(list):
+    """An answer: a list of `Recommendation`, best first, and what is to be said of it."""
+
+    def __init__(self, items: Iterable[Recommendation] = ()) -> None:
+        super().__init__(items)
+        self.partial = False
+        """The time was up before the search was: these are the items found by then."""
+        self.truncated = False
+        """The conversation was longer than what the recommender reads."""
+        self.warnings: list[str] = []
+        """Names that are not in the catalogue, what was cut, what is missing; one sentence each."""
+
+
 class _Reply(_Handle):
     """One answer; arrays over its memory."""
 
@@ -868,8 +885,13 @@ class _Reply(_Handle):
         return _array(self, lib.reply_scores(self.raw, c.byref(count)), (count.value,), c.c_double)
 
     @property
-    def items(self) -> list[Recommendation]:
-        return [Recommendation(**row) for row in json.loads(lib.reply_json(self.raw))]
+    def items(self) -> Recommendations:
+        items = Recommendations(Recommendation(**row) for row in json.loads(lib.reply_json(self.raw)))
+        items.partial = bool(lib.reply_partial(self.raw))
+        items.truncated = bool(lib.reply_truncated(self.raw))
+        while (warning := lib.reply_warning(self.raw, len(items.warnings))) is not None:
+            items.warnings.append(warning.decode())
+        return items
 
 
 Asked = Union[str, Sequence[dict], Query]
@@ -948,7 +970,7 @@ class Recommender(_Handle):
     def recommend(
         self, turns: Asked, top_k: int = 0, *, seen: Sequence[dict] = (), exclude: Sequence[str] = (),
         allow: Optional[Sequence[str]] = None, explain: Optional[int] = None, run: Optional[Run] = None,
-    ) -> list[Recommendation]:
+    ) -> Recommendations:
         """The best items for `turns` (a text, [{"role", "text"}, …], or a Query); `allow=[]` allows nothing. `explain`:
         reviews for each item (else recommend.explain says)."""
         query = _query(turns, seen=seen, exclude=exclude, allow=allow, explain=explain)

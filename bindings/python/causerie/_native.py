@@ -117,6 +117,7 @@ _PLAIN: dict[str, tuple] = {
     "dialogues_count": (_N, [_P]), "dialogues_get": (_S, [_P, _N]), "dialogues_report": (_S, [_P]),
     "model_report": (_S, [_P]), "model_file": (_S, [_P]),
     "recommender_count": (_N, [_P]), "recommender_bytes": (c.c_uint64, [_P]), "recommender_id": (_S, [_P, _N]), "recommender_name": (_S, [_P]),
+    "reply_partial": (c.c_int32, [_P]), "reply_truncated": (c.c_int32, [_P]), "reply_warning": (_S, [_P, _N]),
     "reply_count": (_N, [_P]), "reply_json": (_S, [_P]), "reply_text": (_S, [_P]),
     "reply_rows": (_P, [_P, c.POINTER(_N)]), "reply_scores": (_P, [_P, c.POINTER(_N)]), "report_json": (_S, [_P]),
 }

@@ -1,6 +1,6 @@
 //! What a language model's recommendation consists of.
 
-use crate::dataset::Items;
+use crate::recommend::RankedItem;
 
 /// How the model's knowledge becomes a ranking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,22 +38,11 @@ impl Mode {
     }
 }
 
-/// One item of an answer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LmItem {
-    /// Row in the catalogue.
-    pub item: u32,
-    /// What it was ranked by; higher is better.
-    pub score: f32,
-    /// log P(title | conversation), in nats, of the title's telling tokens or of all (`recommend.ranked_by`); none where the model was not asked for it (`generate`, `head`).
-    pub log_probability: Option<f32>,
-}
-
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LmAnswer {
     /// Best first; each item once, all allowed.
-    pub items: Vec<LmItem>,
+    pub items: Vec<RankedItem>,
     /// The deadline came first: these are the items that were finished by then.
     pub partial: bool,
     /// These are the best items of the whole catalogue by the model's probability, proven (`constrained`).
@@ -72,35 +61,4 @@ pub struct LmAnswer {
     pub searched_tokens: usize,
     /// Forward passes behind the prompt.
     pub passes: usize,
-}
-
-/// A reply in one sentence that names the first `most` items of an answer and nothing else, in pieces as a stream would
-/// send them. Empty for an answer without items.
-pub fn reply(items: &Items, answer: &LmAnswer, most: usize) -> Vec<String> {
-    let named: Vec<String> = answer.items.iter().take(most).map(|i| items.name(i.item as usize)).collect();
-    let Some((last, before)) = named.split_last() else { return Vec::new() };
-    let mut pieces = vec!["You may like ".to_string()];
-    for (n, name) in before.iter().enumerate() {
-        pieces.push(if n + 1 == before.len() { format!("{name} or ") } else { format!("{name}, ") });
-    }
-    pieces.push(format!("{last}."));
-    pieces
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reply_names_the_items_of_the_answer_and_nothing_else() {
-        let dataset = super::super::tests::catalogue(9);
-        let item = |item| LmItem { item, score: 0.0, log_probability: None };
-        let mut answer = LmAnswer { items: vec![item(5), item(3), item(0)], ..LmAnswer::default() };
-        let said = |answer: &LmAnswer, most| reply(&dataset.items, answer, most).concat();
-        assert_eq!(said(&answer, 3), "You may like Amélie (2001), The Dog and the Cat (2005) or The Dog.");
-        assert_eq!(said(&answer, 2), "You may like Amélie (2001) or The Dog and the Cat (2005).");
-        assert_eq!(said(&answer, 1), "You may like Amélie (2001).");
-        answer.items.clear();
-        assert_eq!(said(&answer, 3), "");
-    }
 }

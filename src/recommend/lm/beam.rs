@@ -10,6 +10,7 @@
 
 use super::session::{Session, Step, StepToken};
 use super::trie::{Allowed, Node, Trie};
+use crate::config::RecommendConfig;
 use crate::error::{ErrorKind, Result};
 
 /// How a search is made.
@@ -255,5 +256,14 @@ impl Best {
         // The kindest case: nothing more is lost, and the title is as long as any.
         let bound = length_score(log_probability, self.longest, self.power);
         self.scores.last().is_some_and(|worst| bound >= *worst)
+    }
+}
+
+/// Nodes kept per round for an answer of `top_k` items: a quarter more, so that a title with a dull first word is
+/// not lost at once.
+pub fn width_of(config: &RecommendConfig, top_k: usize) -> usize {
+    match config.beam {
+        0 => (top_k + top_k / 4).max(8),
+        beam => beam,
     }
 }

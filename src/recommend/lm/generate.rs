@@ -1,10 +1,11 @@
 //! The paper's way: the model writes a list, which is parsed and looked up in the catalogue (§3.4, §4.2.1).
 
-use super::answer::{LmAnswer, LmItem};
+use super::answer::LmAnswer;
 use super::recommender::LmRecommender;
 use crate::dataset::Conversation;
 use crate::error::{ErrorKind, Result};
 use crate::llama::{Token, whole_characters};
+use crate::recommend::RankedItem;
 use crate::run::Run;
 use crate::titles::parse_titles;
 use std::collections::HashSet;
@@ -84,7 +85,7 @@ impl LmRecommender {
         let trie = self.trie();
         rows.retain(|row| masked.binary_search(row).is_err() && !trie.is_removed(*row) && once.insert(*row));
         rows.truncate(top_k);
-        let item = |(place, item)| LmItem { item, score: -(place as f32), log_probability: None };
+        let item = |(place, item)| RankedItem { item, score: -(place as f32), log_probability: None };
         answer.items = rows.into_iter().enumerate().map(item).collect();
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! `catalogue` spells the titles as training wrote them, `sorter` sorts them, `trie` holds them, `beam` and `exact` search it through a
 //! `session`; a `lane` is one llama.cpp context, `pool` lends lanes to callers, `cache` keeps computed prompts, `prompt`
 //! makes them, `adapters` exchanges LoRA adapters; `generate` and `state_head` are the other two ways to rank; `sentence` puts an answer into words; `recommender` is
-//! all of it behind one type.
+//! all of it behind one type, which ranks by its titles (`constrained`) and changes while it serves (`live`).
 //!
 //! # What a user's input cannot do
 //!
@@ -43,12 +43,15 @@ mod away;
 mod beam;
 mod cache;
 mod catalogue;
+mod constrained;
 mod engine;
 mod exact;
 mod generate;
+mod head_file;
 mod state_head;
 mod hub;
 mod lane;
+mod live;
 mod pool;
 mod prompt;
 mod recommender;
@@ -61,7 +64,6 @@ mod sorter;
 mod tests;
 mod trie;
 
-pub use answer::{LmAnswer, LmItem, Mode, reply};
+pub use answer::{LmAnswer, Mode};
 pub use recommender::LmRecommender;
-pub use sentence::Sentence;
 pub use trie::{Allowed, Surfaces, Trie};

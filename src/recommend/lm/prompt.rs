@@ -112,9 +112,10 @@ impl Prompter {
             let mut cut = conversation.clone();
             cut.turns.drain(..conversation.turns.len() - MAX_TURNS);
             recent = cut;
-            (&recent, self.context.turns == 0 && self.context.chars == 0)
+            let window = self.context.turns > 0 || self.context.chars > 0;
+            (&recent, !window || self.context.cuts(conversation))
         } else {
-            (conversation, false)
+            (conversation, self.context.cuts(conversation))
         };
         let tokens = |context: QueryWindow| -> Result<Option<Vec<u32>>> {
             let text = query_text(conversation, context);

@@ -1,12 +1,12 @@
 //! The language model as a recommender: a conversation in, items of the catalogue out.
 
 use super::adapters::{Adapters, Set, Switch};
-use super::answer::{LmAnswer, LmItem, Mode};
-use super::beam::{BeamOptions, ScoredTitle, beam, length_score};
+use super::answer::{LmAnswer, Mode};
+use super::beam::width_of;
 use super::cache::PrefixCache;
 use super::catalogue::Speller;
 use super::engine::{Alone, LaneOptions};
-use super::exact::score_titles;
+use super::head_file;
 use super::hub::Hub;
 use super::lane::Lane;
 use super::pool::{Loan, Pool};
@@ -18,11 +18,12 @@ use crate::dataset::{Conversation, Items};
 use crate::error::{Error, ErrorKind, Result};
 use crate::llama::{Adapter, Model, Pooling};
 use crate::math::Matrix;
-use crate::recommend::{QueryWindow, Ranked, Recommender};
+use crate::recommend::{LanguageModel, QueryWindow, Ranking, Recommender, TokenCount};
 use crate::run::{Level, Run, log};
 use crate::titles::Titles;
 use crate::tune::Head;
 use crate::tune::lm::Chat;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -36,6 +37,11 @@ const SEARCH_TOKENS: (usize, usize) = (1024, 16_384);
 const WINDOW: usize = 32;
 /// Logits of a forward pass at most: 64 MiB of f32.
 const PASS_LOGITS: usize = 1 << 24;
+
+/// A scale that is a number.
+pub(super) fn finite(scale: f32) -> Result<f32> {
+    if scale.is_finite() { Ok(scale) } else { Err(Error::invalid("an adapter's scale must be finite")) }
+}
 
 /// A language model that names items of one catalogue. Any number of threads may ask at once.
 pub struct LmRecommender {
@@ -75,7 +81,7 @@ impl LmRecommender {
     ) -> Result<LmRecommender> {
         let mode = Mode::from_name(&config.mode)?;
         let head = match mode {
-            Mode::Head => Some(super::state_head::beside(adapter.map_or(model, |(path, _)| path))?),
+            Mode::Head => Some(head_file::beside(adapter.map_or(model, |(path, _)| path))?),
             Mode::Constrained | Mode::Generate => None,
         };
         let model = Model::load(model)?;
@@ -109,7 +115,7 @@ impl LmRecommender {
         }
         match (mode, &head) {
             (Mode::Head, None) => return Err(Error::invalid("recommend.mode = head without a ranking head")),
-            (Mode::Head, Some(head)) => super::state_head::check(head, &model, items)?,
+            (Mode::Head, Some(head)) => head_file::check(head, &model, items)?,
             (Mode::Constrained | Mode::Generate, _) => {}
         }
         let chat = Chat::of(model.clone())?;
@@ -178,11 +184,6 @@ impl LmRecommender {
         })
     }
 
-    /// The same under another name in reports.
-    pub fn named(mut self, name: impl Into<String>) -> LmRecommender {
-        self.name = name.into();
-        self
-    }
     /// How it ranks.
     pub fn mode(&self) -> Mode {
         self.mode
@@ -198,6 +199,10 @@ impl LmRecommender {
     /// The titles of the catalogue as it is now.
     pub(super) fn titles(&self) -> Arc<Titles> {
         self.titles.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// Looks names up in another catalogue's titles from now on.
+    pub(super) fn set_titles(&self, titles: Arc<Titles>) {
+        *self.titles.write().unwrap_or_else(PoisonError::into_inner) = titles;
     }
     /// The catalogue trie as it is now.
     pub fn trie(&self) -> Arc<Trie> {
@@ -291,271 +296,6 @@ impl LmRecommender {
         };
         Ok(Lane::new(Box::new(hub.client()?), self.lane))
     }
-
-    fn constrained(
-        &self,
-        conversation: &Conversation,
-        masked: &[u32],
-        top_k: usize,
-        deadline: Option<Instant>,
-        answer: &mut LmAnswer,
-        run: &Run,
-    ) -> Result<()> {
-        let trie = self.trie();
-        let mut allowed = trie.allowed(masked);
-        let wanted = top_k.min(trie.live());
-        if allowed.count() == 0 {
-            answer.exact = true;
-            return Ok(());
-        }
-        let prompt = self.prompter.prompt(conversation, true)?;
-        let adapters = self.adapters.current();
-        let mut root: Vec<u32> = trie.children(&trie.root(), &allowed).map(|(token, _)| token).collect();
-        let (mut lane, row) = self.prompted(&adapters, &prompt, &root, deadline, answer, run)?;
-        let mut first = row.values;
-        if first.iter().any(|p| p.is_nan()) {
-            let path = self.model.header().path();
-            return Err(Error::format(path, 0, "the model's logits are NaN: its weights are broken"));
-        }
-        lane.remember(prompt.view(), &self.cache)?;
-        let late = || deadline.is_some_and(|d| Instant::now() >= d);
-        let mut found: Vec<ScoredTitle> = Vec::new();
-        let mut width = width_of(&self.config, wanted);
-        answer.exact = true;
-        if allowed.count() <= self.config.exact_items {
-            let titles: Vec<u32> = allowed.within(trie.root().titles).collect();
-            let of = |token: u32| root.binary_search(&token).map_or(f32::NEG_INFINITY, |at| first[at]);
-            let mut session = lane.session(&adapters, deadline, run);
-            let done = |title, log_probability| found.push(ScoredTitle { title, log_probability });
-            let result = score_titles(&mut session, &trie, &titles, self.telling, &of, done);
-            match result {
-                Err(e) if e.kind() == ErrorKind::Cancelled && late() => answer.partial = true,
-                other => other?,
-            }
-        } else {
-            loop {
-                let pairs: Vec<(u32, f32)> = root.iter().copied().zip(first.iter().copied()).collect();
-                let options =
-                    BeamOptions { width, top_k: wanted, length_power: self.config.length_power, telling: self.telling };
-                let mut session = lane.session(&adapters, deadline, run);
-                match beam(&mut session, &trie, &allowed, &pairs, options, &late) {
-                    Ok(search) => {
-                        answer.partial |= search.partial;
-                        answer.exact &= search.exact;
-                        answer.passes += search.passes;
-                        answer.searched_tokens += search.tokens;
-                        found.extend(search.found);
-                    }
-                    // The context is full: titles longer than most.
-                    Err(e) if e.kind() == ErrorKind::Memory && width > 1 => {
-                        width /= 2;
-                        lane.prefill(&adapters, prompt.view(), &[], &self.cache, deadline, run)?;
-                        continue;
-                    }
-                    Err(e) => return Err(e),
-                }
-                // A beam narrower than the answer: search again among what is left.
-                let some = rank_found(&trie, &found, self.config.length_power, self.telling);
-                if some.len() >= wanted || answer.partial {
-                    break;
-                }
-                let mut left_out: Vec<u32> = masked.to_vec();
-                left_out.extend(some.iter().map(|i| i.item));
-                left_out.sort_unstable();
-                left_out.dedup();
-                allowed = trie.allowed(&left_out);
-                if allowed.count() == 0 {
-                    break;
-                }
-                answer.exact = false;
-                let mut kept = Vec::new();
-                let now: Vec<u32> = trie.children(&trie.root(), &allowed).map(|(token, _)| token).collect();
-                for token in &now {
-                    if let Ok(at) = root.binary_search(token) {
-                        kept.push(first[at]);
-                    }
-                }
-                (root, first) = (now, kept);
-            }
-        }
-        answer.exact &= !answer.partial;
-        answer.items = rank_found(&trie, &found, self.config.length_power, self.telling);
-        answer.items.truncate(top_k);
-        Ok(())
-    }
-
-    /// Ranks the items `rows` that the caller has, best first, each with its log-probability.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`] in another mode than `constrained`, and for rows beyond the catalogue or removed;
-    /// [`ErrorKind::Cancelled`].
-    pub fn rerank(&self, conversation: &Conversation, rows: &[u32], run: &Run) -> Result<LmAnswer> {
-        match self.mode {
-            Mode::Constrained => {}
-            Mode::Generate | Mode::Head => {
-                return Err(Error::invalid("a list is reranked with recommend.mode = constrained"));
-            }
-        }
-        let trie = self.trie();
-        let mut answer = LmAnswer { exact: true, ..LmAnswer::default() };
-        let mut titles = Vec::new();
-        for row in rows {
-            let of_it = trie.titles_of(*row);
-            if of_it.is_empty() || trie.is_removed(*row) {
-                return Err(Error::invalid(format!("item row {row} is not in the catalogue")));
-            }
-            titles.extend_from_slice(of_it);
-        }
-        titles.sort_unstable();
-        titles.dedup();
-        if titles.is_empty() {
-            return Ok(answer);
-        }
-        let prompt = self.prompter.prompt(conversation, true)?;
-        let adapters = self.adapters.current();
-        let mut wants: Vec<u32> = titles.iter().filter_map(|t| trie.tokens(*t).first().copied()).collect();
-        wants.sort_unstable();
-        wants.dedup();
-        let (mut lane, row) = self.prompted(&adapters, &prompt, &wants, None, &mut answer, run)?;
-        let first = row.values;
-        lane.remember(prompt.view(), &self.cache)?;
-        let of = |token: u32| wants.binary_search(&token).map_or(f32::NEG_INFINITY, |at| first[at]);
-        let mut found = Vec::new();
-        let mut session = lane.session(&adapters, None, run);
-        score_titles(&mut session, &trie, &titles, self.telling, &of, |title, log_probability| {
-            found.push(ScoredTitle { title, log_probability });
-        })?;
-        answer.items = rank_found(&trie, &found, self.config.length_power, self.telling);
-        Ok(answer)
-    }
-
-    /// The adapter generation that serves now.
-    pub fn generation(&self) -> u64 {
-        self.adapters.current().generation()
-    }
-    /// Loads adapters (files with scales) and puts them in the place of generation `expected`; gives the new number.
-    /// Requests in flight finish with the adapters they started with; none fails. In mode `head` the ranking head beside
-    /// the adapter (beside the model, where there is none) comes along: it reads the states of no other weights.
-    ///
-    /// # Errors
-    /// Those of [`Adapter::load`] and of the head, with nothing changed; [`ErrorKind::Invalid`] for a scale that is not
-    /// finite, for several adapters in mode `head`, or when generation `expected` does not serve any more.
-    pub fn swap_adapters(&self, expected: u64, adapters: &[(&Path, f32)]) -> Result<u64> {
-        // All is read before the exchange, and while it is, answers go on.
-        let load = |(path, scale): &(&Path, f32)| Ok((Adapter::load(&self.model, path)?, finite(*scale)?));
-        let tuned = match (self.mode, adapters) {
-            (Mode::Constrained | Mode::Generate, _) => None,
-            (Mode::Head, []) => Some(self.model.header().path()),
-            (Mode::Head, [(path, _)]) => Some(*path),
-            (Mode::Head, _) => return Err(Error::invalid("a ranking head belongs to one adapter, not to several")),
-        };
-        let (list, head) = std::thread::scope(|scope| {
-            let read =
-                |tuned| std::thread::Builder::new().spawn_scoped(scope, move || super::state_head::beside(tuned));
-            let head = tuned.map(read);
-            let list = adapters.iter().map(load).collect::<Result<Vec<_>>>();
-            let head = head.map(|thread| match thread {
-                Ok(thread) => thread.join().unwrap_or_else(|_| Err(Error::bug("reading a ranking head panicked"))),
-                Err(e) => Err(Error::new(ErrorKind::Io, format!("cannot start a thread to read a ranking head: {e}"))),
-            });
-            (list, head.transpose())
-        });
-        let (list, head) = (list?, head?);
-        if let (Some(head), Some(now)) = (&head, self.adapters.current().head())
-            && (head.ids() != now.ids() || head.text_dim() != now.text_dim())
-        {
-            return Err(Error::invalid("the ranking head beside this adapter is of another catalogue or model"));
-        }
-        let generation = self.adapters.swap(expected, Set { list, head: head.map(Arc::new) })?;
-        self.cache.forget_before(generation);
-        Ok(generation)
-    }
-    /// Puts the adapters before generation `expected` back, under a new number.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`] when generation `expected` does not serve any more, or nothing served before it.
-    pub fn roll_back_adapters(&self, expected: u64) -> Result<u64> {
-        let generation = self.adapters.roll_back(expected)?;
-        self.cache.forget_before(generation);
-        Ok(generation)
-    }
-
-    /// Adds items of a catalogue that has grown (rows of `items`, its `titles`), or puts removed ones back; visible from the next
-    /// request on. Rows that are neither there yet nor among `rows` stay out.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`] for rows beyond `items`, or in mode `head`, whose head has a catalogue of its own.
-    pub fn add_items(&self, items: &Items, titles: Arc<Titles>, rows: &[u32], run: &Run) -> Result<()> {
-        if let Some(row) = rows.iter().find(|r| **r as usize >= items.len()) {
-            return Err(Error::invalid(format!("item row {row} of {}", items.len())));
-        }
-        let surfaces = match self.mode {
-            Mode::Constrained => {
-                Speller::new(self.prompter.chat(), &self.config.answer_start)?.surfaces(items, rows, run)?
-            }
-            // What it names is looked up in `titles`; the trie only says which items are there.
-            Mode::Generate => Surfaces::default(),
-            Mode::Head => {
-                return Err(Error::invalid(
-                    "an item joins a ranking head by its own vector: tune again with the grown catalogue, or add items \
-                     with recommend.mode = constrained or generate",
-                ));
-            }
-        };
-        let mut trie = self.trie.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = trie.with(surfaces, items.len(), run)?;
-        let mut asked = rows.to_vec();
-        asked.sort_unstable();
-        let beyond = trie.items() as u32..items.len() as u32;
-        let missing: Vec<u32> = beyond.filter(|row| asked.binary_search(row).is_err()).collect();
-        next.remove(&missing);
-        next.restore(rows);
-        *trie = Arc::new(next);
-        *self.titles.write().unwrap_or_else(PoisonError::into_inner) = titles;
-        Ok(())
-    }
-    /// Takes items out of the catalogue; from the next request on they are not named.
-    pub fn remove_items(&self, rows: &[u32]) {
-        let mut trie = self.trie.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::make_mut(&mut trie).remove(rows);
-    }
-}
-
-fn finite(scale: f32) -> Result<f32> {
-    if scale.is_finite() { Ok(scale) } else { Err(Error::invalid("an adapter's scale must be finite")) }
-}
-
-/// Nodes kept per round for an answer of `top_k` items: a quarter more, so that a title with a dull first word is
-/// not lost at once.
-pub(super) fn width_of(config: &RecommendConfig, top_k: usize) -> usize {
-    match config.beam {
-        0 => (top_k + top_k / 4).max(8),
-        beam => beam,
-    }
-}
-
-/// Items of the found titles, best first. An item found under several names has the sum of their probabilities.
-pub(super) fn rank_found(trie: &Trie, found: &[ScoredTitle], power: f64, telling: bool) -> Vec<LmItem> {
-    let mut found = found.to_vec();
-    found.sort_unstable_by_key(|f| (trie.item(f.title), f.title));
-    found.dedup_by_key(|f| f.title);
-    let mut items: Vec<(LmItem, f64)> = Vec::with_capacity(found.len());
-    for names in found.chunk_by(|a, b| trie.item(a.title) == trie.item(b.title)) {
-        let top = names.iter().map(|f| f.log_probability).fold(f64::NEG_INFINITY, f64::max);
-        let total = match names {
-            [one] => one.log_probability,
-            _ => top + names.iter().map(|f| (f.log_probability - top).exp()).sum::<f64>().ln(),
-        };
-        let tokens = names.iter().map(|f| trie.ranked_tokens(f.title, telling).len()).min().unwrap_or(1);
-        let score = length_score(total, tokens, power);
-        if score.is_nan() || total == f64::NEG_INFINITY {
-            continue;
-        }
-        let item = trie.item(names[0].title);
-        items.push((LmItem { item, score: score as f32, log_probability: Some(total as f32) }, score));
-    }
-    items.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.item.cmp(&b.0.item)));
-    items.into_iter().map(|(item, _)| item).collect()
 }
 
 impl LmRecommender {
@@ -621,9 +361,6 @@ impl Recommender for LmRecommender {
     fn bytes(&self) -> u64 {
         self.model.header().file_bytes() + self.trie().bytes() as u64 + self.cached_bytes()
     }
-    fn language_model(self: Arc<Self>) -> Option<Arc<LmRecommender>> {
-        Some(self)
-    }
     /// Scores of the items that the search reached; all others have `-inf`.
     fn score(&self, conversations: &[&Conversation], run: &Run) -> Result<Matrix> {
         let answers = self.each(conversations, run, |_, conversation, run| {
@@ -648,15 +385,41 @@ impl Recommender for LmRecommender {
         conversations: &[&Conversation],
         masked: &[Vec<u32>],
         top_k: usize,
+        deadline: Option<Instant>,
         run: &Run,
-    ) -> Result<Vec<Vec<Ranked>>> {
+    ) -> Result<Vec<Ranking>> {
         let answers = self.each(conversations, run, |at, conversation, run| {
-            self.answer(conversation, masked.get(at).map_or(&[], Vec::as_slice), top_k, run)
+            let masked = masked.get(at).map_or(&[][..], Vec::as_slice);
+            match deadline {
+                None => self.answer(conversation, masked, top_k, run),
+                Some(_) => self.answer_until(conversation, masked, top_k, deadline, run),
+            }
         })?;
         if answers.iter().any(|a| a.partial) {
             log(Level::Warn, "recommend: the time was over; an answer holds what was finished by then");
         }
-        let ranked = |answer: &LmAnswer| answer.items.iter().map(|i| Ranked { item: i.item, score: i.score }).collect();
-        Ok(answers.iter().map(ranked).collect())
+        let ranking = |answer: LmAnswer| Ranking {
+            items: answer.items,
+            partial: answer.partial,
+            window: answer.truncated.then(|| {
+                "the latest words that fit into recommend.context_turns, .context_chars and .context_tokens".to_string()
+            }),
+            tokens: TokenCount { read: answer.prompt_tokens as u64, written: answer.searched_tokens as u64 },
+        };
+        Ok(answers.into_iter().map(ranking).collect())
+    }
+    fn with_items(
+        self: Arc<Self>,
+        items: &Items,
+        fresh: Range<usize>,
+        titles: &Arc<Titles>,
+        run: &Run,
+    ) -> Result<Arc<dyn Recommender>> {
+        let rows: Vec<u32> = (fresh.start as u32..fresh.end as u32).collect();
+        self.add_items(items, titles.clone(), &rows, run)?;
+        Ok(self)
+    }
+    fn language_model(&self) -> Option<&dyn LanguageModel> {
+        Some(self)
     }
 }

@@ -3,12 +3,12 @@
 //! The model writes freely; what it wrote is let out as far as no title can still be under way ([`Titles::settled`]). At a
 //! title that was not returned it ends, before the title is out.
 
-use super::Mode;
 use super::prompt::SentenceRequest;
 use super::recommender::LmRecommender;
 use crate::dataset::Conversation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::llama::Token;
+use crate::recommend::{LanguageModel, Sentence};
 use crate::run::Run;
 use crate::titles::Titles;
 use std::time::Instant;
@@ -19,19 +19,6 @@ const MOST_TOKENS: usize = 80;
 const TOLD: usize = 3;
 /// A sentence shorter than this says nothing.
 const LEAST_CHARS: usize = 12;
-
-/// What became of a sentence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sentence {
-    /// It is whole: it ended by itself, with its last character out.
-    pub whole: bool,
-    /// Bytes let out.
-    pub bytes: usize,
-    /// Tokens read.
-    pub prompt_tokens: usize,
-    /// Tokens written.
-    pub tokens: usize,
-}
 
 /// Lets text out as far as it is settled and names `allowed` items (sorted rows) alone.
 struct TitleFilter<'a> {
@@ -85,14 +72,11 @@ fn sentence_end(text: &str) -> Option<usize> {
 }
 
 impl LmRecommender {
-    /// Writes one sentence that recommends the first of `rows` (an answer's items, best first; their `names` as the catalogue
-    /// has them) and passes it to `say` piece by piece, as it is written. It names no item of the catalogue beside `rows`: at
-    /// such a title it stops short, and [`Sentence::whole`] is false. Greedy, so the same request has the same sentence.
+    /// [`LanguageModel::say_why`], until a deadline: then it stops short.
     ///
     /// # Errors
-    /// Those of `say`; [`ErrorKind::Unsupported`] in mode `head`, whose contexts compute no words;
-    /// [`ErrorKind::Cancelled`]; those of the prompt.
-    pub fn say_why(
+    /// As there.
+    pub fn say_why_until(
         &self,
         conversation: &Conversation,
         rows: &[u32],
@@ -101,14 +85,7 @@ impl LmRecommender {
         say: &mut dyn FnMut(&str) -> Result<()>,
         run: &Run,
     ) -> Result<Sentence> {
-        match self.mode {
-            Mode::Constrained | Mode::Generate => {}
-            Mode::Head => {
-                return Err(Error::unsupported(
-                    "in mode head the model's contexts give states, not words; use recommend.mode = constrained",
-                ));
-            }
-        }
+        self.can_write()?;
         run.check()?;
         let mut said = Sentence::default();
         if rows.is_empty() || names.is_empty() {

@@ -8,6 +8,7 @@ use crate::dataset::{Dataset, Role, Turn};
 use crate::llama::tests::adapter_bytes;
 use crate::llama::{Adapter, Model};
 use crate::math::{Matrix, Random};
+use crate::recommend::LanguageModel;
 use crate::recommend::testing::conversation;
 use crate::testing::shared;
 use crate::titles::Titles;
@@ -278,6 +279,26 @@ fn a_deadline_gives_what_is_finished_and_a_cancel_ends_the_request_soon() {
     }
 }
 
+/// A conversation of 10,000 turns was answered as if it had been read whole: only the cut to the model's context counted.
+#[test]
+fn a_conversation_that_the_window_cuts_is_told_as_truncated() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = random_model(folder.path());
+    let dataset = catalogue(60);
+    let turn = |n: usize| Turn { role: Role::User, text: format!("I liked film {n} a lot") };
+    for config in [
+        RecommendConfig { context_chars: 100, ..settings() },
+        RecommendConfig { context_chars: 0, context_turns: 3, ..settings() },
+    ] {
+        let lm = open(&model, &dataset, &config);
+        for (turns, truncated) in [(2, false), (20, true), (10_000, true)] {
+            let mut talk = conversation(&[]);
+            talk.turns = (0..turns).map(turn).collect();
+            assert_eq!(lm.answer(&talk, &[], 5, &run()).unwrap().truncated, truncated, "{turns}");
+        }
+    }
+}
+
 #[test]
 fn long_empty_and_silent_conversations_are_answered_and_the_cut_is_said() {
     let folder = tempfile::tempdir().unwrap();
@@ -515,7 +536,7 @@ fn a_sentence_of_the_model_names_returned_items_alone_and_comes_in_pieces() {
             pieces += 1;
             Ok(())
         };
-        let said = lm.say_why(&talk, rows, &names(rows), None, &mut out, &run()).unwrap();
+        let said = lm.say_why_until(&talk, rows, &names(rows), None, &mut out, &run()).unwrap();
         assert_eq!(said.bytes, text.len());
         assert!(said.tokens > 0 && said.tokens <= 80 && pieces <= said.tokens + 1, "{said:?}");
         (text, said)
@@ -534,12 +555,12 @@ fn a_sentence_of_the_model_names_returned_items_alone_and_comes_in_pieces() {
     // A listener who leaves ends it; nothing to recommend says nothing.
     let mut gone = |_: &str| Err(crate::Error::cancelled());
     assert_eq!(
-        lm.say_why(&talk, &all, &names(&all), None, &mut gone, &run()).unwrap_err().kind(),
+        lm.say_why_until(&talk, &all, &names(&all), None, &mut gone, &run()).unwrap_err().kind(),
         ErrorKind::Cancelled
     );
-    assert_eq!(lm.say_why(&talk, &[], &[], None, &mut gone, &run()).unwrap().bytes, 0);
+    assert_eq!(lm.say_why_until(&talk, &[], &[], None, &mut gone, &run()).unwrap().bytes, 0);
     let past = Instant::now();
-    assert!(!lm.say_why(&talk, &all, &names(&all), Some(past), &mut |_| Ok(()), &run()).unwrap().whole);
+    assert!(!lm.say_why_until(&talk, &all, &names(&all), Some(past), &mut |_| Ok(()), &run()).unwrap().whole);
 }
 
 #[test]
@@ -575,7 +596,7 @@ fn a_ranking_head_of_another_training_is_refused_and_the_right_one_comes_with_it
     let back = lm.answer(&talk, &[], 5, &run()).unwrap();
     assert_eq!((back.items, back.generation), (before.items, 3));
     assert!(
-        lm.say_why(&talk, &[1], &["x".into()], None, &mut |_| Ok(()), &run())
+        lm.say_why_until(&talk, &[1], &["x".into()], None, &mut |_| Ok(()), &run())
             .unwrap_err()
             .message()
             .contains("mode head")

@@ -7,7 +7,7 @@ use crate::dataset::{Conversation, Dataset, Item};
 use crate::llama::{Batch, ContextOptions, Model, Pooling};
 use crate::math::Random;
 use crate::recommend::testing::conversation;
-use crate::recommend::{Recommender, Request, query_text, recommend};
+use crate::recommend::{ItemList, Parts, Query, Recommender, Service, query_text};
 use crate::testing::shared;
 use crate::titles::Titles;
 use crate::tune::lm::{Chat, new_model, recommend_messages};
@@ -161,7 +161,7 @@ fn a_full_beam_the_exact_scores_and_the_slow_twin_agree_on_two_models() {
                 assert!((ours - slow).abs() < 1e-4 * slow.abs().max(1.0), "item {}: {ours} {slow}", item.item);
             }
         }
-        // Ranked by the tokens that tell a title from all others.
+        // RankedItem by the tokens that tell a title from all others.
         let telling = RecommendConfig { beam: 100, ranked_by: "telling".into(), ..settings() };
         let telling = open(&model, &dataset, &telling);
         let (wide, each) =
@@ -302,19 +302,27 @@ fn a_recommender_of_the_pipeline_masks_what_was_seen_named_and_excluded() {
     let talk = conversation(&["Amélie was fine, \"Lily's Red Ball 2\" too"]);
     let named = mentions.of_conversation(&talk);
     assert_eq!(named, [5, 8]);
-    let exclude = vec!["i7".to_string()];
-    let request = Request { conversation: &talk, exclude: &exclude, allow: &[], top_k: 57 };
-    let answer = recommend(&lm, &[request], &dataset.items, &mentions, &run()).unwrap().pop().unwrap();
-    assert_eq!(answer.len(), 57);
-    assert!(answer.iter().all(|r| ![5, 7, 8].contains(&r.item)));
-    let allow: Vec<String> = ["i1", "i5", "i9"].map(String::from).to_vec();
-    let request = Request { conversation: &talk, exclude: &[], allow: &allow, top_k: 57 };
-    let answer = recommend(&lm, &[request], &dataset.items, &mentions, &run()).unwrap().pop().unwrap();
-    let mut rows: Vec<u32> = answer.iter().map(|r| r.item).collect();
+    let service = Service::new(Parts {
+        system: "lm".into(),
+        dataset: Arc::new(dataset),
+        titles: Arc::new(mentions),
+        recommender: Arc::new(lm),
+        evidence: None,
+        settings: settings(),
+    })
+    .unwrap();
+    let query = Query { top_k: Some(57), explain: Some(0), ..Query::new(talk.clone()) };
+    let ask = |query: Query| service.answer(&query, &run()).unwrap();
+    let answer = ask(Query { exclude: ItemList::of_ids(["i7"]), ..query.clone() });
+    assert_eq!(answer.items.len(), 57);
+    assert!(answer.items.iter().all(|r| ![5, 7, 8].contains(&r.item)));
+    assert!(answer.tokens.read > 0 && answer.tokens.written > 0, "{:?}", answer.tokens);
+    let answer = ask(Query { allow: Some(ItemList::of_ids(["i1", "i5", "i9"])), ..query });
+    let mut rows: Vec<u32> = answer.items.iter().map(|r| r.item).collect();
     rows.sort_unstable();
     assert_eq!(rows, [1, 9]);
     // Scores: the items reached, -inf for the others.
-    let scores = lm.score(&[&talk], &run()).unwrap();
+    let scores = service.recommender().score(&[&talk], &run()).unwrap();
     let reached = scores.row(0).iter().filter(|s| s.is_finite()).count();
     assert_eq!((scores.dim(), reached), (60, 20 + named.len()));
 }
@@ -358,8 +366,8 @@ fn many_conversations_over_several_contexts_end_and_get_the_answers_that_each_ge
         (0..70).map(|i| conversation(&[&format!("something like number {i}, but happy")])).collect();
     let talks: Vec<&Conversation> = talks.iter().collect();
     let several = open(&model, &dataset, &RecommendConfig { contexts: 3, ..settings() });
-    let together = several.rank_all(&talks, &[], 5, &Run::new(3).unwrap()).unwrap();
+    let together = several.rank_all(&talks, &[], 5, None, &Run::new(3).unwrap()).unwrap();
     let alone = open(&model, &dataset, &settings());
-    let one_by_one = alone.rank_all(&talks, &[], 5, &run()).unwrap();
+    let one_by_one = alone.rank_all(&talks, &[], 5, None, &run()).unwrap();
     assert_eq!(together, one_by_one);
 }
