@@ -4,9 +4,8 @@ use super::stages::{Artifacts, Round};
 use super::student::{self, Student};
 use crate::config::Config;
 use crate::dataset::Dialogue;
-use crate::dataset::{load_conversations, load_posts};
 use crate::embed::{Embedder, Remembering};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::recommend::service::{Ingredients, open_language_model};
 use crate::recommend::{Datastore, Fusion, HeadRecommender, Nbcrs, Popularity, Posts, Recommender};
 use crate::run::Run;
@@ -90,28 +89,12 @@ impl<'a> Builder<'a> {
         if !self.config.evaluate.posts.is_empty() {
             let mut posts = Posts::default();
             for path in &self.config.evaluate.posts {
-                posts.extend(self.posts_of(Path::new(path))?);
+                posts.extend(Posts::read(Path::new(path), &made.mentions, made.context)?);
             }
             let store = Datastore::from_posts(posts, made.dataset.items.len(), &*self.embedder, run)?;
             systems.push(self.nbcrs("NBCRS (in-domain)", store, run)?);
         }
         Ok(systems)
-    }
-
-    /// Recorded posts of a file: posts, which have a text, or conversations, which have turns; whichever reads is meant.
-    fn posts_of(&self, path: &Path) -> Result<Posts> {
-        let as_posts = match load_posts(path) {
-            Ok(recorded) => return Ok(Posts::from_posts(&recorded, &self.made.mentions)),
-            Err(e) => e,
-        };
-        match load_conversations(path) {
-            Ok(recorded) => Ok(Posts::from_conversations(&recorded, &self.made.mentions, self.made.context)),
-            Err(e) if e.kind() == ErrorKind::NotFound || e.to_string() == as_posts.to_string() => Err(e),
-            Err(as_conversations) => Err(Error::new(
-                as_posts.kind(),
-                format!("evaluate.posts: as posts: {as_posts}; as conversations: {as_conversations}"),
-            )),
-        }
     }
 
     /// What one round of one strategy gives: popularity and NBCRS over its dialogues, NBCRS over its seeds, its head,

@@ -55,7 +55,7 @@ pub fn parse(line: &str) -> Command {
 
 /// What to show.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reply {
+pub struct ChatReply {
     /// The text; may be empty.
     pub text: String,
     /// The items of the answer, if it is one.
@@ -107,8 +107,8 @@ impl<'a> Chat<'a> {
     ///
     /// # Errors
     /// Those of the recommender and of the embedder; the chat can go on afterwards.
-    pub fn reply(&mut self, line: &str, run: &Run) -> Result<Reply> {
-        let say = |text: String| Reply { text, ranked: Vec::new(), done: false };
+    pub fn reply(&mut self, line: &str, run: &Run) -> Result<ChatReply> {
+        let say = |text: String| ChatReply { text, ranked: Vec::new(), done: false };
         match parse(line) {
             Command::Say(text) => {
                 self.query.conversation.turns.push(Turn { role: Role::User, text });
@@ -132,13 +132,13 @@ impl<'a> Chat<'a> {
                 Ok(say("a new conversation".into()))
             }
             Command::Help => Ok(say(HELP.into())),
-            Command::Quit => Ok(Reply { text: String::new(), ranked: Vec::new(), done: true }),
+            Command::Quit => Ok(ChatReply { text: String::new(), ranked: Vec::new(), done: true }),
             Command::Nothing => Ok(say(String::new())),
             Command::Unknown(why) => Ok(say(why)),
         }
     }
 
-    fn answer(&mut self, run: &Run) -> Result<Reply> {
+    fn answer(&mut self, run: &Run) -> Result<ChatReply> {
         self.query.exclude = ItemList::of_ids(self.exclude.iter().chain(&self.shown).map(String::as_str));
         let answer = self.service.answer(&self.query, run)?;
         let (ranked, items) = (answer.items, self.service.items());
@@ -147,7 +147,7 @@ impl<'a> Chat<'a> {
                 true => "the time was up before anything was found; ask again, or raise recommend.timeout_ms",
                 false => "nothing is left to recommend; /new starts again",
             };
-            return Ok(Reply { text: text.into(), ranked, done: false });
+            return Ok(ChatReply { text: text.into(), ranked, done: false });
         }
         let mut lines: Vec<String> = ranked
             .iter()
@@ -159,7 +159,7 @@ impl<'a> Chat<'a> {
         }
         self.shown.extend(ranked.iter().map(|r| items.id(r.item as usize).to_string()));
         self.last = ranked.clone();
-        Ok(Reply { text: lines.join("\n"), ranked, done: false })
+        Ok(ChatReply { text: lines.join("\n"), ranked, done: false })
     }
 
     fn why(&self, place: usize, run: &Run) -> Result<String> {
@@ -239,7 +239,7 @@ mod tests {
         let service = service(dataset, Some(rows));
         let mut chat = Chat::new(&service, 2);
         assert!(chat.reply("/more", &run).unwrap().ranked.is_empty());
-        let items = |reply: &Reply| reply.ranked.iter().map(|r| r.item as usize).collect::<Vec<_>>();
+        let items = |reply: &ChatReply| reply.ranked.iter().map(|r| r.item as usize).collect::<Vec<_>>();
         let first = chat.reply("a voyage to the stars", &run).unwrap();
         assert_eq!(items(&first), [last, last - 1]);
         let why = chat.reply("/why 1", &run).unwrap().text;

@@ -9,13 +9,14 @@ use super::Recommender;
 use super::neighbours::{Blocks, Neighbour};
 use super::query_window::{QueryWindow, query_text};
 use crate::dataset::Dialogue;
-use crate::dataset::{Conversation, Dataset, Items, Post};
+use crate::dataset::{Conversation, Dataset, Items, Post, load_conversations, load_posts};
 use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Random};
 use crate::run::{Level, Run, log};
 use crate::titles::Titles;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The candidates for k.
@@ -61,6 +62,24 @@ impl Posts {
             posts.push(dialogue.query(), dialogue.items.iter().filter_map(|id| items.find(id)).collect(), group);
         }
         posts
+    }
+    /// What a file recorded: posts, which have a text, or conversations, which have turns; whichever reads is meant.
+    ///
+    /// # Errors
+    /// Those of reading it as either, both said.
+    pub fn read(path: &Path, titles: &Titles, window: QueryWindow) -> Result<Posts> {
+        let as_posts = match load_posts(path) {
+            Ok(recorded) => return Ok(Posts::from_posts(&recorded, titles)),
+            Err(e) => e,
+        };
+        match load_conversations(path) {
+            Ok(recorded) => Ok(Posts::from_conversations(&recorded, titles, window)),
+            Err(as_conversations) if as_conversations.to_string() == as_posts.to_string() => Err(as_posts),
+            Err(as_conversations) => Err(Error::new(
+                as_posts.kind(),
+                format!("evaluate.posts: as posts: {as_posts}; as conversations: {as_conversations}"),
+            )),
+        }
     }
     /// Recorded posts, such as forum threads: the text, and the titles it is said to mention.
     pub fn from_posts(recorded: &[Post], mentions: &Titles) -> Posts {
@@ -482,6 +501,28 @@ mod tests {
         let context = QueryWindow { speakers: Speakers::User, turns: 0, chars: 0 };
         let posts = Posts::from_conversations(&[talk, later], &mentions, context);
         assert_eq!((posts.mentions, posts.groups), (vec![vec![5], vec![5]], vec![0, 0]));
+    }
+
+    /// The error of the first reading was swallowed: a bad line in a file of posts was told as a conversation without turns.
+    #[test]
+    fn a_file_that_is_neither_posts_nor_conversations_is_refused_with_both_errors() {
+        let dataset = movies();
+        let titles = Titles::of(&dataset);
+        let window = QueryWindow { speakers: Speakers::User, turns: 0, chars: 0 };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recorded.jsonl");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Posts::read(&path, &titles, window)
+        };
+        let post = r#"{"text": "something in space", "mentions": ["m1"]}"#;
+        let talk = r#"{"turns": [{"role": "user", "text": "hello"}], "targets": [{"item": "m1"}]}"#;
+        assert_eq!(read(post).unwrap().mentions, [[1]]);
+        assert_eq!(read(talk).unwrap().mentions, [[1]]);
+        let e = read("{\"words\": 1}").unwrap_err();
+        assert!(e.message().contains("as posts: ") && e.message().contains("as conversations: "), "{e}");
+        let e = Posts::read(&folder.path().join("gone"), &titles, window).unwrap_err();
+        assert_eq!(e.kind(), crate::ErrorKind::NotFound);
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use super::access::Access;
 use super::answer::{AnswerBody, answer as answer_all};
 use super::problem::{Outcome, Problem};
-use super::reply::{Piece, Reply, json, refusal, response};
+use super::reply::{Piece, ReplyBody, json, refusal, response};
 use super::shared::{ComputeTurn, Shared, model_name};
 use super::voice::ReplySubject;
-use super::wire::{self, Chat};
+use super::wire::{self, ChatRequest};
 use crate::dataset::Conversation;
 use crate::error::{Error, Result};
 use crate::recommend::TokenCount;
@@ -76,7 +76,7 @@ fn find(
     generation: &Generation,
     soon: Instant,
     run: &Run,
-) -> Outcome<(Chat, AnswerBody)> {
+) -> Outcome<(ChatRequest, AnswerBody)> {
     let mut chat = wire::chat(body, &shared.config)?;
     let model = model_name(&generation.service);
     if chat.model.as_ref().is_some_and(|m| *m != model && m != "causerie") {
@@ -90,12 +90,17 @@ fn find(
 
 /// What the blocking part tells the connection before the first word: a stream begins, or the reply is whole.
 enum ReplyStart {
-    Stream(Box<Chat>, AnswerBody, u64),
-    Whole(Box<Chat>, AnswerBody, u64, String, String, TokenCount),
+    Stream(Box<ChatRequest>, AnswerBody, u64),
+    Whole(Box<ChatRequest>, AnswerBody, u64, String, String, TokenCount),
 }
 
 /// Answers a chat request.
-pub(super) async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access, body: Vec<u8>) -> Response<Reply> {
+pub(super) async fn answer(
+    shared: Arc<Shared>,
+    peer: IpAddr,
+    mut access: Access,
+    body: Vec<u8>,
+) -> Response<ReplyBody> {
     let ComputeTurn { permit, run, generation, cancel, deadline, soon } = match shared.start(peer).await {
         Ok(started) => started,
         Err(problem) => return refusal(access, problem),
@@ -161,7 +166,7 @@ pub(super) async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access
         Err(problem) => refusal(access, problem),
         Ok(ReplyStart::Stream(chat, answer, number)) => {
             access.answered(&[chat.asked], &[answer], number);
-            response(200, "text/event-stream", Reply::stream(access, pieces, cancel, deadline))
+            response(200, "text/event-stream", ReplyBody::stream(access, pieces, cancel, deadline))
         }
         Ok(ReplyStart::Whole(chat, answer, number, model, text, tokens)) => {
             let extension = Extension { generation: number, answer: &answer };

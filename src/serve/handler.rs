@@ -6,7 +6,7 @@ use super::auth::check_site;
 use super::body::read_json;
 use super::metrics::Now;
 use super::problem::{Outcome, Problem};
-use super::reply::{Reply, json, refusal, response};
+use super::reply::{ReplyBody, json, refusal, response};
 use super::route::Route;
 use super::shared::{Shared, model_name};
 use super::slots::ConnectionSlot;
@@ -39,7 +39,7 @@ pub(super) async fn handle(
     peer: IpAddr,
     slot: Arc<ConnectionSlot>,
     request: Request<Incoming>,
-) -> Result<Response<Reply>, Infallible> {
+) -> Result<Response<ReplyBody>, Infallible> {
     let id = request.headers().get("x-request-id").and_then(|v| v.to_str().ok());
     let route = Route::of(request.uri().path());
     let access = Access::new(shared.clone(), slot, method_name(request.method()), route, peer, id);
@@ -68,7 +68,12 @@ fn check(shared: &Shared, route: Route, request: &Request<Incoming>) -> Outcome<
     }
 }
 
-async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access, request: Request<Incoming>) -> Response<Reply> {
+async fn answer(
+    shared: Arc<Shared>,
+    peer: IpAddr,
+    mut access: Access,
+    request: Request<Incoming>,
+) -> Response<ReplyBody> {
     match access.route {
         Route::Page => page(access),
         Route::Health => {
@@ -92,7 +97,7 @@ async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access, request: 
                 serving,
             };
             let text = shared.metrics.text(&now);
-            response(200, "text/plain; version=0.0.4; charset=utf-8", Reply::whole(access, text))
+            response(200, "text/plain; version=0.0.4; charset=utf-8", ReplyBody::whole(access, text))
         }
         Route::Models => match models(&shared, request.uri().path()) {
             Ok(body) => json(access, 200, &body),
@@ -135,7 +140,7 @@ async fn answer(shared: Arc<Shared>, peer: IpAddr, mut access: Access, request: 
     }
 }
 
-async fn recommend(shared: Arc<Shared>, peer: IpAddr, mut access: Access, body: Vec<u8>) -> Response<Reply> {
+async fn recommend(shared: Arc<Shared>, peer: IpAddr, mut access: Access, body: Vec<u8>) -> Response<ReplyBody> {
     let config = shared.config.clone();
     let work = shared.compute(peer, move |generation, soon, run| {
         let (asks, many) = match wire::recommend(&body, &config)? {
@@ -187,10 +192,10 @@ fn models(shared: &Shared, path: &str) -> Outcome<Value> {
 }
 
 /// The chat page; a nonce lets its own script run, and no other.
-fn page(access: Access) -> Response<Reply> {
+fn page(access: Access) -> Response<ReplyBody> {
     let nonce = blake3::hash(format!("{} {:?}", access.id, std::time::Instant::now()).as_bytes()).to_hex();
     let text = PAGE.replace("NONCE", &nonce);
-    let mut response = response(200, "text/html; charset=utf-8", Reply::whole(access, text));
+    let mut response = response(200, "text/html; charset=utf-8", ReplyBody::whole(access, text));
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -23,41 +23,41 @@ pub(super) enum Piece {
     Failed(Problem),
 }
 
-enum Content {
+enum BodyContent {
     Whole(Option<Bytes>),
     Stream { pieces: mpsc::Receiver<Piece>, _cancel: CancelOnDrop, deadline: Pin<Box<Sleep>>, over: bool },
 }
 
 /// A body that, once it is over, writes its request into the log.
-pub(super) struct Reply {
-    content: Content,
+pub(super) struct ReplyBody {
+    content: BodyContent,
     access: Access,
 }
 
-impl Reply {
-    pub fn whole(access: Access, bytes: impl Into<Bytes>) -> Reply {
-        Reply { content: Content::Whole(Some(bytes.into()).filter(|b: &Bytes| !b.is_empty())), access }
+impl ReplyBody {
+    pub fn whole(access: Access, bytes: impl Into<Bytes>) -> ReplyBody {
+        ReplyBody { content: BodyContent::Whole(Some(bytes.into()).filter(|b: &Bytes| !b.is_empty())), access }
     }
     /// Server-sent events until [`Piece::Done`] or `deadline`; the work is cancelled when the client leaves.
-    pub fn stream(access: Access, pieces: mpsc::Receiver<Piece>, cancel: CancelOnDrop, deadline: Instant) -> Reply {
+    pub fn stream(access: Access, pieces: mpsc::Receiver<Piece>, cancel: CancelOnDrop, deadline: Instant) -> ReplyBody {
         let deadline = Box::pin(sleep_until(deadline));
-        Reply { content: Content::Stream { pieces, _cancel: cancel, deadline, over: false }, access }
+        ReplyBody { content: BodyContent::Stream { pieces, _cancel: cancel, deadline, over: false }, access }
     }
 }
 
-impl Body for Reply {
+impl Body for ReplyBody {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
         let bytes = match &mut this.content {
-            Content::Whole(bytes) => {
+            BodyContent::Whole(bytes) => {
                 this.access.complete = true;
                 bytes.take()
             }
-            Content::Stream { over: true, .. } => None,
-            Content::Stream { pieces, deadline, over, .. } => match pieces.poll_recv(cx) {
+            BodyContent::Stream { over: true, .. } => None,
+            BodyContent::Stream { pieces, deadline, over, .. } => match pieces.poll_recv(cx) {
                 Poll::Ready(Some(Piece::Event(event))) => Some(format!("data: {event}\n\n").into()),
                 Poll::Ready(Some(Piece::Done)) => {
                     *over = true;
@@ -89,15 +89,15 @@ impl Body for Reply {
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Whole(bytes) => bytes.is_none(),
-            Content::Stream { over, .. } => *over,
+            BodyContent::Whole(bytes) => bytes.is_none(),
+            BodyContent::Stream { over, .. } => *over,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Content::Stream { .. } => SizeHint::default(),
+            BodyContent::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            BodyContent::Stream { .. } => SizeHint::default(),
         }
     }
 }
@@ -109,7 +109,7 @@ fn failed(access: &mut Access, problem: Problem) -> Bytes {
 }
 
 /// An answer with the headers that all have.
-pub(super) fn response(status: u16, content_type: &'static str, mut reply: Reply) -> Response<Reply> {
+pub(super) fn response(status: u16, content_type: &'static str, mut reply: ReplyBody) -> Response<ReplyBody> {
     reply.access.status = status;
     let id = HeaderValue::from_str(&reply.access.id);
     let mut response = Response::new(reply);
@@ -125,22 +125,22 @@ pub(super) fn response(status: u16, content_type: &'static str, mut reply: Reply
 }
 
 /// A JSON answer.
-pub(super) fn json(access: Access, status: u16, value: &impl serde::Serialize) -> Response<Reply> {
+pub(super) fn json(access: Access, status: u16, value: &impl serde::Serialize) -> Response<ReplyBody> {
     match serde_json::to_string(value) {
         Ok(mut text) => {
             text.push('\n');
-            response(status, "application/json", Reply::whole(access, text))
+            response(status, "application/json", ReplyBody::whole(access, text))
         }
         Err(e) => refusal(access, Problem::internal(format!("an answer that is no JSON: {e}"))),
     }
 }
 
 /// The answer to what cannot be done.
-pub(super) fn refusal(mut access: Access, problem: Problem) -> Response<Reply> {
+pub(super) fn refusal(mut access: Access, problem: Problem) -> Response<ReplyBody> {
     access.code = Some(problem.code);
     access.cause = problem.cause.as_deref().map(str::to_string);
     let body = format!("{}\n", problem.body());
-    let mut response = response(problem.status, "application/json", Reply::whole(access, body));
+    let mut response = response(problem.status, "application/json", ReplyBody::whole(access, body));
     let headers = response.headers_mut();
     if let Some(seconds) = problem.retry_after_s {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -184,7 +184,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _inside = runtime.enter();
         let cancel = CancelOnDrop(Default::default());
-        let reply = Reply::stream(access, receiver, cancel, Instant::now() + Duration::from_secs(60));
+        let reply = ReplyBody::stream(access, receiver, cancel, Instant::now() + Duration::from_secs(60));
         let mut response = response(200, "text/event-stream", reply);
         let mut text = String::new();
         while let Poll::Ready(Some(Ok(frame))) =

@@ -120,7 +120,7 @@ struct Single {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Batch {
+struct BatchRequest {
     requests: Vec<Single>,
 }
 
@@ -145,7 +145,7 @@ pub(super) fn recommend(body: &[u8], config: &ServeConfig) -> Outcome<Recommend>
     if parse::<Probe>(body)?.requests.is_none() {
         return Ok(Recommend::One(one(parse::<Single>(body)?)?));
     }
-    let requests = parse::<Batch>(body)?.requests;
+    let requests = parse::<BatchRequest>(body)?.requests;
     if requests.is_empty() || requests.len() > config.max_batch {
         let message = format!("{} conversations; 1 to {} go in one batch", requests.len(), config.max_batch);
         return Err(Problem::field("requests", message));
@@ -178,7 +178,7 @@ struct StreamOptions {
 
 /// A request for a reply.
 #[derive(Debug)]
-pub(super) struct Chat {
+pub(super) struct ChatRequest {
     pub model: Option<String>,
     pub asked: WireQuery,
     pub stream: bool,
@@ -186,7 +186,7 @@ pub(super) struct Chat {
 }
 
 /// Reads the body of `POST /v1/chat/completions`.
-pub(super) fn chat(body: &[u8], config: &ServeConfig) -> Outcome<Chat> {
+pub(super) fn chat(body: &[u8], config: &ServeConfig) -> Outcome<ChatRequest> {
     let body: ChatBody = parse(body)?;
     if body.messages.is_empty() {
         return Err(Problem::field("messages", "empty: send at least one message"));
@@ -206,7 +206,7 @@ pub(super) fn chat(body: &[u8], config: &ServeConfig) -> Outcome<Chat> {
         asked.warnings.push(format!("not used by this recommender: {named}"));
     }
     let include_usage = body.stream_options.and_then(|o| o.include_usage).unwrap_or(false);
-    Ok(Chat { model: body.model, asked, stream: body.stream.unwrap_or(false), include_usage })
+    Ok(ChatRequest { model: body.model, asked, stream: body.stream.unwrap_or(false), include_usage })
 }
 
 /// Ids to withdraw from and to restore to the catalogue.

@@ -5,6 +5,7 @@ use super::recommend::Case;
 use crate::cli::progress::print;
 use causerie::llama::{self, Batch, Pooling, Token};
 use causerie::math::Random;
+use causerie::recommend::LanguageModel;
 use causerie::transformer::{self, LoraHalf, LoraSettings, Storage};
 use causerie::{Error, ErrorKind, Result, Run};
 use std::path::Path;

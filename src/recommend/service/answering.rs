@@ -154,11 +154,11 @@ impl Service {
                 self.recommender.name()
             )));
         }
-        let masks = queries.iter().map(|query| self.mask(query, withdrawn)).collect::<Result<Vec<_>>>()?;
+        let mut masks = queries.iter().map(|query| self.mask(query, withdrawn)).collect::<Result<Vec<_>>>()?;
         // What may name nothing is not asked.
         let asked: Vec<usize> = (0..queries.len()).filter(|i| masks[*i].rows.is_some()).collect();
+        let masked: Vec<Vec<u32>> = asked.iter().filter_map(|i| masks[*i].rows.take()).collect();
         let conversations: Vec<&Conversation> = asked.iter().map(|i| masks[*i].conversation(queries[*i])).collect();
-        let masked: Vec<Vec<u32>> = asked.iter().filter_map(|i| masks[*i].rows.clone()).collect();
         let mut rankings = vec![Ranking::default(); queries.len()];
         if !asked.is_empty() {
             let found = self.recommender.rank_all(&conversations, &masked, top_k, deadline, run)?;
