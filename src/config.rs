@@ -386,6 +386,13 @@ settings! {
         price_out: f64 = 0.0, num(0.0, INF);
         /// Share of listed titles that must be in the catalogue, or the answer is dropped.
         min_grounded: f64 = 0.25, num(0.0, 1.0);
+        /// Tokens of a query at most, by estimate (three characters of English a token, one of Chinese); a longer one ends with an
+        /// earlier sentence or is left out. Half of `tune.max_tokens` leaves room for the answer; 0: any length.
+        query_tokens: usize = 256, int(0, MAX);
+        /// `http`: the field that limits an answer's tokens; `auto` sends `max_tokens` until a server refuses it.
+        token_field: String = "auto".into(), Bounds::Choices(&["auto", "max_tokens", "max_completion_tokens"]);
+        /// `http`: fields that are left out for servers that do not take them; what a server refuses by name is left out anyway.
+        omit: Vec<String> = Vec::new(), Bounds::Choices(&["temperature", "seed"]);
         /// Seed of the templates' and reviews' draws.
         seed: u64 = 0, ANY;
     }

@@ -15,7 +15,7 @@ pub fn synthesize_command() -> Command {
     with_settings(command, "synthesize", &[])
         .arg(dataset_arg().required(false).required_unless_present("import-answers"))
         .arg(file("selection", "selection.jsonl of `causerie select`").required_unless_present("import-answers"))
-        .arg(file("journal", "Every request and answer; run again, nothing in it is asked twice").required(true))
+        .arg(file("journal", "Every request and answer; run again, no answer in it is asked for again").required(true))
         .arg(
             file(
                 "export-requests",

@@ -114,9 +114,11 @@ pub fn synthesize_with(
         replayed: asked.replayed,
         prompt_tokens: spent.prompt_tokens,
         completion_tokens: spent.completion_tokens,
+        requests_in_doubt: spent.in_doubt,
         tokens_in_doubt: spent.reserved,
         cost: ask::cost(config, spent.prompt_tokens, spent.completion_tokens),
         masked: plan.masked,
+        shortened: plan.shortened,
         capped: asked.capped,
         ..Default::default()
     };
@@ -136,8 +138,9 @@ pub fn synthesize_with(
     }
     let rows = plan.dialogues(round, &mut report, run)?;
     if rows.is_empty() && !selection.picks.is_empty() && !asked.capped {
+        let last = asked.last_failure.map_or_else(String::new, |e| format!("; the last failure: {e}"));
         return Err(Error::teacher(format!(
-            "synthesize: {} seeds gave no dialogue; dropped: {}",
+            "synthesize: {} seeds gave no dialogue; dropped: {}{last}",
             report.seeds,
             report.dropped.iter().map(|(why, n)| format!("{n} {why}")).collect::<Vec<_>>().join(", ")
         )));

@@ -26,14 +26,14 @@ const USELESS_MOST: usize = 3;
 pub(super) trait RequestSource {
     /// The next request, in order of importance, and a place that [`RequestSource::done`] gets back; none: nothing is ready now.
     fn next(&mut self) -> Option<(u64, Request)>;
-    /// The answer to the request of `place`; none: given up.
-    fn done(&mut self, place: u64, answer: Option<&Answer>);
+    /// The answer to the request of `place`, or the failure that it was given up for.
+    fn done(&mut self, place: u64, outcome: std::result::Result<&Answer, Class>);
     /// Requests in all, as far as known.
     fn total(&self) -> u64;
 }
 
 /// What asking came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     /// Answers received in this run.
     pub answered: u64,
@@ -43,6 +43,8 @@ pub(super) struct Tally {
     pub given_up: u64,
     /// A cap ended it.
     pub capped: bool,
+    /// Why a request was given up, the last time.
+    pub last_failure: Option<Error>,
 }
 
 /// What a request's thread says to the caller's.
@@ -57,6 +59,8 @@ struct Pending {
     request: Request,
     places: Vec<u64>,
     attempt: usize,
+    /// Answers to other requests when this one was first sent.
+    answered_before: u64,
 }
 
 /// Drives `work` to its end, or to a cap.
@@ -92,21 +96,21 @@ pub(super) fn ask(
             };
             std::thread::Builder::new().name("causerie-ask".into()).spawn_scoped(scope, answer)
         };
-        let mut asking = Dispatcher {
+        let mut dispatcher = Dispatcher {
             work,
             journal,
             config,
             name: teacher.name(),
             pace: Pace::new(teacher.in_flight()),
-            flying: HashMap::new(),
+            in_flight: HashMap::new(),
             later: BTreeMap::new(),
             ready: Vec::new(),
-            asked: Tally::default(),
+            tally: Tally::default(),
             unbroken_failures: 0,
             started: Instant::now(),
             last_step: None,
         };
-        let result = asking.drive(&results, run, |request, attempt| {
+        let result = dispatcher.drive(&results, run, |request, attempt| {
             launch(request, attempt)
                 .map(drop)
                 .map_err(|e| Error::new(crate::ErrorKind::Io, format!("cannot start a thread for a request: {e}")))
@@ -114,13 +118,14 @@ pub(super) fn ask(
         if result.is_err() {
             // Whatever arrives soon is kept: it is paid for.
             let deadline = Instant::now() + GRACE;
-            while !asking.flying.is_empty() {
+            while !dispatcher.in_flight.is_empty() {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     inner.cancel();
                 }
                 match results.recv_timeout(left.max(Duration::from_millis(100))) {
-                    Ok(Event::Outcome(id, outcome)) => asking.settle(id, outcome, false)?,
+                    // The first error is the one to tell; a journal that fails must not lose the other answers.
+                    Ok(Event::Outcome(id, outcome)) => drop(dispatcher.settle(id, outcome, false)),
                     Ok(Event::Text(_)) => {}
                     Err(_) if inner.is_cancelled() && Instant::now() > deadline + GRACE => break,
                     Err(_) => {}
@@ -140,12 +145,12 @@ struct Dispatcher<'a> {
     name: String,
     pace: Pace,
     /// Sent, by id, with the time of sending.
-    flying: HashMap<String, (Pending, Instant)>,
+    in_flight: HashMap<String, (Pending, Instant)>,
     /// To be tried again at a time; the number keeps equal times apart.
     later: BTreeMap<(Instant, u64), Pending>,
     /// Held back by the pace or a cap; at most one.
     ready: Vec<Pending>,
-    asked: Tally,
+    tally: Tally,
     unbroken_failures: u64,
     started: Instant,
     last_step: Option<Instant>,
@@ -161,22 +166,22 @@ impl Dispatcher<'_> {
         loop {
             self.send_what_may_go(run, &launch)?;
             self.step(run, false)?;
-            if self.flying.is_empty() && self.ready.is_empty() && self.later.is_empty() {
+            if self.in_flight.is_empty() && self.ready.is_empty() && self.later.is_empty() {
                 break;
             }
             // Short, so that a cancel and a due retry are seen.
             match results.recv_timeout(self.nap()) {
-                Ok(heard) => {
-                    self.hear(heard, run)?;
-                    while let Ok(heard) = results.try_recv() {
-                        self.hear(heard, run)?;
+                Ok(event) => {
+                    self.receive(event, run)?;
+                    while let Ok(event) = results.try_recv() {
+                        self.receive(event, run)?;
                     }
                 }
                 Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {}
             }
         }
         self.step(run, true)?;
-        Ok(self.asked)
+        Ok(self.tally.clone())
     }
 
     fn nap(&self) -> Duration {
@@ -190,47 +195,48 @@ impl Dispatcher<'_> {
             run.check()?;
             let now = Instant::now();
             let due = self.later.first_key_value().is_some_and(|((at, _), _)| *at <= now);
-            let waiting = if let Some(held) = self.ready.pop() {
+            let mut waiting = if let Some(held) = self.ready.pop() {
                 held
             } else if due && let Some((_, waiting)) = self.later.pop_first() {
                 waiting
             } else if let Some((place, request)) = self.work.next() {
                 if let Some(answer) = self.journal.answer(&request.id) {
-                    self.asked.replayed += 1;
-                    self.work.done(place, Some(answer));
+                    self.tally.replayed += 1;
+                    self.work.done(place, Ok(answer));
                     self.step(run, false)?;
                     continue;
                 }
                 // The same request may be under way for another place.
-                if let Some((flying, _)) = self.flying.get_mut(&request.id) {
-                    flying.places.push(place);
+                if let Some((in_flight, _)) = self.in_flight.get_mut(&request.id) {
+                    in_flight.places.push(place);
                     continue;
                 }
                 if let Some(later) = self.later.values_mut().find(|w| w.request.id == request.id) {
                     later.places.push(place);
                     continue;
                 }
-                Pending { request, places: vec![place], attempt: 0 }
+                Pending { request, places: vec![place], attempt: 0, answered_before: self.tally.answered }
             } else {
                 return Ok(());
             };
-            if self.asked.capped || !self.fits(&waiting.request) {
-                if self.flying.is_empty() {
+            if self.tally.capped || !self.fits(&waiting.request) {
+                if self.in_flight.is_empty() {
                     // Nothing can make room any more. What follows is only looked up in the journal, so that a later
                     // run under the same cap ends with the same answers.
-                    self.asked.capped = true;
+                    self.tally.capped = true;
                     continue;
                 }
                 self.ready.push(waiting);
                 return Ok(());
             }
-            if self.pace.paused(now) || self.flying.len() >= self.pace.limit() {
+            if self.pace.paused(now) || self.in_flight.len() >= self.pace.limit() {
                 self.ready.push(waiting);
                 return Ok(());
             }
+            waiting.request.sample = self.journal.ended(&waiting.request.id);
             self.journal.sent(&waiting.request, &self.name)?;
             launch(waiting.request.clone(), waiting.attempt)?;
-            self.flying.insert(waiting.request.id.clone(), (waiting, now));
+            self.in_flight.insert(waiting.request.id.clone(), (waiting, now));
         }
     }
 
@@ -242,8 +248,8 @@ impl Dispatcher<'_> {
             && (tokens == 0 || spent.tokens().saturating_add(request.tokens_at_most()) <= tokens)
     }
 
-    fn hear(&mut self, heard: Event, run: &Run) -> Result<()> {
-        match heard {
+    fn receive(&mut self, event: Event, run: &Run) -> Result<()> {
+        match event {
             Event::Text(text) => run.token(&text),
             Event::Outcome(id, outcome) => self.settle(id, outcome, true),
         }
@@ -251,18 +257,17 @@ impl Dispatcher<'_> {
 
     /// Writes an outcome down and decides what follows. `go_on`: false while draining after an error.
     fn settle(&mut self, id: String, outcome: std::result::Result<Answer, Failure>, go_on: bool) -> Result<()> {
-        let Some((waiting, sent)) = self.flying.remove(&id) else {
+        let Some((waiting, sent)) = self.in_flight.remove(&id) else {
             return Err(Error::bug(format!("an answer to {id}, which was not asked")));
         };
         let failure = match outcome {
             Ok(answer) => {
-                self.asked.answered += 1;
+                self.tally.answered += 1;
                 self.unbroken_failures = 0;
                 self.pace.good();
                 self.journal.answered(&id, answer)?;
-                let answer = self.journal.answer(&id);
-                for place in waiting.places {
-                    self.work.done(place, answer);
+                if let Some(answer) = self.journal.answer(&id) {
+                    waiting.places.iter().for_each(|place| self.work.done(*place, Ok(answer)));
                 }
                 return Ok(());
             }
@@ -270,7 +275,9 @@ impl Dispatcher<'_> {
         };
         match failure.class {
             Class::Stop | Class::Throttled | Class::Refused | Class::Broken => self.journal.released(&id)?,
-            Class::Useless => self.journal.wasted(&id, failure.tokens, failure.error.message())?,
+            Class::Useless | Class::Cut | Class::Thinking | Class::Withheld => {
+                self.journal.wasted(&id, failure.tokens, failure.error.message())?
+            }
             // Left open: it stays counted at its highest cost.
             Class::Lost | Class::Cancelled => {}
         }
@@ -280,8 +287,8 @@ impl Dispatcher<'_> {
         let tries = match failure.class {
             Class::Stop => return Err(failure.error),
             Class::Cancelled => return Err(Error::cancelled()),
-            Class::Refused => 0,
-            Class::Useless => self.config.retries.min(USELESS_MOST - 1),
+            Class::Refused | Class::Withheld => 0,
+            Class::Useless | Class::Cut | Class::Thinking => self.config.retries.min(USELESS_MOST - 1),
             Class::Throttled | Class::Broken | Class::Lost => self.config.retries,
         };
         let now = Instant::now();
@@ -290,7 +297,7 @@ impl Dispatcher<'_> {
         if pause > PAUSE_MOST {
             let wait_s = pause.as_secs();
             return Err(failure.error.context(format!(
-                "the teacher asks for a pause of {wait_s} s; run the same command again after it, nothing is asked twice"
+                "the teacher asks for a pause of {wait_s} s; run the same command again after it, nothing answered is asked twice"
             )));
         }
         if failure.class == Class::Throttled {
@@ -302,27 +309,30 @@ impl Dispatcher<'_> {
             self.later.insert(key, Pending { attempt: waiting.attempt + 1, ..waiting });
             return Ok(());
         }
-        match failure.class {
-            Class::Stop | Class::Cancelled => {}
-            Class::Refused | Class::Useless => {
-                self.asked.given_up += 1;
-                self.unbroken_failures += 1;
-                log(Level::Warn, &format!("synthesize: request {id} given up: {}", failure.error));
-                if self.unbroken_failures >= GIVEN_UP_MOST {
-                    let what = format!("{GIVEN_UP_MOST} requests in a row brought nothing usable, the last");
-                    return Err(failure.error.context(what));
-                }
-                for place in waiting.places {
-                    self.work.done(place, None);
-                }
-            }
-            Class::Throttled | Class::Broken | Class::Lost => {
-                return Err(failure.error.context(format!(
-                    "given up after {} attempts; run the same command again, nothing answered is asked twice",
-                    waiting.attempt + 1
-                )));
-            }
+        // A request that fails for ever while others are answered costs itself. One that failed through a whole earlier run
+        // is passed over as well, so that it does not keep a run from its end.
+        let alone = self.tally.answered > waiting.answered_before
+            || self.journal.attempts(&id) > 2 * (self.config.retries as u64 + 1);
+        let brings_nothing = match failure.class {
+            Class::Stop | Class::Cancelled | Class::Throttled => false,
+            Class::Broken | Class::Lost => alone,
+            Class::Refused | Class::Useless | Class::Cut | Class::Thinking | Class::Withheld => true,
+        };
+        if !brings_nothing {
+            return Err(failure.error.context(format!(
+                "given up after {} attempts; run the same command again, nothing answered is asked twice",
+                waiting.attempt + 1
+            )));
         }
+        self.tally.given_up += 1;
+        self.unbroken_failures += 1;
+        log(Level::Warn, &format!("synthesize: request {id} given up: {}", failure.error));
+        if self.unbroken_failures >= GIVEN_UP_MOST {
+            let what = format!("{GIVEN_UP_MOST} requests in a row brought nothing usable, the last");
+            return Err(failure.error.context(what));
+        }
+        waiting.places.iter().for_each(|place| self.work.done(*place, Err(failure.class)));
+        self.tally.last_failure = Some(failure.error);
         Ok(())
     }
 
@@ -333,16 +343,16 @@ impl Dispatcher<'_> {
             return run.check();
         }
         self.last_step = Some(now);
-        let done = self.asked.answered + self.asked.replayed + self.asked.given_up;
-        let (asked, spent, config) = (self.asked, self.journal.spent(), self.config);
+        let done = self.tally.answered + self.tally.replayed + self.tally.given_up;
+        let (tally, spent, config) = (&self.tally, self.journal.spent(), self.config);
         let seconds = (now - self.started).as_secs_f64();
         run.step_with("synthesize", "requests", done, self.work.total(), || {
             let mut note = format!("{} + {} tokens", spent.prompt_tokens, spent.completion_tokens);
             if config.price_in > 0.0 || config.price_out > 0.0 {
                 note.push_str(&format!(", cost {:.4}", cost(config, spent.prompt_tokens, spent.completion_tokens)));
             }
-            if asked.answered > 0 && seconds > 0.0 {
-                note.push_str(&format!(", {:.1} requests/s", asked.answered as f64 / seconds));
+            if tally.answered > 0 && seconds > 0.0 {
+                note.push_str(&format!(", {:.1} requests/s", tally.answered as f64 / seconds));
             }
             note
         })

@@ -7,7 +7,8 @@
 
 use super::absent::AbsentTeacher;
 use super::ask::RequestSource;
-use super::completion;
+use super::completion::Completion;
+use super::fields::Fields;
 use super::journal::{Import, Journal};
 use super::plan::Plan;
 use super::prompts::Prompts;
@@ -64,6 +65,7 @@ pub fn export_requests(
     let prompts = Prompts::load(config)?;
     let mut journal = Journal::open(journal)?;
     let mut plan = Plan::new(dataset, selection, config, &prompts, teacher.name())?;
+    let fields = Fields::new(config);
     let mut exported = ExportReport::default();
     let mut seen = HashSet::new();
     artifact::write_atomic(out, |lines| {
@@ -71,7 +73,7 @@ pub fn export_requests(
             run.step("export", "requests", exported.requests + exported.answered, plan.total())?;
             if let Some(answer) = journal.answer(&request.id) {
                 exported.answered += 1;
-                plan.done(place, Some(answer));
+                plan.done(place, Ok(answer));
                 continue;
             }
             // Two places may share one request.
@@ -83,7 +85,7 @@ pub fn export_requests(
                 "custom_id": request.id,
                 "method": "POST",
                 "url": "/v1/chat/completions",
-                "body": completion::request_body(&config.model, &request, 0),
+                "body": fields.body(&config.model, &request),
             });
             writeln!(lines, "{line}").map_err(|e| Error::io(out, e))?;
             exported.requests += 1;
@@ -211,6 +213,13 @@ fn line_of(text: &str) -> std::result::Result<(String, std::result::Result<Answe
     if !(200..300).contains(&status) {
         return Ok((id, Err(format!("status {status}: {}", short(body)))));
     }
-    let outcome = completion::read(body, 0).map_err(str::to_string);
-    Ok((id, outcome))
+    // Some services pass the body on as text.
+    let completion = match body {
+        Value::String(text) => Completion::parse(text).map_err(|why| format!("a response whose body {why}"))?,
+        body => Completion::of(body),
+    };
+    if let Some(error) = completion.error() {
+        return Ok((id, Err(format!("the endpoint failed it: {}", short(error)))));
+    }
+    Ok((id, completion.answer(0).map_err(|why| why.to_string())))
 }

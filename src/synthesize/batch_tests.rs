@@ -125,17 +125,22 @@ fn bad_answers_are_counted_by_what_is_wrong_and_harm_nothing() {
         "no json".to_string(),
         json!({"response": {"body": {}}}).to_string(),
         json!({"custom_id": id(5)}).to_string(),
+        respond(&id(6), 200, text("1. half an ans", "error")),
+        respond(&id(6), 200, text("1. half an ans", "MAX_TOKENS")),
+        respond(&id(6), 200, text("1. half an ans", "content_filter")),
+        respond(&id(6), 200, json!({"error": {"message": "lost"}})),
+        respond(&id(6), 200, json!(text("1. whole and well\n2. as text", "eos").to_string())),
     ];
     write(&at("a.jsonl"), &batch);
     let imported = import_answers(&journal, &at("a.jsonl"), &run()).unwrap();
     let expected = ImportReport {
-        lines: 11,
-        taken: 1,
+        lines: 16,
+        taken: 2,
         duplicate: 2,
         foreign: 1,
         malformed: 3,
-        failed: 4,
-        missing: SEEDS as u64 - 1,
+        failed: 8,
+        missing: SEEDS as u64 - 2,
     };
     assert_eq!(imported, expected);
     assert!(imported.to_string().contains("3 malformed"), "{imported}");

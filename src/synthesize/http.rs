@@ -1,28 +1,29 @@
 //! The teacher behind an OpenAI-compatible endpoint. The only file that can reach a network, and it reaches one address:
 //! no redirect is followed.
 //!
-//! The key comes from an environment variable and goes into one header; whatever this file hands on (answers, errors,
-//! `Debug`) has it blacked out, should the server echo it.
+//! The key comes from an environment variable and goes into one header; whatever this file says itself (errors, `Debug`) has
+//! it blacked out, should the server echo it. An answer is data and stays as it is.
 
-use super::completion::{self, Unusable};
+use super::completion::{Completion, decode};
+use super::fields::{Field, Fields};
 use super::pace::retry_after;
+use super::secrets::Secrets;
+use super::server_error::ServerError;
 use super::teacher::{Answer, Class, Failure, Request, Teacher};
+use crate::artifact::content_hash;
 use crate::config::SynthesizeConfig;
 use crate::error::{Error, Result};
-use crate::run::Run;
+use crate::run::{Level, Run, log};
 use std::io::Read;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, SystemTime};
 
 /// Bytes of one response at most, after decompression.
 const BODY_BYTES: u64 = 16 << 20;
-/// Characters of a server's message that an error quotes.
-const QUOTED_CHARS: usize = 300;
 
 /// A teacher behind `{base_url}/chat/completions`.
 pub struct HttpTeacher {
     endpoint: Arc<Endpoint>,
-    model: String,
     in_flight: usize,
 }
 
@@ -30,17 +31,19 @@ pub struct HttpTeacher {
 struct Endpoint {
     agent: ureq::Agent,
     url: String,
+    model: String,
     key: Option<String>,
-    /// The proxy's URL, which may hold a password.
-    proxy: String,
+    secrets: Secrets,
     timeout_ms: u64,
+    /// What is sent: the settings, less what this server has refused.
+    fields: Mutex<Fields>,
 }
 
 impl std::fmt::Debug for HttpTeacher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HttpTeacher")
             .field("url", &self.endpoint.url)
-            .field("model", &self.model)
+            .field("model", &self.endpoint.model)
             .finish_non_exhaustive()
     }
 }
@@ -55,10 +58,16 @@ impl HttpTeacher {
         let key = if name.is_empty() {
             None
         } else {
-            let missing = || {
-                Error::invalid(format!(
+            // Who puts the key itself there must not find it in an error.
+            let is_name = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            let missing = || match is_name {
+                true => Error::invalid(format!(
                     "synthesize.api_key_env = {name:?}: there is no such environment variable; export it"
-                ))
+                )),
+                false => Error::invalid(
+                    "synthesize.api_key_env does not hold the name of an environment variable; put the key into a \
+                     variable and name that",
+                ),
             };
             Some(std::env::var_os(name).ok_or_else(missing)?.to_string_lossy().trim().to_string())
         };
@@ -113,11 +122,13 @@ impl HttpTeacher {
         let endpoint = Endpoint {
             agent: builder.build().into(),
             url: format!("{base}/chat/completions"),
+            model: config.model.clone(),
+            secrets: Secrets::new(key.as_deref().unwrap_or(""), &config.proxy),
             key,
-            proxy: config.proxy.clone(),
             timeout_ms: config.timeout_ms,
+            fields: Mutex::new(Fields::new(config)),
         };
-        Ok(HttpTeacher { endpoint: Arc::new(endpoint), model: config.model.clone(), in_flight: config.in_flight })
+        Ok(HttpTeacher { endpoint: Arc::new(endpoint), in_flight: config.in_flight })
     }
 }
 
@@ -146,20 +157,17 @@ fn tls(ca_file: &str) -> Result<ureq::tls::TlsConfig> {
 
 impl Teacher for HttpTeacher {
     fn name(&self) -> String {
-        name_of(&self.model)
+        name_of(&self.endpoint.model)
     }
     fn in_flight(&self) -> usize {
         self.in_flight
     }
-    fn answer(&self, request: &Request, attempt: usize, run: &Run) -> std::result::Result<Answer, Failure> {
-        let mut body = completion::request_body(&self.model, request, attempt);
-        body["stream"] = false.into();
-        let body = body.to_string();
+    fn answer(&self, request: &Request, _attempt: usize, run: &Run) -> std::result::Result<Answer, Failure> {
         // A blocked read cannot be interrupted: it has its own thread, which a cancel leaves behind to its time-out.
         let (sender, result) = mpsc::channel();
-        let endpoint = self.endpoint.clone();
+        let (endpoint, request) = (self.endpoint.clone(), request.clone());
         let thread = std::thread::Builder::new().name("causerie-http".into()).spawn(move || {
-            let _ = sender.send(endpoint.post(&body));
+            let _ = sender.send(endpoint.ask(&request));
         });
         if let Err(e) = thread {
             return Err(Failure::new(Class::Broken, format!("cannot start a thread for a request: {e}")));
@@ -179,53 +187,105 @@ impl Teacher for HttpTeacher {
     }
 }
 
+/// A failed attempt, and the field of the request that the server refused.
+struct Refusal {
+    failure: Failure,
+    field: Option<Field>,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Refusal {
+        Refusal { failure, field: None }
+    }
+}
+
 impl Endpoint {
-    /// Blacks out the key and the proxy's URL.
-    fn redact(&self, text: &str) -> String {
-        let mut text = text.to_string();
-        for secret in [self.key.as_deref().unwrap_or(""), &self.proxy] {
-            if !secret.is_empty() {
-                text = text.replace(secret, "[…]");
+    fn failure(&self, class: Class, message: &str) -> Failure {
+        Failure::new(class, format!("teacher: {}", self.secrets.redact(message)))
+    }
+
+    /// Asks; where the server does not take a field of the request, asks again without it, which costs nothing and counts as
+    /// the same attempt.
+    fn ask(&self, request: &Request) -> std::result::Result<Answer, Failure> {
+        loop {
+            let sent = *self.fields.lock().unwrap_or_else(PoisonError::into_inner);
+            let refusal = match self.post(request, sent) {
+                Ok(answer) => return Ok(answer),
+                Err(refusal) => refusal,
+            };
+            let Some(field) = refusal.field else { return Err(refusal.failure) };
+            if !self.learn(sent, field, &refusal.failure) {
+                return Err(Failure { class: Class::Stop, ..refusal.failure });
             }
         }
-        text
     }
 
-    fn failure(&self, class: Class, message: &str) -> Failure {
-        Failure::new(class, format!("teacher: {}", self.redact(message)))
+    /// What the next request leaves out or calls by another name; false: nothing is left to change.
+    fn learn(&self, sent: Fields, field: Field, failure: &Failure) -> bool {
+        let mut fields = self.fields.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another request in flight may have learnt it already.
+        if *fields != sent {
+            return true;
+        }
+        let Some(next) = sent.without(field) else { return false };
+        *fields = next;
+        let change = match field {
+            Field::MaxTokens => "max_completion_tokens is sent in its place",
+            Field::MaxCompletionTokens => "max_tokens is sent in its place",
+            Field::Temperature | Field::Seed => "it is left out from now on",
+            Field::Stream => "answers are streamed from now on",
+        };
+        log(Level::Warn, &format!("synthesize: {} is refused, {change}; {}", field.name(), failure.error));
+        true
     }
 
-    fn post(&self, body: &str) -> std::result::Result<Answer, Failure> {
-        let mut call =
-            self.agent.post(&self.url).header("content-type", "application/json").header("accept", "application/json");
+    fn post(&self, request: &Request, fields: Fields) -> std::result::Result<Answer, Refusal> {
+        let mut body = fields.body(&self.model, request);
+        if body.get("stream").is_none() {
+            body["stream"] = false.into();
+        }
+        let body = body.to_string();
+        // The same for an attempt whose outcome nobody saw and for the one that makes up for it, in this run or the next: a
+        // server that honours it answers once.
+        let attempt = content_hash([request.id.as_bytes(), &request.sample.to_le_bytes(), body.as_bytes()]);
+        let mut call = self
+            .agent
+            .post(&self.url)
+            .header("content-type", "application/json")
+            .header("accept", "application/json")
+            .header("idempotency-key", format!("causerie-{attempt}"));
         if let Some(key) = &self.key {
             call = call.header("authorization", format!("Bearer {key}"));
         }
-        let mut response = call.send(body).map_err(|e| self.unsent(e))?;
+        let mut response = call.send(&body).map_err(|e| self.unsent(e))?;
         let status = response.status().as_u16();
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or("").to_string();
-        let (kind, pause, location) = (header("content-type"), header("retry-after"), header("location"));
+        let (kind, location) = (header("content-type"), header("location"));
+        let pause = match header("retry-after-ms").trim().parse::<f64>() {
+            Ok(ms) if (0.0..1e9).contains(&ms) => Some(Duration::from_secs_f64(ms / 1e3)),
+            Ok(_) | Err(_) => retry_after(&header("retry-after"), SystemTime::now()),
+        };
         let mut bytes = Vec::new();
         let read = response.body_mut().as_reader().take(BODY_BYTES + 1).read_to_end(&mut bytes);
-        if (200..300).contains(&status) {
-            if let Err(e) = read {
-                let why = format!("the answer from {} broke off after {} bytes: {e}", self.url, bytes.len());
-                return Err(self.failure(Class::Lost, &why));
-            }
-            if bytes.len() as u64 > BODY_BYTES {
-                return Err(self.failure(
-                    Class::Useless,
-                    &format!("an answer of more than {} MiB from {}", BODY_BYTES >> 20, self.url),
-                ));
-            }
-            return self.read_answer(&bytes, &kind, body);
+        let text = decode(&bytes, &kind, BODY_BYTES + 1);
+        if !(200..300).contains(&status) {
+            let error = ServerError::parse(&self.secrets.redact(&text));
+            let refusal = self.refused(status, &location, pause, &error);
+            return Err(Refusal { failure: Failure { retry_after: pause, ..refusal.failure }, ..refusal });
         }
-        let now_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        let pause = retry_after(&pause, now_s);
-        Err(Failure {
-            retry_after: pause,
-            ..self.status(status, &location, pause.is_some(), &String::from_utf8_lossy(&bytes))
-        })
+        if bytes.len() as u64 > BODY_BYTES {
+            let why = format!("an answer of more than {} MiB from {}", BODY_BYTES >> 20, self.url);
+            return Err(self.failure(Class::Useless, &why).into());
+        }
+        let answer = self.read_answer(&text, &kind, body.len());
+        match (read, answer) {
+            // Some servers announce more bytes than they have, or close without the last mark: whole is whole.
+            (Ok(_), answer) | (Err(_), answer @ Ok(_)) => answer,
+            (Err(e), Err(_)) => {
+                let why = format!("the answer from {} broke off after {} bytes: {e}", self.url, bytes.len());
+                Err(self.failure(Class::Lost, &why).into())
+            }
+        }
     }
 
     /// A transport's failure.
@@ -266,11 +326,11 @@ impl Endpoint {
         self.failure(Class::Lost, &format!("{} closed the connection without an answer: {text}", self.url))
     }
 
-    /// A status that is not 2xx.
-    fn status(&self, status: u16, location: &str, pause: bool, body: &str) -> Failure {
-        let said = said(body);
+    /// An error of the server's own: by a status that is not 2xx, or in the body of a 200.
+    fn refused(&self, status: u16, location: &str, pause: Option<Duration>, error: &ServerError) -> Refusal {
+        let says = error.quoted();
         let at = format!("{status} from {}", self.url);
-        match status {
+        let failure = match status {
             300..=399 => {
                 let why =
                     format!("{at}: redirects are not followed; set synthesize.base_url to where {location:?} belongs");
@@ -278,79 +338,57 @@ impl Endpoint {
             }
             401 | 403 if self.key.is_none() => self.failure(
                 Class::Stop,
-                &format!("{at}: set synthesize.api_key_env to the name of the variable with the key{said}"),
+                &format!("{at}: set synthesize.api_key_env to the name of the variable with the key{says}"),
             ),
             401 | 403 => self.failure(
                 Class::Stop,
-                &format!("{at}: the key in the variable that synthesize.api_key_env names is refused{said}"),
+                &format!("{at}: the key in the variable that synthesize.api_key_env names is refused{says}"),
             ),
-            402 => self.failure(Class::Stop, &format!("{at}: the account has no credit left{said}")),
+            402 => self.failure(Class::Stop, &format!("{at}: the account has no credit left{says}")),
             404 | 405 => self.failure(
                 Class::Stop,
                 &format!(
-                    "{at}: check synthesize.base_url (it ends before /chat/completions) and synthesize.model{said}"
+                    "{at}: check synthesize.base_url (it ends before /chat/completions) and synthesize.model{says}"
                 ),
             ),
-            429 if body.contains("insufficient_quota") => {
-                self.failure(Class::Stop, &format!("{at}: the account's quota is used up{said}"))
+            429 if error.quota_is_used_up() => {
+                self.failure(Class::Stop, &format!("{at}: the account's quota is used up{says}"))
             }
             429 => {
-                self.failure(Class::Throttled, &format!("{at}: too many requests; lower synthesize.in_flight{said}"))
+                self.failure(Class::Throttled, &format!("{at}: too many requests; lower synthesize.in_flight{says}"))
             }
-            503 | 529 if pause => self.failure(Class::Throttled, &format!("{at}: overloaded{said}")),
-            408 | 425 | 500.. => self.failure(Class::Broken, &format!("{at}{said}")),
-            _ => {
-                let hint = if body.contains("context") || body.contains("max_tokens") || status == 413 {
-                    ": the prompt is too long for the model; lower synthesize.reviews, synthesize.review_chars or \
-                     synthesize.answer_tokens"
-                } else {
-                    ""
-                };
-                self.failure(Class::Refused, &format!("{at}{hint}{said}"))
-            }
-        }
-    }
-
-    fn read_answer(&self, bytes: &[u8], kind: &str, body: &str) -> std::result::Result<Answer, Failure> {
-        let at = &self.url;
-        let value: serde_json::Value = match serde_json::from_slice(bytes) {
-            Ok(value) => value,
-            Err(e) if bytes.is_empty() => {
-                return Err(self.failure(Class::Useless, &format!("an empty body from {at} ({e})")));
-            }
-            Err(e) => {
-                let said = said(&String::from_utf8_lossy(bytes));
-                return Err(
-                    self.failure(Class::Useless, &format!("{at} answered {kind:?}, which is not JSON ({e}){said}"))
-                );
-            }
+            503 | 529 if pause.is_some() => self.failure(Class::Throttled, &format!("{at}: overloaded{says}")),
+            // A gateway stopped waiting: the model behind it may have answered.
+            408 | 504 | 524 => self.failure(Class::Lost, &format!("{at}: no answer in time{says}")),
+            425 | 500.. => self.failure(Class::Broken, &format!("{at}{says}")),
+            _ => self.failure(Class::Refused, &format!("{at}{}{says}", error.advice(status))),
         };
-        let (answer, tokens) = completion::answer_of(&value, body.len());
-        let useless = |why: String| Failure { tokens, ..self.failure(Class::Useless, &why) };
-        if let Some(error) = value.get("error").filter(|e| !e.is_null()) {
-            return Err(self.failure(Class::Broken, &format!("an error from {at}{}", said(&error.to_string()))));
-        }
-        match answer {
-            Ok(text) => Ok(Answer { text: self.redact(&text), prompt_tokens: tokens.0, completion_tokens: tokens.1 }),
-            Err(Unusable::NoChoices) => {
-                let said = said(&String::from_utf8_lossy(bytes));
-                Err(useless(format!("an answer without choices from {at}{said}")))
-            }
-            Err(Unusable::Half) => {
-                Err(useless(format!("half an answer from {at}: it reached its limit; raise synthesize.answer_tokens")))
-            }
-            Err(Unusable::Filtered) => Err(useless(format!("{at} held its answer back (content_filter)"))),
-            Err(Unusable::Empty) => Err(useless(format!("an empty answer from {at}"))),
-        }
+        // Some gateways answer 500 to what the server behind them refused.
+        let field = matches!(status, 400 | 406..=407 | 409..=422 | 500 | 501).then(|| error.refused_field()).flatten();
+        Refusal { failure, field }
     }
-}
 
-/// What the server said, shortened, on one line: `; it says: …`, or nothing.
-fn said(body: &str) -> String {
-    let message = serde_json::from_str::<serde_json::Value>(body).ok().and_then(|v| {
-        let message = v.pointer("/error/message").or_else(|| v.pointer("/message")).or_else(|| v.pointer("/detail"))?;
-        message.as_str().map(str::to_string)
-    });
-    let text = super::prompts::defuse(message.as_deref().unwrap_or(body), QUOTED_CHARS);
-    if text.is_empty() { text } else { format!("; it says: {text}") }
+    /// The answer in the body of a 200.
+    fn read_answer(&self, text: &str, kind: &str, request_bytes: usize) -> std::result::Result<Answer, Refusal> {
+        let at = &self.url;
+        let quoted = || ServerError::parse(&self.secrets.redact(text)).quoted();
+        let completion = Completion::parse(text)
+            .map_err(|why| self.failure(Class::Useless, &format!("{at} answered {kind:?}, which {why}{}", quoted())))?;
+        let tokens = completion.tokens(request_bytes);
+        if let Some(error) = completion.error() {
+            let error = ServerError::parse(&self.secrets.redact(&error.to_string()));
+            if completion.begun() {
+                let why = format!("an error from {at} in the middle of an answer{}", error.quoted());
+                return Err(self.failure(Class::Lost, &why).into());
+            }
+            return Err(self.refused(error.status_in_place_of_200(), "", None, &error));
+        }
+        completion.answer(request_bytes).map_err(|why| {
+            let mut message = format!("{at}: {why}");
+            if why == super::completion::Unusable::NoChoices {
+                message.push_str(&quoted());
+            }
+            Failure { tokens, ..self.failure(why.class(), &message) }.into()
+        })
+    }
 }

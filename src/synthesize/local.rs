@@ -51,7 +51,7 @@ impl Teacher for LocalTeacher {
     fn in_flight(&self) -> usize {
         1
     }
-    fn answer(&self, request: &Request, attempt: usize, run: &Run) -> std::result::Result<Answer, Failure> {
+    fn answer(&self, request: &Request, _attempt: usize, run: &Run) -> std::result::Result<Answer, Failure> {
         let fail = |e: Error| {
             let class = match e.kind() {
                 ErrorKind::Cancelled => Class::Cancelled,
@@ -77,20 +77,21 @@ impl Teacher for LocalTeacher {
         let sampling = Sampling {
             max_tokens: request.max_tokens,
             temperature: request.temperature,
-            seed: request.seed.wrapping_add(attempt as u64),
+            seed: request.seed.wrapping_add(request.sample),
             ..Default::default()
         };
         let mut context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
         let generated = context.generate(&prompt, &sampling, run).map_err(fail)?;
         let tokens = (generated.prompt_tokens as u64, generated.tokens as u64);
-        let useless = |why: &str| Failure { tokens, ..Failure::new(Class::Useless, format!("teacher: {why}")) };
+        let failure = |class: Class, why: &str| Failure { tokens, ..Failure::new(class, format!("teacher: {why}")) };
         if !generated.finished {
-            return Err(useless(
+            return Err(failure(
+                Class::Cut,
                 "half an answer: it reached its limit; raise synthesize.answer_tokens or context_tokens",
             ));
         }
         if generated.text.trim().is_empty() {
-            return Err(useless("an empty answer"));
+            return Err(failure(Class::Useless, "an empty answer"));
         }
         Ok(Answer { text: generated.text, prompt_tokens: tokens.0, completion_tokens: tokens.1 })
     }

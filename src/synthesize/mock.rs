@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// What the server saw of one request.
+/// One request, as the server saw it.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct RecordedRequest {
     pub at: Instant,
     pub body: String,
     pub headers: String,
@@ -18,8 +18,10 @@ pub struct Seen {
 pub enum Reply {
     /// Status, headers, body.
     Status(u16, &'static str, String),
-    /// A good answer with this text, after a pause.
-    Text(String, Duration),
+    /// A good answer with this text.
+    Text(String),
+    /// Nothing, until the client closes the connection.
+    Never,
     /// These bytes as they are, then the end of the connection.
     Raw(Vec<u8>),
     /// One byte of a body every 20 ms, without end.
@@ -28,7 +30,7 @@ pub enum Reply {
 
 pub struct Mock {
     pub url: String,
-    pub seen: Arc<Mutex<Vec<Seen>>>,
+    pub seen: Arc<Mutex<Vec<RecordedRequest>>>,
     pub at_once_most: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
 }
@@ -67,6 +69,26 @@ impl Mock {
     pub fn count(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
+    /// Waits until `count` requests have come.
+    pub fn wait_for(&self, count: usize) {
+        let start = Instant::now();
+        while self.count() < count {
+            assert!(start.elapsed() < Duration::from_secs(120), "{} of {count} requests came", self.count());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    /// The bodies so far.
+    pub fn bodies(&self) -> Vec<serde_json::Value> {
+        self.seen.lock().unwrap().iter().map(|s| serde_json::from_str(&s.body).unwrap()).collect()
+    }
+    /// The values of one header in all requests so far.
+    pub fn header(&self, name: &str) -> Vec<String> {
+        let value = |headers: &str| {
+            let mut lines = headers.lines().filter_map(|l| l.split_once(':'));
+            lines.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim().to_string())
+        };
+        self.seen.lock().unwrap().iter().map(|s| value(&s.headers).unwrap_or_default()).collect()
+    }
 }
 
 impl Drop for Mock {
@@ -78,7 +100,7 @@ impl Drop for Mock {
 
 fn serve(
     stream: TcpStream,
-    seen: &Mutex<Vec<Seen>>,
+    seen: &Mutex<Vec<RecordedRequest>>,
     reply: &(dyn Fn(usize, &str) -> Reply + Send + Sync),
     most: &AtomicUsize,
     now: &AtomicUsize,
@@ -105,18 +127,16 @@ fn serve(
         let body = String::from_utf8(body).unwrap();
         let number = {
             let mut seen = seen.lock().unwrap();
-            seen.push(Seen { at: Instant::now(), body: body.clone(), headers });
+            seen.push(RecordedRequest { at: Instant::now(), body: body.clone(), headers });
             seen.len() - 1
         };
         most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         let reply = reply(number, &body);
-        if let Reply::Text(_, pause) = &reply {
-            std::thread::sleep(*pause);
-        }
         now.fetch_sub(1, Ordering::SeqCst);
         let (status, extra, text) = match reply {
             Reply::Status(status, extra, text) => (status, extra, text),
-            Reply::Text(text, _) => (200, "content-type: application/json\r\n", completion(&text, "stop")),
+            Reply::Text(text) => (200, "content-type: application/json\r\n", completion(&text, "stop")),
+            Reply::Never => return reader.read(&mut [0]).map(drop),
             Reply::Raw(bytes) => {
                 out.write_all(&bytes)?;
                 return out.shutdown(std::net::Shutdown::Both);

@@ -3,17 +3,21 @@
 //! `algorithm2` is the whole: a `plan` of requests, which `ask` sends, several at once, at the `pace` that the teacher bears,
 //! and whose answers become dialogues, with a `report`. `journal` keeps every request and answer. `prompts`, `queries` and
 //! `leak` turn seeds into requests and answers into queries; [`crate::titles`] reads the lists. Teachers: `offline` (with
-//! `neighbours` and `sentences`), `http` (wire format: `completion`), `local`; `batch` writes the requests to a file and
+//! `neighbours` and `sentences`), `http` (its wire format: `fields` out, `completion` and `server_error` back;
+//! `secrets` stay out of both), `local`; `batch` writes the requests to a file and
 //! reads the answers back, and `absent` stands for the teacher meanwhile.
 
 mod absent;
 mod algorithm2;
+mod append;
 mod ask;
 mod batch;
 mod completion;
+mod fields;
 mod http;
 mod journal;
 mod leak;
+mod length;
 #[cfg(feature = "llama")]
 mod local;
 mod neighbours;
@@ -23,10 +27,14 @@ mod plan;
 mod prompts;
 mod queries;
 mod report;
+mod secrets;
 mod sentences;
+mod server_error;
 mod teacher;
 #[cfg(test)]
 mod batch_tests;
+#[cfg(test)]
+mod http_tests;
 #[cfg(test)]
 mod mock;
 #[cfg(test)]

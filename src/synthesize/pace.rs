@@ -1,7 +1,7 @@
 //! How many requests at once, and how long to wait: additive increase, x0.75 at the first 429 of a burst, a pause for all
 //! after a 429, and exponential backoff with a jitter that depends on the request alone.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The longest pause between two attempts when the teacher names none.
 const BACKOFF_MOST: Duration = Duration::from_secs(60);
@@ -53,30 +53,14 @@ impl Pace {
     }
 }
 
-/// What `Retry-After` asks for: seconds, or an HTTP date (`now_s`: seconds since 1970).
-pub(super) fn retry_after(value: &str, now_s: u64) -> Option<Duration> {
+/// What `Retry-After` asks for: seconds, or an HTTP date.
+pub(super) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<f64>() {
         return (seconds.is_finite() && seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(1e6)));
     }
-    // Wed, 21 Oct 2015 07:28:00 GMT
-    let mut words = value.split([' ', '-']).skip(1);
-    let day: u64 = words.next()?.parse().ok()?;
-    let month = words.next()?;
-    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let month = months.iter().position(|m| m.eq_ignore_ascii_case(month))? as u64 + 1;
-    let year: u64 = words.next()?.parse().ok()?;
-    let mut clock = words.next()?.split(':').map(str::parse::<u64>);
-    let (h, m, s) = (clock.next()?.ok()?, clock.next()?.ok()?, clock.next()?.ok()?);
-    if !(1970..10_000).contains(&year) || !(1..=31).contains(&day) || h > 23 || m > 59 || s > 60 {
-        return None;
-    }
-    // Days of the proleptic Gregorian calendar, years beginning in March (Howard Hinnant, days_from_civil).
-    let y = if month <= 2 { year - 1 } else { year };
-    let year_of_era = y % 400;
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = (y / 400) * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
-    Some(Duration::from_secs((days * 86_400 + h * 3600 + m * 60 + s).saturating_sub(now_s)))
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(now).unwrap_or(Duration::ZERO))
 }
 
 #[cfg(test)]
@@ -124,15 +108,18 @@ mod tests {
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         // `date -u -d "2015-10-21 07:28:00" +%s` = 1445412480; 2024-02-29 00:00:00 = 1709164800.
-        let date = "Wed, 21 Oct 2015 07:28:00 GMT";
-        assert_eq!(retry_after(date, 1_445_412_480 - 7), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after(date, 1_445_412_480 + 7), Some(Duration::ZERO));
+        let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        // The three forms of RFC 9110, the second and third out of date.
+        for date in ["Wed, 21 Oct 2015 07:28:00 GMT", "Wednesday, 21-Oct-15 07:28:00 GMT", "Wed Oct 21 07:28:00 2015"] {
+            assert_eq!(retry_after(date, at(1_445_412_480 - 7)), Some(Duration::from_secs(7)), "{date}");
+            assert_eq!(retry_after(date, at(1_445_412_480 + 7)), Some(Duration::ZERO), "{date}");
+        }
         let leap = "Thu, 29 Feb 2024 00:00:00 GMT";
-        assert_eq!(retry_after(leap, 1_709_164_800 - 1), Some(Duration::from_secs(1)));
-        assert_eq!(retry_after(" 3 ", 0), Some(Duration::from_secs(3)));
-        assert_eq!(retry_after("0.5", 0), Some(Duration::from_millis(500)));
+        assert_eq!(retry_after(leap, at(1_709_164_800 - 1)), Some(Duration::from_secs(1)));
+        assert_eq!(retry_after(" 3 ", at(0)), Some(Duration::from_secs(3)));
+        assert_eq!(retry_after("0.5", at(0)), Some(Duration::from_millis(500)));
         for bad in ["", "soon", "-1", "NaN", "Wed, 99 Oct 2015 07:28:00 GMT", "Wed, 21 Foo 2015 07:28:00 GMT"] {
-            assert_eq!(retry_after(bad, 0), None, "{bad}");
+            assert_eq!(retry_after(bad, at(0)), None, "{bad}");
         }
     }
 }

@@ -2,18 +2,19 @@
 
 use super::ask::RequestSource;
 use super::leak::Mask;
+use super::length::{shorten, tokens_of};
 use super::prompts::{Prompts, defuse, delimit};
-use super::queries::{normal, parse_queries};
+use super::queries::{is_query, normal, parse_queries};
 use super::report::SynthesisReport;
-use super::teacher::{Answer, Facts, Kind, Request};
+use super::teacher::{Answer, Class, Facts, Kind, Request};
 use crate::artifact::content_hash;
 use crate::config::SynthesizeConfig;
 use crate::dataset::{Dataset, Dialogue, Message, Seed};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::math::Random;
 use crate::run::Run;
 use crate::select::Selection;
-use crate::titles::{Titles, parse_titles};
+use crate::titles::{Reply, Titles, clean_answer, parse_titles};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 /// One query of a seed.
@@ -21,9 +22,8 @@ struct PlannedQuery {
     query: String,
     /// Id of the second request; empty before it is made.
     id: String,
-    /// The second answer; none: not answered, or given up.
-    answer: Option<String>,
-    given_up: bool,
+    /// The second answer, or the failure that it was given up for; none: not asked, or not answered yet.
+    answer: Option<Result<String, Class>>,
 }
 
 /// One seed under way.
@@ -49,6 +49,20 @@ pub(super) struct Plan<'a> {
     dropped: BTreeMap<String, u64>,
     /// Queries in which the seed's title was masked.
     pub(super) masked: u64,
+    /// Queries that were too long and were shortened.
+    pub(super) shortened: u64,
+}
+
+/// Under which name requests that were given up are counted.
+fn not_answered(what: &str, class: Class) -> String {
+    let why = match class {
+        Class::Thinking => ": only thinking",
+        Class::Cut => ": cut at the limit of tokens",
+        Class::Withheld => ": held back by the teacher",
+        Class::Stop | Class::Throttled | Class::Refused | Class::Broken | Class::Lost | Class::Useless => "",
+        Class::Cancelled => "",
+    };
+    format!("{what} not answered{why}")
 }
 
 /// A place: the seed, and 0 for its first request or 1 + the query's number.
@@ -70,15 +84,13 @@ impl RequestSource for Plan<'_> {
         Some((place(seed, 0), request))
     }
 
-    fn done(&mut self, place: u64, answer: Option<&Answer>) {
+    fn done(&mut self, place: u64, outcome: Result<&Answer, Class>) {
         let (seed, slot) = ((place >> 16) as usize, (place & 0xffff) as usize);
-        match (slot.checked_sub(1), answer) {
-            (None, Some(answer)) => self.take_queries(seed, &answer.text),
-            (None, None) => self.drop_for("queries not answered", self.config.queries as u64),
-            (Some(query), answer) => {
-                let asked = &mut self.seeds[seed].queries[query];
-                asked.answer = answer.map(|a| a.text.clone());
-                asked.given_up = answer.is_none();
+        match (slot.checked_sub(1), outcome) {
+            (None, Ok(answer)) => self.take_queries(seed, &answer.text),
+            (None, Err(class)) => self.drop_for(&not_answered("queries", class), self.config.queries as u64),
+            (Some(query), outcome) => {
+                self.seeds[seed].queries[query].answer = Some(outcome.map(|answer| answer.text.clone()));
             }
         }
     }
@@ -99,7 +111,7 @@ impl<'a> Plan<'a> {
         config: &'a SynthesizeConfig,
         prompts: &'a Prompts,
         teacher: String,
-    ) -> Result<Plan<'a>> {
+    ) -> crate::Result<Plan<'a>> {
         if let Some(pick) = selection.picks.iter().find(|p| p.row >= dataset.reviews() as u64) {
             let reviews = dataset.reviews();
             return Err(Error::invalid(format!("synthesize: selected row {} of {reviews} reviews", pick.row)));
@@ -116,6 +128,7 @@ impl<'a> Plan<'a> {
             recommendations: VecDeque::new(),
             dropped: BTreeMap::new(),
             masked: 0,
+            shortened: 0,
         })
     }
 
@@ -172,7 +185,7 @@ impl<'a> Plan<'a> {
         let state = &self.seeds[seed];
         let text = &state.queries[query].query;
         let prompt = self.prompts.recommend.fill(|slot| match slot {
-            "query" => text.lines().map(|line| defuse(line, 2000)).collect::<Vec<_>>().join("\n"),
+            "query" => text.lines().map(|line| defuse(line, usize::MAX)).collect::<Vec<_>>().join("\n"),
             _ => self.config.items.to_string(),
         });
         let facts = Facts {
@@ -194,6 +207,9 @@ impl<'a> Plan<'a> {
     /// The queries of a first answer: distinct, the seed's title masked.
     fn take_queries(&mut self, seed: usize, answer: &str) {
         let wanted = self.config.queries;
+        if clean_answer(answer) == Reply::OnlyThinking {
+            return self.drop_for(&not_answered("queries", Class::Thinking), wanted as u64);
+        }
         let mut queries = parse_queries(answer);
         self.drop_for("queries missing in an answer", wanted.saturating_sub(queries.len()) as u64);
         queries.truncate(wanted);
@@ -206,19 +222,39 @@ impl<'a> Plan<'a> {
             };
             if leaked && query.split_whitespace().count() < 5 {
                 self.drop_for("queries that only name the seed's item", 1);
+                continue;
+            }
+            let most = self.config.query_tokens;
+            let short = match most > 0 && tokens_of(&query) > most {
+                true => shorten(&query, most).map(str::to_string),
+                false => Some(query.clone()),
+            };
+            let Some(short) = short else {
+                self.drop_for("queries too long", 1);
+                continue;
+            };
+            self.shortened += u64::from(short != query);
+            let query = short;
+            if !is_query(&query) {
+                self.drop_for("queries empty", 1);
             } else if !seen.insert(normal(&query)) {
                 self.drop_for("queries repeated", 1);
             } else {
                 self.masked += u64::from(leaked);
                 let number = self.seeds[seed].queries.len();
-                self.seeds[seed].queries.push(PlannedQuery { query, id: String::new(), answer: None, given_up: false });
+                self.seeds[seed].queries.push(PlannedQuery { query, id: String::new(), answer: None });
                 self.recommendations.push_back((seed, number));
             }
         }
     }
 
     /// Parses, grounds and filters the second answers, in the selection's order.
-    pub(super) fn dialogues(mut self, round: u64, report: &mut SynthesisReport, run: &Run) -> Result<Vec<Dialogue>> {
+    pub(super) fn dialogues(
+        mut self,
+        round: u64,
+        report: &mut SynthesisReport,
+        run: &Run,
+    ) -> crate::Result<Vec<Dialogue>> {
         let items = &self.dataset.items;
         let catalogue = Titles::of(self.dataset);
         let mut rows = Vec::new();
@@ -228,12 +264,18 @@ impl<'a> Plan<'a> {
         for state in &seeds {
             run.check()?;
             for asked in &state.queries {
-                let Some(answer) = &asked.answer else {
-                    if asked.given_up {
-                        self.drop_for("recommendations not answered", 1);
+                let answer = match &asked.answer {
+                    Some(Ok(answer)) => answer,
+                    Some(Err(class)) => {
+                        self.drop_for(&not_answered("recommendations", *class), 1);
+                        continue;
                     }
-                    continue;
+                    None => continue,
                 };
+                if clean_answer(answer) == Reply::OnlyThinking {
+                    self.drop_for(&not_answered("recommendations", Class::Thinking), 1);
+                    continue;
+                }
                 let mut titles = parse_titles(answer);
                 titles.truncate(self.config.items);
                 let (mut listed, mut out_of_catalogue, mut once) = (Vec::new(), Vec::new(), HashSet::new());

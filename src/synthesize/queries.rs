@@ -126,8 +126,11 @@ fn strip(text: &str) -> String {
     text.chars().filter(|c| *c == '\n' || !c.is_control()).collect::<String>().trim().to_string()
 }
 
-fn is_query(text: &str) -> bool {
-    text.split_whitespace().count() >= 2 && text.chars().any(char::is_alphabetic) && text.chars().count() <= 4000
+/// Two words at least; in a script that puts no spaces between them, what is as long as two short words.
+pub(super) fn is_query(text: &str) -> bool {
+    let unspaced = |c: &char| matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{2e80}'..='\u{d7ff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..);
+    let words = text.split_whitespace().count();
+    (words >= 2 || text.chars().filter(unspaced).count() >= 4) && text.chars().any(char::is_alphabetic)
 }
 
 #[cfg(test)]
@@ -159,6 +162,21 @@ mod tests {
         ] {
             assert_eq!(parse_queries(answer), want, "{answer}");
         }
+    }
+
+    #[test]
+    fn a_query_in_a_script_without_spaces_is_a_query() {
+        let want = ["面白い映画を教えてください", "추천해 줄 영화가 있나요"];
+        for answer in [
+            "1. 面白い映画を教えてください\n2. 추천해 줄 영화가 있나요",
+            "1、面白い映画を教えてください\n2、추천해 줄 영화가 있나요",
+            "（1）面白い映画を教えてください\n（2）추천해 줄 영화가 있나요",
+            "1\u{fe0f}\u{20e3} 面白い映画を教えてください\n2\u{fe0f}\u{20e3} 추천해 줄 영화가 있나요",
+            "1\\. 面白い映画を教えてください\n2\\. 추천해 줄 영화가 있나요",
+        ] {
+            assert_eq!(parse_queries(answer), want, "{answer}");
+        }
+        assert!(!is_query("映画") && !is_query("Comedy"));
     }
 
     #[test]

@@ -32,7 +32,9 @@ pub struct SynthesisReport {
     pub prompt_tokens: u64,
     /// Answer tokens over all runs.
     pub completion_tokens: u64,
-    /// Tokens that lost or killed attempts may have cost, at most, over all runs.
+    /// Attempts whose outcome is not known (lost, or under way at a kill), over all runs: they may have been paid for.
+    pub requests_in_doubt: u64,
+    /// Tokens that they may have cost, at most.
     pub tokens_in_doubt: u64,
     /// Cost of those tokens at the configured prices; 0 without prices.
     pub cost: f64,
@@ -40,6 +42,8 @@ pub struct SynthesisReport {
     pub dropped: BTreeMap<String, u64>,
     /// Queries in which the seed's title was masked.
     pub masked: u64,
+    /// Queries that were longer than `synthesize.query_tokens` and end with an earlier sentence.
+    pub shortened: u64,
     /// Titles listed in all kept and dropped answers.
     pub listed: u64,
     /// Share of them that are not in the catalogue.
@@ -58,7 +62,7 @@ impl SynthesisReport {
     pub fn whole(&self) -> Result<()> {
         if self.capped {
             return Err(Error::teacher(format!(
-                "the cap on requests or tokens was reached after {} dialogues; raise synthesize.max_requests or .max_tokens and run again, nothing is asked twice",
+                "the cap on requests or tokens was reached after {} dialogues; raise synthesize.max_requests or .max_tokens and run again, nothing answered is asked twice",
                 self.dialogues
             )));
         }
@@ -76,6 +80,13 @@ impl std::fmt::Display for SynthesisReport {
         }
         if self.cost > 0.0 {
             write!(f, ", cost {:.2}", self.cost)?;
+        }
+        if self.requests_in_doubt > 0 {
+            let (requests, tokens) = (self.requests_in_doubt, self.tokens_in_doubt);
+            write!(f, ", {requests} requests in doubt (no answer seen; at most {tokens} tokens may have been paid)")?;
+        }
+        if self.shortened > 0 {
+            write!(f, ", {} queries shortened", self.shortened)?;
         }
         write!(f, ", {:.1} % of listed titles out of catalogue", self.out_of_catalogue * 100.0)?;
         for (why, count) in &self.dropped {

@@ -48,6 +48,9 @@ pub struct Request {
     pub max_tokens: usize,
     /// Seed of the sampling, for teachers that take one.
     pub seed: u64,
+    /// Attempts at it that ended, over all runs on the journal: the next one is another sample. An attempt whose outcome nobody
+    /// saw does not count: it is made again as it was.
+    pub sample: u64,
     /// What it is about.
     pub facts: Facts,
 }
@@ -82,7 +85,7 @@ impl Request {
         ]);
         let sampling_seed = u64::from_str_radix(&id[..8], 16).unwrap_or(0);
         let messages = vec![Message { role: "user".into(), content: prompt }];
-        Request { id, kind, messages, temperature, max_tokens, seed: sampling_seed, facts }
+        Request { id, kind, messages, temperature, max_tokens, seed: sampling_seed, sample: 0, facts }
     }
     /// Tokens that this request can cost at most: no tokenizer makes more tokens than there are bytes, and a chat
     /// template adds a few per message.
@@ -116,8 +119,14 @@ pub enum Class {
     Broken,
     /// Sent, and no answer seen (time-out, closed connection): try again. The answer may have been paid for.
     Lost,
-    /// An answer came that cannot be used (empty, half, garbage): try again a few times. It was paid for.
+    /// An answer came that cannot be used (empty, garbage): try again a few times. It was paid for.
     Useless,
+    /// An answer came that reached its limit of tokens: try again a few times. It was paid for.
+    Cut,
+    /// The model thought and came to no answer: try again a few times. It was paid for.
+    Thinking,
+    /// A filter, or the model itself, held the answer back: another try brings the same. It was paid for.
+    Withheld,
     /// The run was cancelled while the answer was awaited. It may be paid for.
     Cancelled,
 }

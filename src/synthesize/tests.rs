@@ -7,7 +7,9 @@ use crate::dataset::{Dataset, Interaction, Item, Review};
 use crate::select::{Pick, Selection};
 use crate::{ErrorKind, Run};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 pub(super) const ITEMS: usize = 40;
 
@@ -85,7 +87,7 @@ pub(super) fn good(body: &str) -> String {
 }
 
 pub(super) fn well(_: usize, body: &str) -> Reply {
-    Reply::Text(good(body), Duration::ZERO)
+    Reply::Text(good(body))
 }
 
 pub(super) fn go(config: &SynthesizeConfig, seeds: usize, journal: &Path) -> crate::Result<Dialogues> {
@@ -175,11 +177,10 @@ fn the_offline_teacher_works_on_bare_reviews() {
 }
 
 /// One failing reply to the first request, good ones after it: what does it cost?
-fn once(reply: fn() -> Reply) -> (crate::Result<Dialogues>, usize, String) {
+fn once(reply: fn() -> Reply, timeout_ms: u64) -> (crate::Result<Dialogues>, usize, String) {
     let mock = Mock::new(move |n, body| if n == 0 { reply() } else { well(n, body) });
     let folder = Folder::new();
-    let config = SynthesizeConfig { timeout_ms: 400, ..http(&mock.url) };
-    let result = go(&config, 3, &folder.journal());
+    let result = go(&SynthesizeConfig { timeout_ms, ..http(&mock.url) }, 3, &folder.journal());
     (result, mock.count(), std::fs::read_to_string(folder.journal()).unwrap())
 }
 
@@ -202,16 +203,25 @@ fn passing_failures_are_asked_again_and_never_kept_as_answers() {
         ("nothing at all", || Reply::Raw(Vec::new())),
         ("half a response", || Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"choices\": [".to_vec())),
         ("no HTTP", || Reply::Raw(b"SSH-2.0-OpenSSH\r\n".to_vec())),
-        ("drip", || Reply::Drip),
         ("huge", || Reply::Status(200, "", " ".repeat((16 << 20) + 2))),
-        ("too late", || Reply::Text("late".into(), Duration::from_millis(900))),
     ];
     for (name, reply) in cases {
-        let (result, asked, journal) = once(reply);
+        let (result, asked, journal) = once(reply, 600_000);
         let made = result.unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(made.rows.len(), 6, "{name}");
         assert_eq!(asked, 10, "{name}: nine requests, one of them twice");
         assert_eq!(journal.matches("\"type\":\"answer\"").count(), 9, "{name}");
+    }
+}
+
+#[test]
+fn an_answer_that_does_not_come_in_time_is_asked_again() {
+    for reply in [|| Reply::Drip, || Reply::Never] {
+        let (result, asked, journal) = once(reply, 1500);
+        assert_eq!(result.unwrap().rows.len(), 6);
+        // On a busy machine good answers may be late as well.
+        assert!(asked >= 10, "{asked}");
+        assert_eq!(journal.matches("\"type\":\"answer\"").count(), 9);
     }
 }
 
@@ -273,7 +283,7 @@ fn a_dead_address_is_told_after_the_retries() {
 fn retry_after_is_waited_out_by_all_and_fewer_go_at_once() {
     let mock = Mock::new(|n, body| match n {
         0..4 => Reply::Status(429, "retry-after: 1\r\n", "{}".into()),
-        _ => Reply::Text(good(body), Duration::from_millis(30)),
+        _ => Reply::Text(good(body)),
     });
     let folder = Folder::new();
     let made = go(&http(&mock.url), 4, &folder.journal()).unwrap();
@@ -288,10 +298,18 @@ fn retry_after_is_waited_out_by_all_and_fewer_go_at_once() {
 
 #[test]
 fn no_more_are_in_flight_than_set() {
-    let mock = Mock::new(|_, body| Reply::Text(good(body), Duration::from_millis(15)));
+    // The first ones wait for each other.
+    let (arrived, all) = (std::sync::Mutex::new(0), std::sync::Condvar::new());
+    let mock = Mock::new(move |_, body| {
+        let mut count = arrived.lock().unwrap();
+        *count += 1;
+        all.notify_all();
+        drop(all.wait_while(count, |count| *count < 3).unwrap());
+        Reply::Text(good(body))
+    });
     let folder = Folder::new();
     go(&SynthesizeConfig { in_flight: 3, ..http(&mock.url) }, 10, &folder.journal()).unwrap();
-    assert_eq!(mock.at_once_most.load(std::sync::atomic::Ordering::SeqCst), 3);
+    assert_eq!(mock.at_once_most.load(Ordering::SeqCst), 3);
 }
 
 #[test]
@@ -300,7 +318,7 @@ fn the_key_is_sent_and_appears_nowhere_else() {
     for status in [200, 401, 400, 500] {
         let echo = format!("1. you sent {key} to me, thanks\n2. and {key} again it was");
         let mock = Mock::new(move |_, _| match status {
-            200 => Reply::Text(echo.clone(), Duration::ZERO),
+            200 => Reply::Text(echo.clone()),
             other => Reply::Status(other, "", format!("{{\"error\": {{\"message\": \"bad key {key}\"}}}}")),
         });
         let folder = Folder::new();
@@ -311,9 +329,36 @@ fn the_key_is_sent_and_appears_nowhere_else() {
         assert!(mock.seen.lock().unwrap()[0].headers.contains(&format!("Bearer {key}")));
         let error = result.err().map(|e| format!("{e} {e:?}")).unwrap_or_default();
         assert!(status == 200 || !error.is_empty());
-        for text in [error, format!("{teacher:?}"), std::fs::read_to_string(folder.journal()).unwrap()] {
+        let journal = std::fs::read_to_string(folder.journal()).unwrap();
+        // What the teacher answered is data, and stays as it is.
+        assert_eq!(journal.contains("secret"), status == 200);
+        for text in [error, format!("{teacher:?}")] {
             assert!(!text.contains("secret"), "{text}");
         }
+    }
+}
+
+#[test]
+fn a_key_is_never_cut_out_of_an_answer() {
+    for key in ["EMPTY", "1", "sk-no-key-required", "sk-secret-0123456789"] {
+        let query = format!("I liked 12 Monkeys (1995) and EMPTY rooms, with {key} in it");
+        let text = format!("1. {query}\n2. Something quiet, please");
+        let mock = Mock::new(move |n, body| if n == 0 { Reply::Text(text.clone()) } else { well(n, body) });
+        let folder = Folder::new();
+        let config = http(&mock.url);
+        let teacher = HttpTeacher::with_key(&config, Some(key.into())).unwrap();
+        let run = Run::new(1).unwrap();
+        let made = synthesize_with(&dataset(), &selection(1), &teacher, &config, 0, &run, &folder.journal()).unwrap();
+        assert_eq!(made.rows[0].query(), query);
+    }
+}
+
+#[test]
+fn who_puts_the_key_in_place_of_its_variables_name_does_not_read_it_in_an_error() {
+    for name in ["sk-proj-0123456789", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789"] {
+        let config = SynthesizeConfig { api_key_env: name.into(), ..http("http://h/v1") };
+        let e = HttpTeacher::new(&config).unwrap_err();
+        assert!(e.message().contains("name of an environment variable") && !e.message().contains("0123"), "{e}");
     }
 }
 
@@ -372,7 +417,7 @@ fn a_cap_on_tokens_is_never_passed() {
 fn a_title_that_leaks_is_masked_and_counted() {
     let title = "The Garden of Alma";
     let mock = Mock::new(move |n, body| match body.contains("different requests") {
-        true => Reply::Text(format!("1. I loved {title} (1990), what else is there?\n2. {title}?"), Duration::ZERO),
+        true => Reply::Text(format!("1. I loved {title} (1990), what else is there?\n2. {title}?")),
         false => well(n, body),
     });
     let folder = Folder::new();
@@ -385,9 +430,7 @@ fn a_title_that_leaks_is_masked_and_counted() {
 #[test]
 fn lists_outside_the_catalogue_are_dropped_and_counted() {
     let mock = Mock::new(move |n, body| match body.contains("Act as") {
-        true if n % 2 == 0 => {
-            Reply::Text("1. Zzyzx Quux (1901)\n2. Wholly Unknown Stuff (1902)".into(), Duration::ZERO)
-        }
+        true if n % 2 == 0 => Reply::Text("1. Zzyzx Quux (1901)\n2. Wholly Unknown Stuff (1902)".into()),
         _ => well(n, body),
     });
     let folder = Folder::new();
@@ -419,26 +462,26 @@ fn a_row_that_is_no_review_is_refused() {
 
 #[test]
 fn a_cancel_ends_soon_and_leaves_a_journal_to_go_on_from() {
-    let mock = Mock::new(|n, body| match n {
-        0..10 => well(n, body),
-        _ => Reply::Text("never".into(), Duration::from_secs(30)),
-    });
+    let mock = Mock::new(|n, body| if n < 10 { well(n, body) } else { Reply::Never });
     let folder = Folder::new();
     let run = Run::new(1).unwrap();
     let flag = run.cancel_flag();
-    let timer = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(400));
-        flag.store(true, std::sync::atomic::Ordering::Relaxed);
+    // Without the cancel it would take hours.
+    let config = SynthesizeConfig { timeout_ms: 10_000_000, ..http(&mock.url) };
+    let e = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Ten answered, four under way.
+            mock.wait_for(14);
+            flag.store(true, Ordering::Relaxed);
+        });
+        synthesize(&dataset(), &selection(20), &config, 0, &run, &folder.journal()).unwrap_err()
     });
-    let start = Instant::now();
-    let config = SynthesizeConfig { timeout_ms: 60_000, ..http(&mock.url) };
-    let e = synthesize(&dataset(), &selection(20), &config, 0, &run, &folder.journal()).unwrap_err();
-    timer.join().unwrap();
     assert_eq!(e.kind(), ErrorKind::Cancelled);
-    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
     let good = Mock::new(well);
     let made = go(&http(&good.url), 20, &folder.journal()).unwrap();
     assert_eq!((made.rows.len(), good.count()), (40, 50), "ten answers were kept");
+    assert_eq!((made.report.requests, made.report.requests_in_doubt), (64, 4));
+    assert!(made.report.to_string().contains("4 requests in doubt"), "{}", made.report);
 }
 
 #[test]
@@ -460,7 +503,7 @@ fn progress_tells_requests_tokens_and_cost() {
     );
 }
 
-/// Run by `a_kill_at_any_moment_loses_nothing_paid_for`, in a process of its own.
+/// Run by `a_kill_at_any_moment_loses_no_answer_and_repeats_what_was_under_way_under_the_same_key`, in a process of its own.
 #[test]
 #[ignore = "a part of another test"]
 fn child_of_the_kill_test() {
@@ -470,14 +513,24 @@ fn child_of_the_kill_test() {
 }
 
 #[test]
-fn a_kill_at_any_moment_loses_nothing_paid_for() {
-    let mock = Mock::new(|_, body| Reply::Text(good(body), Duration::from_millis(8)));
+fn a_kill_at_any_moment_loses_no_answer_and_repeats_what_was_under_way_under_the_same_key() {
+    // How many requests are answered before the child's life ends; the rest are held back, so that it cannot finish.
+    let answers_left = Arc::new(AtomicUsize::new(0));
+    let left = answers_left.clone();
+    let mock = Mock::new(move |_, body| {
+        let one_less = |n: usize| n.checked_sub(1);
+        match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
+            Ok(_) => Reply::Text(good(body)),
+            Err(_) => Reply::Never,
+        }
+    });
     let folder = Folder::new();
     let mut random = crate::math::Random::new(7, b"kill");
     let mut kept: std::collections::HashSet<String> = Default::default();
-    let mut kills = 0;
     for _ in 0..6 {
         let before = mock.count();
+        let answers = random.below(17);
+        answers_left.store(answers, Ordering::SeqCst);
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "synthesize::tests::child_of_the_kill_test", "--ignored", "--test-threads=1"])
             .env("CAUSERIE_TEST_URL", &mock.url)
@@ -486,14 +539,13 @@ fn a_kill_at_any_moment_loses_nothing_paid_for() {
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        // From the first request on, so that every kill strikes in the middle.
-        let start = Instant::now();
-        while mock.count() == before && start.elapsed() < Duration::from_secs(20) {
+        // Wherever it is by then: waiting, or writing answers down.
+        while mock.count() < before + answers + 1 {
+            assert!(child.try_wait().unwrap().is_none(), "the child ended by itself");
             std::thread::sleep(Duration::from_millis(1));
         }
-        std::thread::sleep(Duration::from_micros(random.below(60_000) as u64));
         child.kill().unwrap();
-        kills += usize::from(!child.wait().unwrap().success());
+        assert!(!child.wait().unwrap().success());
         for seen in &mock.seen.lock().unwrap()[before..] {
             let body: serde_json::Value = serde_json::from_str(&seen.body).unwrap();
             let prompt = body["messages"][0]["content"].as_str().unwrap();
@@ -512,10 +564,20 @@ fn a_kill_at_any_moment_loses_nothing_paid_for() {
             kept.insert(entry["messages"][0]["content"].as_str().unwrap().to_string());
         }
     }
-    assert!(kills >= 4 && !kept.is_empty(), "{kills} kills, {} answers", kept.len());
+    assert!(!kept.is_empty());
+    answers_left.store(usize::MAX, Ordering::SeqCst);
     let before = mock.count();
     let made = go(&http(&mock.url), 40, &folder.journal()).unwrap();
     assert_eq!(mock.count() - before, 120 - kept.len());
+    assert!(made.report.requests_in_doubt >= 6, "{}", made.report.requests_in_doubt);
+    let mut keys: std::collections::HashMap<String, String> = Default::default();
+    let sent = mock.header("idempotency-key");
+    for (seen, key) in mock.seen.lock().unwrap().iter().zip(sent) {
+        assert!(key.starts_with("causerie-"));
+        assert_eq!(keys.entry(seen.body.clone()).or_insert(key.clone()), &key);
+    }
+    let distinct: std::collections::HashSet<&String> = keys.values().collect();
+    assert_eq!(distinct.len(), 120, "one key a request");
     let clean = Folder::new();
     let whole = go(&http(&mock.url), 40, &clean.journal()).unwrap();
     assert_eq!(bytes(&made), bytes(&whole));

@@ -1,0 +1,128 @@
+//! The fields of a request that not every server takes: which are sent, and what a refusal teaches about them.
+
+use super::teacher::Request;
+use crate::config::SynthesizeConfig;
+use serde_json::{Value, json};
+
+/// A field that a server may refuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    MaxTokens,
+    MaxCompletionTokens,
+    Temperature,
+    Seed,
+    /// The server wants to stream.
+    Stream,
+}
+
+impl Field {
+    pub(super) const ALL: [Field; 5] =
+        [Field::MaxTokens, Field::MaxCompletionTokens, Field::Temperature, Field::Seed, Field::Stream];
+
+    /// As it stands in a request.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Field::MaxTokens => "max_tokens",
+            Field::MaxCompletionTokens => "max_completion_tokens",
+            Field::Temperature => "temperature",
+            Field::Seed => "seed",
+            Field::Stream => "stream",
+        }
+    }
+}
+
+/// What is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fields {
+    /// [`Field::MaxTokens`] or [`Field::MaxCompletionTokens`].
+    limit: Field,
+    /// The other one may be tried.
+    limit_open: bool,
+    temperature: bool,
+    seed: bool,
+    stream: bool,
+}
+
+impl Fields {
+    /// As the settings say.
+    pub(super) fn new(config: &SynthesizeConfig) -> Fields {
+        let (limit, limit_open) = match config.token_field.as_str() {
+            "max_completion_tokens" => (Field::MaxCompletionTokens, false),
+            "max_tokens" => (Field::MaxTokens, false),
+            _ => (Field::MaxTokens, true),
+        };
+        let sent = |field: Field| !config.omit.iter().any(|name| name == field.name());
+        Fields { limit, limit_open, temperature: sent(Field::Temperature), seed: sent(Field::Seed), stream: false }
+    }
+
+    /// The body of a request to `/chat/completions`, without `stream` where nothing is streamed.
+    pub(super) fn body(&self, model: &str, request: &Request) -> Value {
+        let mut body = json!({ "model": model, "messages": request.messages });
+        body[self.limit.name()] = request.max_tokens.into();
+        if self.temperature {
+            body["temperature"] = request.temperature.into();
+        }
+        if self.seed {
+            // Another sample after a useless answer; 31 bits survive every server.
+            body["seed"] = (request.seed.wrapping_add(request.sample) & ((1 << 31) - 1)).into();
+        }
+        if self.stream {
+            body["stream"] = true.into();
+        }
+        body
+    }
+
+    /// What to send to a server that refuses `field`; none: it is not sent, or there is nothing to send in its place.
+    pub(super) fn without(self, field: Field) -> Option<Fields> {
+        match field {
+            Field::MaxTokens | Field::MaxCompletionTokens if self.limit == field && self.limit_open => {
+                let limit = if field == Field::MaxTokens { Field::MaxCompletionTokens } else { Field::MaxTokens };
+                Some(Fields { limit, limit_open: false, ..self })
+            }
+            Field::Temperature if self.temperature => Some(Fields { temperature: false, ..self }),
+            Field::Seed if self.seed => Some(Fields { seed: false, ..self }),
+            Field::Stream if !self.stream => Some(Fields { stream: true, ..self }),
+            Field::MaxTokens | Field::MaxCompletionTokens | Field::Temperature | Field::Seed | Field::Stream => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::teacher::{Facts, Kind};
+    use super::*;
+
+    fn body(fields: Fields) -> Value {
+        let request = Request::new("t", Kind::Query, "p".into(), "i", 0, 0.8, 10, 0, Facts::default());
+        fields.body("m", &request)
+    }
+
+    #[test]
+    fn what_a_server_refuses_is_left_out_and_nothing_else_changes() {
+        let fields = Fields::new(&SynthesizeConfig::default());
+        let all = body(fields);
+        assert_eq!((&all["max_tokens"], &all["temperature"]), (&json!(10), &json!(0.8)));
+        let learnt = fields.without(Field::MaxTokens).unwrap();
+        let sent = body(learnt);
+        assert_eq!((sent.get("max_tokens"), &sent["max_completion_tokens"]), (None, &json!(10)));
+        assert_eq!(learnt.without(Field::MaxCompletionTokens), None, "no way back and forth");
+        let bare = learnt.without(Field::Seed).unwrap().without(Field::Temperature).unwrap();
+        assert_eq!(body(bare), json!({"model": "m", "messages": all["messages"], "max_completion_tokens": 10}));
+        assert_eq!(bare.without(Field::Seed), None);
+        assert_eq!(body(bare.without(Field::Stream).unwrap())["stream"], json!(true));
+    }
+
+    #[test]
+    fn settings_name_the_field_and_leave_fields_out() {
+        let config = SynthesizeConfig {
+            token_field: "max_completion_tokens".into(),
+            omit: vec!["temperature".into(), "seed".into()],
+            ..Default::default()
+        };
+        let fields = Fields::new(&config);
+        let mut names: Vec<String> = body(fields).as_object().unwrap().keys().cloned().collect();
+        names.sort();
+        assert_eq!(names, ["max_completion_tokens", "messages", "model"]);
+        assert_eq!(fields.without(Field::MaxCompletionTokens), None, "what is set is not guessed at");
+    }
+}
