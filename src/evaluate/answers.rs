@@ -148,8 +148,8 @@ pub fn score_answers(
         warnings: Vec::new(),
     };
     for (conversation, answer) in conversations.iter().zip(&of_conversation) {
-        let seen: Vec<Known> = conversation.seen.iter().map(|name| names.known(name)).collect();
-        let mut targets: Vec<Known> = conversation.targets.iter().map(|name| names.known(name)).collect();
+        let seen: Vec<KnownItem> = conversation.seen.iter().map(|name| names.known(name)).collect();
+        let mut targets: Vec<KnownItem> = conversation.targets.iter().map(|name| names.known(name)).collect();
         targets.retain(|target| !seen.iter().any(|s| s.same(target)));
         if targets.is_empty() {
             extra += u64::from(answer.is_some());
@@ -282,35 +282,35 @@ impl Name {
 }
 
 /// A target or a seen item: its name, and its row where it is in the catalogue.
-struct Known {
+struct KnownItem {
     name: Name,
     row: Option<u32>,
 }
 
-impl Known {
-    fn same(&self, other: &Known) -> bool {
+impl KnownItem {
+    fn same(&self, other: &KnownItem) -> bool {
         self.name.same(&other.name) || self.row.is_some() && self.row == other.row
     }
 }
 
 /// One place of an answer's list.
 struct Slot {
-    what: Listed,
+    content: Content,
     in_catalogue: bool,
 }
 
-enum Listed {
+enum Content {
     /// Parsed and grounded: an item, or out of catalogue.
-    Grounded(Option<u32>),
+    Row(Option<u32>),
     /// Matched before.
-    Named(Name),
+    Name(Name),
 }
 
 impl Slot {
-    fn is(&self, known: &Known) -> bool {
-        match &self.what {
-            Listed::Grounded(row) => row.is_some() && *row == known.row,
-            Listed::Named(name) => name.same(&known.name),
+    fn is(&self, known: &KnownItem) -> bool {
+        match &self.content {
+            Content::Row(row) => row.is_some() && *row == known.row,
+            Content::Name(name) => name.same(&known.name),
         }
     }
 }
@@ -326,8 +326,8 @@ impl Names<'_> {
         let at = row as usize;
         self.titles.ground(self.items.title(at), self.items.year(at)).unwrap_or(row)
     }
-    fn known(&self, name: &ItemName) -> Known {
-        Known { name: Name::of(name), row: self.titles.resolve(name).map(|row| self.canonical(row)) }
+    fn known(&self, name: &ItemName) -> KnownItem {
+        KnownItem { name: Name::of(name), row: self.titles.resolve(name).map(|row| self.canonical(row)) }
     }
     /// The list of an answer, best first.
     fn listed(&self, answer: &Answer, prefer: Prefer) -> Result<Vec<Slot>> {
@@ -341,7 +341,7 @@ impl Names<'_> {
         };
         let grounded = parse_titles(text).into_iter().map(|parsed| {
             let row = self.titles.ground(&parsed.title, parsed.year).map(|row| self.canonical(row));
-            Slot { what: Listed::Grounded(row), in_catalogue: row.is_some() }
+            Slot { content: Content::Row(row), in_catalogue: row.is_some() }
         });
         Ok(grounded.collect())
     }
@@ -349,7 +349,7 @@ impl Names<'_> {
         let field = |key: &str| entry.get(key).filter(|v| !v.is_null());
         let text = |key: &str| field(key).and_then(Value::as_str).map(str::to_string);
         let name = match entry {
-            Value::Null => return Ok(Slot { what: Listed::Grounded(None), in_catalogue: false }),
+            Value::Null => return Ok(Slot { content: Content::Row(None), in_catalogue: false }),
             Value::String(title) => ItemName { title: title.clone(), ..ItemName::default() },
             Value::Object(_) => ItemName {
                 title: text("nearest").or_else(|| text("title")).unwrap_or_default(),
@@ -367,7 +367,7 @@ impl Names<'_> {
             Some(distance) => distance <= NEAREST_EDITS,
             None => self.titles.resolve(&name).is_some(),
         };
-        Ok(Slot { what: Listed::Named(Name::of(&name)), in_catalogue })
+        Ok(Slot { content: Content::Name(Name::of(&name)), in_catalogue })
     }
 }
 

@@ -44,7 +44,11 @@ pub fn clean_answer(answer: &str) -> Reply {
     let (text, thinking) = without_thinking(&text);
     let text = without_control_tokens(&text);
     let text = answer_section(&text);
-    let text = under_final_heading(text).trim();
+    // The indentation of the first line is kept: it tells what the next lines stand under.
+    let mut text = under_final_heading(text).trim_end();
+    while let Some((_, rest)) = text.split_once('\n').filter(|(line, _)| line.trim().is_empty()) {
+        text = rest;
+    }
     match text {
         "" if thinking || channels => Reply::OnlyThinking,
         "" => Reply::Blank,
@@ -440,7 +444,7 @@ mod tests {
     const LIST: &str = "1. Heat (1995)\n2. Ronin (1998)";
 
     fn cleaned(answer: &str) -> String {
-        clean_answer(answer).into_text()
+        clean_answer(answer).into_text().trim().to_string()
     }
 
     #[test]

@@ -35,6 +35,11 @@ impl Editions {
         }
     }
 
+    /// True for an item of that year, or of a year beside it.
+    pub fn is_of(&self, row: u32, year: u16) -> bool {
+        self.years.get(row as usize).is_some_and(|own| *own != 0 && own.abs_diff(year) <= 1)
+    }
+
     /// Bytes of memory.
     pub fn bytes(&self) -> u64 {
         (self.years.len() * 2 + self.counts.len() * 4) as u64

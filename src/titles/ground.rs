@@ -105,6 +105,14 @@ impl Grounder {
         if found.is_some() || known {
             return found;
         }
+        // `Heat 1995`, where no title ends so.
+        if year.is_none()
+            && let Some((bare, said)) = title.trim().rsplit_once(' ')
+            && said.len() == 4
+            && let Some(said) = said.parse().ok().filter(|y| (1870..=2100).contains(y))
+        {
+            return self.find(bare, Some(said)).filter(|row| self.editions.is_of(*row, said));
+        }
         let at = self.near.nearest(&self.titles, &folded)?;
         self.editions.choose(self.titles.rows(at, DIGITS), year)
     }

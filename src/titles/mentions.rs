@@ -276,7 +276,9 @@ impl Mentions {
     fn hits<'a>(&'a self, text: &Text, at: usize) -> Vec<Hit<'a>> {
         let mut hits = Vec::new();
         self.walk(text, at, &mut |length, node, inflected| {
-            if let Some(end) = self.ends.get(&node) {
+            // An article alone is no title in another case.
+            let article = length == 1 && inflected && text.words[at].stem.is_none();
+            if let Some(end) = self.ends.get(&node).filter(|_| !article) {
                 hits.push(Hit { length, end, inflected });
             }
         });
@@ -290,9 +292,9 @@ impl Mentions {
         let words = &text.words[at..];
         let mut on = |from: usize, mut node: u32, stems: bool| {
             let mut inflected = false;
-            // Several words of the text as one of the title.
-            if from > 1 {
-                tell(from, node, false);
+            // Several words of the text as one of the title, or an article in another case.
+            if from > 0 {
+                tell(from, node, from == 1);
             }
             for (n, word) in words.iter().enumerate().skip(from) {
                 let next = if stems { self.step(node, word.stem()) } else { self.step(node, &word.text) };

@@ -1,8 +1,12 @@
-//! Titles: an item's names in text. What comes in is text that people or models wrote; what goes out is rows of the
-//! catalogue.
+//! Titles: an item's names in text.
 //!
-//! [`normalise`] gives a title its normal form, [`Titles`] finds the item of one name and the items that running text
-//! names, [`parse_titles`] reads the list in an answer. Nothing here panics, whatever the text.
+//! What comes in is text that people or models wrote; what goes out is rows of the catalogue. [`Titles`] is made once per
+//! catalogue and says which item a name means, and which items running text names: whoever asks that asks there.
+//! [`clean_answer`] takes thinking and control tokens off a model's answer, [`parse_titles`] reads the list in it, and
+//! [`normalise`] gives a title its normal form.
+//!
+//! Nothing here panics, whatever the text; the same catalogue and text give the same
+//! rows on every thread.
 
 mod answer;
 mod context;

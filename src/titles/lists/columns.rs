@@ -76,7 +76,7 @@ pub(super) fn table(lines: &[&str]) -> Vec<ParsedTitle> {
 }
 
 fn is_row(line: &str, separator: char) -> bool {
-    line.trim_matches('\u{20}').contains(separator) || separator == '|' && line.contains(['│', '┃', '｜'])
+    line.trim().contains(separator) || separator == '|' && line.contains(['│', '┃', '｜'])
 }
 
 /// A line that is drawn: `|---|---|`, `--- | ---`, `+----+`, `├───┼───┤`.
@@ -90,7 +90,7 @@ fn is_rule(line: &str) -> bool {
 fn cells(line: &str, separator: char) -> Vec<String> {
     let line = match separator {
         '|' => line.replace(['│', '┃', '｜'], "|").trim().trim_matches('|').to_string(),
-        _ => line.to_string(),
+        _ => line.trim().to_string(),
     };
     let mut out = vec![String::new()];
     let mut quoted = false;

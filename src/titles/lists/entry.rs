@@ -73,7 +73,7 @@ const TITLE_LABELS: [&str; 27] = [
     "название",
 ];
 /// Words before what is said of a title: `Year: 1995`.
-const DETAIL_LABELS: [&str; 40] = [
+const DETAIL_LABELS: [&str; 41] = [
     "year",
     "released",
     "release",
@@ -90,6 +90,7 @@ const DETAIL_LABELS: [&str; 40] = [
     "why you'll like it",
     "why it fits",
     "why watch",
+    "rank",
     "description",
     "plot",
     "synopsis",
@@ -311,11 +312,17 @@ pub(super) fn without_year(text: &str) -> (String, Option<u16>) {
         }
         from = start;
     }
-    for separator in [", ", " - ", " – ", " — ", "，"] {
-        let ending =
-            text.rsplit_once(separator).filter(|(before, after)| !before.is_empty() && after.trim().len() == 4);
-        if let Some((before, year)) = ending.and_then(|(before, after)| Some((before, first_year(after)?))) {
-            return (before.trim_end().to_string(), Some(year));
+    // `Heat, 1995`, `Heat — 1995 — Michael Mann`
+    for separator in [", ", " - ", " – ", " — ", " · ", "，"] {
+        for (at, _) in text.match_indices(separator).filter(|(at, _)| *at > 0) {
+            let tail = text[at + separator.len()..].trim_start();
+            let digits = tail.bytes().take_while(u8::is_ascii_digit).count();
+            let rest = tail[digits..].trim_end();
+            let ends =
+                rest.is_empty() || rest.starts_with([',', '，']) || rest.trim_start().starts_with(separator.trim());
+            if let Some(year) = Some(tail).filter(|_| digits == 4 && ends).and_then(|tail| first_year(&tail[..4])) {
+                return (text[..at].trim_end().to_string(), Some(year));
+            }
         }
     }
     (text.to_string(), None)

@@ -1,7 +1,7 @@
 //! Lists and tables in HTML → lines of text.
 
 /// Tags that begin a line, each with what stands before it.
-const LINES: [(&str, &str); 16] = [
+const LINES: [(&str, &str); 36] = [
     ("li", "- "),
     ("tr", "|"),
     ("br", ""),
@@ -18,6 +18,27 @@ const LINES: [(&str, &str); 16] = [
     ("h4", "#### "),
     ("h5", "##### "),
     ("h6", "###### "),
+    // Not HTML: fields that models make up.
+    ("movie", "- "),
+    ("film", "- "),
+    ("item", "- "),
+    ("title", "- "),
+    ("name", "- "),
+    ("book", "- "),
+    ("product", "- "),
+    ("recommendation", "- "),
+    ("year", "Year: "),
+    ("reason", "Reason: "),
+    ("rank", "Rank: "),
+    ("movies", ""),
+    ("films", ""),
+    ("items", ""),
+    ("titles", ""),
+    ("books", ""),
+    ("products", ""),
+    ("recommendations", ""),
+    ("list", ""),
+    ("results", ""),
 ];
 /// Tags within a line.
 const INLINE: [&str; 17] = [

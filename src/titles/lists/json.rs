@@ -412,6 +412,11 @@ fn year_of_number(value: &Json) -> Option<u16> {
 
 /// `1`, `rank1`, `movie1`, `recommendation1`, `1st` → 1.
 fn rank(key: &str) -> Option<u32> {
+    const WORDS: [&str; 10] =
+        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
+    if let Some(at) = WORDS.iter().position(|word| *word == key) {
+        return Some(at as u32 + 1);
+    }
     let letters = key.trim_start_matches(char::is_alphabetic);
     let digits = letters.trim_end_matches(char::is_alphabetic);
     if digits.is_empty() || digits.len() > 3 || letters.len() < key.len() && digits.len() < letters.len() {

@@ -143,8 +143,9 @@ pub(crate) fn list_number(line: &str) -> Option<&str> {
 /// `12. The Matrix`, `12) …`, `(12) …`, `[12] …`, `#12 …`, `12: …`, `12 - …`, `**12.** …`, `12、…`, `１２．…`, `1️⃣ …`, `① …`,
 /// `【1】…`, `No. 1: …`, `第1位：…` → the number, whether its mark is weak, and the rest.
 pub(super) fn numbered(line: &str) -> Option<(u32, bool, &str)> {
-    let starts =
-        |t: &str| t.starts_with(|c: char| digit(c).is_some() || "([#（【".contains(c) || enclosed_number(c).is_some());
+    let starts = |t: &str| {
+        t.starts_with(|c: char| digit(c).is_some() || "([#（【{<".contains(c) || enclosed_number(c).is_some())
+    };
     let bold =
         ["**", "__"].iter().find_map(|mark| Some((*mark, line.strip_prefix(mark).filter(|inner| starts(inner))?)));
     let unmarked = bold.map_or(line, |(_, inner)| inner);
@@ -169,7 +170,7 @@ fn number_and_mark(line: &str) -> Option<(u32, bool, &str)> {
     let place = line.strip_prefix('第');
     let counted = words.or(place);
     let line = counted.unwrap_or(line);
-    let open = line.chars().next().filter(|c| "([#（【〔".contains(*c));
+    let open = line.chars().next().filter(|c| "([#（【〔{<".contains(*c));
     let text = open.map_or(line, |c| &line[c.len_utf8()..]);
     let (mut value, mut end, mut count) = (0u32, 0, 0);
     for (at, c) in text.char_indices() {
@@ -180,10 +181,14 @@ fn number_and_mark(line: &str) -> Option<(u32, bool, &str)> {
         return None;
     }
     let rest = &text[end..];
+    // `1 .`, `1.)`, `1-)`, `1°`
+    let rest = rest.strip_prefix(' ').filter(|r| r.starts_with(['.', ')'])).unwrap_or(rest);
+    let rest =
+        ["-)", ".)", ".-", "°)"].iter().find_map(|mark| rest.strip_prefix(mark).map(|_| &rest[1..])).unwrap_or(rest);
     let gap_needed = |rest: &str| {
         rest.is_empty() || rest.starts_with(|c: char| c.is_whitespace() || "*_\"“'‘«[„《「『【（".contains(c))
     };
-    if let Some(mark) = rest.chars().next().filter(|c| ".)]、．）】〕".contains(*c)) {
+    if let Some(mark) = rest.chars().next().filter(|c| ".)]、．）】〕}>".contains(*c)) {
         let after = &rest[mark.len_utf8()..];
         let after = after.strip_prefix(['.', ':', '：', '、']).unwrap_or(after);
         let wide = !mark.is_ascii() || after.starts_with(|c: char| !c.is_ascii() && c.is_alphabetic());
@@ -193,7 +198,7 @@ fn number_and_mark(line: &str) -> Option<(u32, bool, &str)> {
             return None;
         }
         // `【2】`, `[2]` close what was opened; `2]` alone is no mark.
-        let closes = !matches!(mark, ']' | '】' | '〕') || open.is_some();
+        let closes = !matches!(mark, ']' | '】' | '〕' | '}' | '>') || open.is_some();
         return closes.then_some((value, glued || counted.is_some(), after.trim_start()));
     }
     if open == Some('#') {
@@ -204,11 +209,13 @@ fn number_and_mark(line: &str) -> Option<(u32, bool, &str)> {
     if open.is_some() {
         return None;
     }
-    let rest = ["st", "nd", "rd", "th", "º", "ª", "°", "位", "위", "번"]
+    let rest = ["st", "nd", "rd", "th", "ª", "位", "위", "번"]
         .iter()
         .find_map(|suffix| rest.strip_prefix(suffix))
         .unwrap_or(rest);
-    let after = [":", "：", " -", " –", " —", " :", "-", "–", "—"].iter().find_map(|mark| rest.strip_prefix(mark))?;
+    let after = [":", "：", " -", " –", " —", " :", "-", "–", "—", "/", "° -", "º -", "° –", "º –", "°", "º"]
+        .iter()
+        .find_map(|mark| rest.strip_prefix(mark))?;
     let wide = rest.starts_with('：') || place.is_some();
     (wide || gap_needed(after)).then_some((value, true, after.trim_start()))
 }

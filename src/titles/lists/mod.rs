@@ -47,8 +47,11 @@ fn read(text: &str, depth: usize) -> Vec<ParsedTitle> {
         return titles;
     }
     let text = without_escapes(&html::as_lines(text));
-    let lines: Vec<&str> =
-        text.lines().filter(|l| !l.trim().is_empty() && !l.trim_start().starts_with("```")).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .flat_map(introduced)
+        .filter(|l| !l.trim().is_empty() && !l.trim_start().starts_with("```"))
+        .collect();
     let titles = columns::table(&lines);
     if !titles.is_empty() {
         return titles;
@@ -64,6 +67,17 @@ fn read(text: &str, depth: usize) -> Vec<ParsedTitle> {
     plain::titles(&rest)
 }
 
+/// `Here are two: 1. Heat (1995)` → the introduction and the entry.
+fn introduced(line: &str) -> impl Iterator<Item = &str> {
+    let marked = Line::of(line).mark.is_some();
+    let at = [": 1. ", ": 1) ", ": (1) ", "! 1. ", "? 1. ", ": **1. ", "：1. ", "：1、"]
+        .iter()
+        .filter(|_| !marked)
+        .find_map(|mark| Some(line.find(mark)? + mark.chars().next().map_or(1, char::len_utf8)));
+    let (before, entry) = at.map_or((line, ""), |at| line.split_at(at));
+    [before, entry.trim_start()].into_iter().filter(|part| !part.is_empty())
+}
+
 /// A horizontal rule.
 fn is_drawn(line: &str) -> bool {
     !line.chars().any(char::is_alphanumeric)
@@ -71,6 +85,7 @@ fn is_drawn(line: &str) -> bool {
 
 /// Markdown's escapes: `1\. M\*A\*S\*H` → `1. M*A*S*H`.
 pub(crate) fn without_escapes(text: &str) -> String {
+    let text = text.replace("\\boxed{", "").replace("\\text{", "");
     let mut out = String::with_capacity(text.len());
     let mut letters = text.chars().peekable();
     while let Some(c) = letters.next() {

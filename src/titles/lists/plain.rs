@@ -1,7 +1,7 @@
 //! Titles in plain text: one a line, or several in one.
 
 use super::ParsedTitle;
-use super::entry::{closing, entry, is_detail, reads_as_sentence, without_year};
+use super::entry::{closing, entry, first_year, is_detail, reads_as_sentence, without_year};
 
 pub(super) fn titles(lines: &[&str]) -> Vec<ParsedTitle> {
     let content: Vec<&str> = lines.iter().copied().filter(|l| !is_chatter(l)).collect();
@@ -18,6 +18,7 @@ pub(super) fn titles(lines: &[&str]) -> Vec<ParsedTitle> {
         return content.into_iter().filter_map(|l| entry(l.trim_end_matches([',', ';']))).collect();
     }
     // One line of titles, perhaps inside a sentence.
+    let in_prose = || lines.iter().flat_map(|line| titles_with_years(line)).collect::<Vec<_>>();
     for line in content.iter().chain(lines) {
         let quoted = quoted_parts(line);
         if quoted.len() > 1 {
@@ -28,9 +29,16 @@ pub(super) fn titles(lines: &[&str]) -> Vec<ParsedTitle> {
         if pieces.len() > 1 {
             return pieces.into_iter().filter_map(entry).collect();
         }
+        let named = titles_with_years(line);
+        if named.len() > 1 {
+            return in_prose();
+        }
         if body.len() < line.len() && !body.is_empty() {
             return entry(body).into_iter().collect();
         }
+    }
+    if content.is_empty() {
+        return in_prose();
     }
     content.first().and_then(|l| entry(l)).into_iter().collect()
 }
@@ -142,4 +150,47 @@ fn split_list(line: &str) -> Vec<&str> {
         }
     }
     pieces
+}
+
+/// Small words within a title.
+const SMALL: [&str; 26] = [
+    "a", "an", "and", "the", "of", "in", "on", "to", "for", "with", "from", "at", "by", "or", "vs", "vs.", "de", "la",
+    "le", "les", "der", "die", "das", "und", "et", "&",
+];
+
+/// The titles that stand in a sentence with their years: `I would take Heat (1995) and The Thing (1982).` A title is the words
+/// with capitals right before its year.
+fn titles_with_years(line: &str) -> Vec<ParsedTitle> {
+    let mut out = Vec::new();
+    let mut from = 0;
+    for (at, _) in line.match_indices('(') {
+        let inside = line[at + 1..].split(')').next().unwrap_or("");
+        let Some(year) = first_year(inside).filter(|_| inside.len() == 4 && at > from) else { continue };
+        let before = line[from..at].trim_end();
+        from = at + inside.len() + 1;
+        let mut title: &str = "";
+        let mut end = before.len();
+        while let Some(word) = before[..end].split(' ').next_back().filter(|w| !w.is_empty()) {
+            let start = end - word.len();
+            let bare = word.trim_start_matches(['"', '“', '*', '_', '\'', '«', '(']);
+            let capital = bare
+                .chars()
+                .next()
+                .is_some_and(|c| c.is_uppercase() || c.is_numeric() || !c.is_lowercase() && c.is_alphabetic());
+            // The words before a comma or a full stop belong to something else.
+            let stops = end < before.len() && word.ends_with([',', '.', ';', '!', '?', ')']);
+            if stops || !(capital || SMALL.contains(&bare)) {
+                break;
+            }
+            if capital && bare != "I" {
+                title = &before[start..];
+            }
+            if bare.len() < word.len() || start == 0 {
+                break;
+            }
+            end = start - 1;
+        }
+        out.extend(entry(title).map(|parsed| ParsedTitle { year: Some(year), ..parsed }));
+    }
+    out
 }
