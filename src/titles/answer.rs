@@ -258,8 +258,7 @@ fn final_channel(text: &str) -> Option<String> {
             "channel" => {
                 // Behind `<|start|>assistant` it belongs to the same header.
                 if header.is_some() && !in_body {
-                    let role = format!("{} {piece} ", header.take().unwrap_or_default());
-                    header = Some(role);
+                    header = Some(longer(header.take(), piece));
                 } else {
                     take(piece, &header, in_body);
                     header = Some(String::new());
@@ -271,7 +270,7 @@ fn final_channel(text: &str) -> Option<String> {
                     take(piece, &header, in_body);
                     header = Some(String::new());
                 } else {
-                    header = Some(format!("{} {piece}", header.take().unwrap_or_default()));
+                    header = Some(longer(header.take(), piece));
                 }
                 in_body = true;
             }
@@ -280,7 +279,7 @@ fn final_channel(text: &str) -> Option<String> {
                 (header, in_body) = (None, false);
             }
             // The form of the body: the last word of a header.
-            "constrain" if !in_body => header = Some(format!("{} {piece} ", header.take().unwrap_or_default())),
+            "constrain" if !in_body => header = Some(longer(header.take(), piece)),
             _ => {
                 at += length;
                 continue;
@@ -291,6 +290,16 @@ fn final_channel(text: &str) -> Option<String> {
     }
     take(&text[from..], &header, in_body);
     Some(if finals.trim().is_empty() { outside } else { finals })
+}
+
+/// A message's header with one more part; headers are short.
+fn longer(header: Option<String>, part: &str) -> String {
+    let mut header = header.unwrap_or_default();
+    if header.len() < MOST_TAG {
+        header.push_str(&part[..part.floor_char_boundary(MOST_TAG)]);
+        header.push(' ');
+    }
+    header
 }
 
 /// Harmony markup whose control tokens a server took out: `analysisThe user wants …assistantfinal1. Heat`.
@@ -326,6 +335,7 @@ const ROLES: [&str; 4] = ["assistant", "model", "user", "system"];
 fn without_control_tokens(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
+    let opened = text.contains("<s>");
     while let Some(at) = rest.find(['<', '[']) {
         let before = rest[..at].chars().next_back();
         out.push_str(&rest[..at]);
@@ -362,7 +372,7 @@ fn without_control_tokens(text: &str) -> String {
             rest = role.map_or(rest, |role| &trimmed[role.len()..]);
         }
         let ends = ENDS.contains(&name.as_str())
-            || matches!(name.as_str(), "/s" | "eos") && !(name == "/s" && text.contains("<s>") && before.is_none());
+            || matches!(name.as_str(), "/s" | "eos") && !(name == "/s" && opened && before.is_none());
         if ends && !out.trim().is_empty() {
             return out;
         }

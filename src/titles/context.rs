@@ -42,12 +42,15 @@ pub(super) fn is_quoted(before: &str, after: &str) -> bool {
             && after.strip_prefix(single).is_some_and(|a| free(a.chars().next()))
 }
 
-/// The sentence that holds the bytes `start..end` of `text`: what stands before and after them.
+/// Bytes of a sentence that are looked at, on either side.
+const MOST_SENTENCE: usize = 240;
+
+/// The sentence that holds the bytes `start..end` of `text`: what stands before and after them, as far as it is near.
 pub(super) fn sentence(text: &str, start: usize, end: usize) -> (&str, &str) {
     let stop = |c: char| matches!(c, '.' | '!' | '?' | '。' | '！' | '？' | '\n' | '…' | '｡');
-    let from = text[..start].rfind(stop).map_or(0, |at| at + text[at..].chars().next().map_or(1, char::len_utf8));
-    let to = text[end..].find(stop).map_or(text.len(), |at| end + at);
-    (&text[from..start], &text[end..to])
+    let before = &text[text.ceil_char_boundary(start.saturating_sub(MOST_SENTENCE))..start];
+    let after = &text[end..text.floor_char_boundary(end.saturating_add(MOST_SENTENCE))];
+    (before.rsplit(stop).next().unwrap_or(""), after.split(stop).next().unwrap_or(""))
 }
 
 /// True when the sentence around `end` is over: nothing that comes later belongs to it.

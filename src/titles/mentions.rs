@@ -340,8 +340,8 @@ impl Mentions {
             if text.shouted && text.text[own.start..own.end].chars().any(char::is_uppercase) {
                 return true;
             }
-            let joints = text.words[*at..=last].windows(2).all(|p| is_joint(&text.text[p[0].end..p[1].start]));
-            let mut reached = joints && last - at < MOST_JOINED;
+            let joint = |p: &[Word]| is_joint(&text.text[p[0].end..p[1].start]);
+            let mut reached = last - at < MOST_JOINED && text.words[*at..=last].windows(2).all(joint);
             let mut undecided = false;
             self.walk(&text, *at, &mut |length, node, inflected| {
                 reached |= at + length >= last;

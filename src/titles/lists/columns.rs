@@ -141,7 +141,7 @@ fn read(lines: &[&str], separator: char) -> Vec<ParsedTitle> {
     // Without a name it is the first column that holds no ranks.
     let ranks = |at: usize| rows.iter().all(|(_, c)| c.get(at).is_none_or(|c| c.is_empty() || is_rank(c)));
     let width = rows.iter().map(|(_, c)| c.len()).max().unwrap_or(0);
-    let title = column(&TITLE).or_else(|| (0..width).find(|at| width == 1 || !ranks(*at))).unwrap_or(0);
+    let title = column(&TITLE).or_else(|| (0..width.min(64)).find(|at| width == 1 || !ranks(*at))).unwrap_or(0);
     let year = column(&YEAR);
     let read = |cells: &Vec<String>| {
         let mut parsed = entry(cells.get(title).filter(|cell| !cell.is_empty())?)?;

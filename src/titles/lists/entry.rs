@@ -8,6 +8,7 @@ use super::marks::is_pictogram;
 pub(super) fn entry(text: &str) -> Option<ParsedTitle> {
     let text =
         text.trim().trim_start_matches(|c: char| is_pictogram(c) || matches!(c, '\u{fe0f}' | '\u{200d}')).trim_start();
+    let text = short(text);
     let text = title_label(text).unwrap_or(text);
     let (text, told) = match detail_at(text) {
         Some((at, year)) => {
@@ -38,6 +39,13 @@ pub(super) fn entry(text: &str) -> Option<ParsedTitle> {
     }
     let title = tidy(&title);
     (!title.is_empty()).then_some(ParsedTitle { title, year: year.or(told) })
+}
+
+/// Bytes of an entry that are looked at: no title is longer, and some of what follows takes its time.
+const MOST_BYTES: usize = 2000;
+
+pub(super) fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MOST_BYTES)]
 }
 
 // --------------------------------------------------------------------------------------------------------------- labels
@@ -338,7 +346,7 @@ fn leading_year(tail: &str) -> Option<u16> {
 
 /// A title that may end in its year: `Heat (1995)`, `Heat, 1995`.
 pub(in crate::titles) fn title_and_year(text: &str) -> (String, Option<u16>) {
-    without_year(text.trim())
+    without_year(short(text.trim()))
 }
 
 pub(super) fn is_year(year: u16) -> bool {

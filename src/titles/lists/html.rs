@@ -70,7 +70,9 @@ pub(super) fn as_lines(answer: &str) -> String {
         rest = &rest[length..];
         if STRUCK.contains(&name.as_str()) {
             match struck.take() {
-                None if !closes && rest.contains(&format!("</{name}>")) => struck = Some(out.len()),
+                None if !closes && rest[..rest.floor_char_boundary(300)].contains(&format!("</{name}>")) => {
+                    struck = Some(out.len())
+                }
                 Some(from) if closes => out.truncate(from),
                 other => struck = other,
             }

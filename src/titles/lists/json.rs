@@ -1,7 +1,7 @@
 //! JSON as models write it: cut short, with single quotes, with a comma too many, in objects by rank.
 
 use super::ParsedTitle;
-use super::entry::{entry, first_year, is_year, tidy, without_year};
+use super::entry::{entry, first_year, is_year, short, tidy, without_year};
 use super::marks::numbered;
 
 /// A JSON value; fields in the order in which they are written.
@@ -112,14 +112,16 @@ impl Reader<'_> {
                 }
                 Some(_) => {}
             }
-            let key = match self.value(MOST_DEPTH) {
-                Some(Json::Text(key)) => key,
+            let key = match self.peek() {
+                Some('"' | '\'' | '“') => self.string(),
                 // `{1: "Heat"}`
-                Some(Json::Number(n)) => n.to_string(),
-                Some(_) => return None,
-                None if self.cut => return Some(Json::Object(out)),
-                None => return None,
+                Some(_) => self.word().and_then(|word| match word {
+                    Json::Number(n) => Some(n.to_string()),
+                    Json::Null | Json::Bool | Json::Text(_) | Json::List(_) | Json::Object(_) => None,
+                }),
+                None => None,
             };
+            let Some(key) = key else { return self.cut.then_some(Json::Object(out)) };
             if !self.take(':') {
                 self.cut |= self.peek().is_none();
                 return self.cut.then_some(Json::Object(out));
@@ -361,7 +363,7 @@ fn titles_of_object(fields: &[(String, Json)], read: &dyn Fn(&str) -> Vec<Parsed
         let year = ["year", "releaseyear", "released", "releasedate", "date", "年份", "年", "jahr", "année", "año"]
             .iter()
             .find_map(|key| field(key).and_then(|v| year_of_number(v).or_else(|| first_year(v.text()?))));
-        let (bare, told) = without_year(title.trim());
+        let (bare, told) = without_year(short(title.trim()));
         let bare = tidy(&bare);
         return if bare.is_empty() { Vec::new() } else { vec![ParsedTitle { title: bare, year: year.or(told) }] };
     }
@@ -449,5 +451,7 @@ mod tests {
             assert_eq!(read(not), None, "{not}");
         }
         assert_eq!(read(&"[".repeat(10_000)), None);
+        assert_eq!(read(&"{".repeat(10_000)), None);
+        assert_eq!(read(&"{\"a\":".repeat(10_000)), None);
     }
 }

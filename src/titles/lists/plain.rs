@@ -1,11 +1,11 @@
 //! Titles in plain text: one a line, or several in one.
 
 use super::ParsedTitle;
-use super::entry::{closing, entry, first_year, is_detail, reads_as_sentence, without_year};
+use super::entry::{closing, entry, first_year, is_detail, reads_as_sentence, short, without_year};
 
 pub(super) fn titles(lines: &[&str]) -> Vec<ParsedTitle> {
     let content: Vec<&str> = lines.iter().copied().filter(|l| !is_chatter(l)).collect();
-    let dated = |l: &&&str| without_year(l).1.is_some();
+    let dated = |l: &&&str| without_year(short(l)).1.is_some();
     // Titles with their years, and sentences under them.
     let titled: Vec<&str> = content.iter().filter(dated).copied().collect();
     if titled.len() > 1
@@ -133,7 +133,8 @@ fn split_list(line: &str) -> Vec<&str> {
     }
     let dated: Vec<&str> = line.split_inclusive("), ").collect();
     let all_dated = dated.len() > 1
-        && dated.iter().filter(|p| without_year(p.trim_end_matches(", ")).1.is_some()).count() * 4 >= dated.len() * 3;
+        && dated.iter().filter(|p| without_year(short(p.trim_end_matches(", "))).1.is_some()).count() * 4
+            >= dated.len() * 3;
     let mut pieces: Vec<&str> = if all_dated {
         dated.into_iter().map(|p| p.trim_end_matches(", ")).collect()
     } else if line.matches(", ").count() >= 3 {
@@ -164,8 +165,8 @@ fn titles_with_years(line: &str) -> Vec<ParsedTitle> {
     let mut out = Vec::new();
     let mut from = 0;
     for (at, _) in line.match_indices('(') {
-        let inside = line[at + 1..].split(')').next().unwrap_or("");
-        let Some(year) = first_year(inside).filter(|_| inside.len() == 4 && at > from) else { continue };
+        let inside = line.get(at + 1..at + 5).filter(|_| line[at + 5..].starts_with(')')).unwrap_or("");
+        let Some(year) = first_year(inside).filter(|_| at > from) else { continue };
         let before = line[from..at].trim_end();
         from = at + inside.len() + 1;
         let mut title: &str = "";
