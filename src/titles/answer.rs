@@ -209,7 +209,8 @@ fn without_thinking(text: &str) -> (String, bool) {
 
 /// The final channel of an answer in harmony markup (gpt-oss); none: the answer is not in that markup.
 fn final_channel(text: &str) -> Option<String> {
-    if !text.contains("<|channel|>") && !(text.contains("<|start|>") && text.contains("<|message|>")) {
+    let marked = text.contains("<|channel|>") || text.contains("<|start|>") && text.contains("<|message|>");
+    if !marked {
         return unmarked_channels(text);
     }
     // Each message: header, body.

@@ -214,10 +214,7 @@ fn headings(lines: &[Line]) -> Vec<ParsedTitle> {
     let bullets = below().filter(|l| l.is_bullet()).count();
     let dated_below = below().filter(|l| dated(l.body)).count();
     let none_dated = !picked.iter().any(|at| dated(lines[*at].text));
-    if picked.len() < 2
-        || titled * 2 > bullets && titled > 0 && !(dated_below == 0 && !none_dated)
-        || none_dated && dated_below > 0
-    {
+    if picked.len() < 2 || titled * 2 > bullets && (dated_below > 0 || none_dated) || none_dated && dated_below > 0 {
         return Vec::new();
     }
     entries(lines, &picked)
