@@ -4,7 +4,7 @@ use super::progress::{print, run_of};
 use super::settings::{config_of, with_settings};
 use causerie::config::Config;
 use causerie::dataset::Dataset;
-use causerie::dataset::Dialogue;
+use causerie::dataset::{Dialogue, DialogueLines};
 use causerie::embed::{self, Embedder, TextEmbedder};
 #[cfg(feature = "llama")]
 use causerie::run::Level;
@@ -58,10 +58,10 @@ pub fn tune_command() -> Command {
 pub fn tune(matches: &ArgMatches) -> Result<()> {
     let config = config_of(matches)?;
     let run = run_of(&config)?;
-    let dialogues: Vec<Dialogue> = artifact::read_jsonl(&path(matches, "dialogues"))?;
+    let dialogues = DialogueLines::load(&path(matches, "dialogues"))?;
     match config.tune.method.as_str() {
-        "head" => tune_head(matches, &config, &dialogues, &run),
-        _ => tune_model(matches, &config, &dialogues, &run),
+        "head" => tune_head(matches, &config, &dialogues.rows, &run),
+        _ => tune_model(matches, &config, &dialogues.rows, &run),
     }
 }
 
@@ -105,10 +105,9 @@ fn tune_model(matches: &ArgMatches, config: &Config, dialogues: &[Dialogue], run
         let catalogue = tune::lm::Catalogue::of(&data);
         let mentions = Titles::new(&data.items, &catalogue.counts);
         let find = |text: &str| mentions.rows(text);
-        tune::lm::tune_lm_with_catalogue(&base, dialogues, &catalogue, &find, &config.tune, &out, run)?
+        tune::lm::tune_lm(&base, dialogues, Some((&catalogue, &find)), &config.tune, &out, run)?
     } else {
-        let messages = dialogues.iter().map(tune::lm::messages_of).collect::<Result<Vec<_>>>()?;
-        tune::lm::tune_lm(&base, &messages, &config.tune, &out, run)?
+        tune::lm::tune_lm(&base, dialogues, None, &config.tune, &out, run)?
     };
     print(&lm_summary(&report))
 }
@@ -134,6 +133,9 @@ fn lm_summary(report: &tune::lm::LmReport) -> String {
         exported.base_loss,
         exported.llama_loss,
     );
+    if report.left_out.dialogues() > 0 {
+        text.push_str(&format!("left out: {}\n", report.left_out));
+    }
     let recalls: Vec<(u64, f64)> = report.curve.iter().filter_map(|p| Some((p.step, p.recall?))).collect();
     if let (Some((_, first)), Some((_, step))) = (recalls.first(), report.best)
         && let Some((_, kept)) = recalls.iter().find(|(s, _)| *s == step)

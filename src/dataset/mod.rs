@@ -23,7 +23,7 @@ mod table;
 mod text;
 
 pub use conversation::{Conversation, ItemName, Post, Role, Turn, load_conversations, load_item_names, load_posts};
-pub use dialogue::{Dialogue, Message, Seed};
+pub use dialogue::{Dialogue, DialogueLines, Message, Seed};
 pub use filling::{Filling, Row, Table};
 pub use formats::Format;
 pub use import::{ImportReport, import};

@@ -12,7 +12,7 @@ use super::teacher::{Host, causerie_teacher_fn};
 use super::text::{LentTexts, c_json, c_text, name, optional_path, path, text};
 use super::version::UserData;
 use crate::artifact;
-use crate::dataset::Dialogue;
+use crate::dataset::{Dialogue, DialogueLines};
 use crate::error::{Error, Result};
 use crate::synthesize::{Dialogues, export_requests, import_answers, synthesize, synthesize_with};
 use std::ffi::{CString, c_char, c_void};
@@ -33,8 +33,12 @@ impl Pairs {
     fn made(made: Dialogues) -> Result<Pairs> {
         Ok(Pairs { report: c_json(&made.report)?, rows: made.rows, lent: LentTexts::default() })
     }
-    fn read(rows: Vec<Dialogue>) -> Pairs {
-        Pairs { rows, report: c_text("{}"), lent: LentTexts::default() }
+    fn read(lines: DialogueLines) -> Result<Pairs> {
+        let report = match lines.bad_lines {
+            0 => c_text("{}"),
+            bad_lines => c_json(&serde_json::json!({ "bad_lines": bad_lines }))?,
+        };
+        Ok(Pairs { rows: lines.rows, report, lent: LentTexts::default() })
     }
 }
 
@@ -194,7 +198,8 @@ pub unsafe extern "C" fn causerie_dialogues_get(dialogues: *const causerie_dialo
     })
 }
 
-/// Requests, tokens, cost, what was dropped and why, as JSON; "{}" for dialogues that were loaded. Borrowed.
+/// Requests, tokens, cost, what was dropped and why, as JSON; for dialogues that were loaded "{}", or {"bad_lines": n} where
+/// lines were passed over. Borrowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_dialogues_report(dialogues: *const causerie_dialogues) -> *const c_char {
     guard_or(c"".as_ptr(), || {
@@ -235,7 +240,8 @@ pub unsafe extern "C" fn causerie_dialogues_save(
     })
 }
 
-/// Reads what causerie_dialogues_save (or a work directory's dialogues.jsonl) holds.
+/// Reads what causerie_dialogues_save (or a work directory's dialogues.jsonl) holds. A line that is no dialogue is passed
+/// over, logged and counted (causerie_dialogues_report); CAUSERIE_FORMAT when none is one.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_dialogues_load(
@@ -245,7 +251,7 @@ pub unsafe extern "C" fn causerie_dialogues_load(
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
         let (file, out) = unsafe { (path(file, "dialogues")?, Out::new(out)?) };
-        out.set(Pairs::read(artifact::read_jsonl(file)?));
+        out.set(Pairs::read(DialogueLines::load(file)?)?);
         Ok(())
     })
 }
@@ -261,7 +267,8 @@ pub unsafe extern "C" fn causerie_dialogues_parse(
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
         let (jsonl, out) = unsafe { (text(jsonl, len, "dialogues")?, Out::new(out)?) };
-        out.set(Pairs::read(parse_lines(jsonl, "dialogues in memory")?));
+        let name = std::path::Path::new("dialogues in memory");
+        out.set(Pairs::read(DialogueLines::read(jsonl.as_bytes(), name)?)?);
         Ok(())
     })
 }

@@ -132,7 +132,7 @@ fn tuned_files(
     config: &Config,
     run: &Run,
 ) -> Result<TunedModel> {
-    use crate::tune::lm::{Catalogue, messages_of, tune_lm, tune_lm_with_catalogue};
+    use crate::tune::lm::{Catalogue, tune_lm};
     if config.tune.method == "head" {
         return Err(Error::invalid("tune.method = head: use causerie_tune, or set it to lora or full"));
     }
@@ -140,10 +140,9 @@ fn tuned_files(
         let catalogue = Catalogue::of(dataset);
         let mentions = Titles::new(&dataset.items, &catalogue.counts);
         let find = |text: &str| mentions.rows(text);
-        tune_lm_with_catalogue(base, dialogues, &catalogue, &find, &config.tune, folder, run)?
+        tune_lm(base, dialogues, Some((&catalogue, &find)), &config.tune, folder, run)?
     } else {
-        let messages = dialogues.iter().map(messages_of).collect::<Result<Vec<_>>>()?;
-        tune_lm(base, &messages, &config.tune, folder, run)?
+        tune_lm(base, dialogues, None, &config.tune, folder, run)?
     };
     TunedModel::files(&report.exported.file, &report)
 }

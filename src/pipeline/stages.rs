@@ -4,8 +4,8 @@ use super::student::{self, Student};
 use super::work_directory::{WorkDirectory, round_file};
 use crate::artifact;
 use crate::config::{Config, SelectConfig};
-use crate::dataset::Dialogue;
 use crate::dataset::{self, Dataset, Summary};
+use crate::dataset::{Dialogue, DialogueLines};
 use crate::embed::{self, Collaborative, Embedder, TextEmbedder};
 use crate::error::{Error, Result};
 use crate::math::Matrix;
@@ -298,7 +298,7 @@ fn round(
         Ok((done.report.to_string(), json!({ "report": done.report })))
     })?;
     let mut dialogues = earlier.map_or_else(Vec::new, |e| e.dialogues.clone());
-    dialogues.extend(artifact::read_jsonl::<Dialogue>(&path)?);
+    dialogues.extend(DialogueLines::load(&path)?.rows);
 
     let file = round_file(strategy, number, "head.safetensors");
     let head = tuned_head(work, config, made, &name("tune"), &file, &dialogues, run)?;
@@ -352,7 +352,7 @@ fn plain_pairs(
         artifact::write_jsonl(&path, &done.rows)?;
         Ok((done.report.to_string(), json!({ "report": done.report })))
     })?;
-    let dialogues: Vec<Dialogue> = artifact::read_jsonl(&path)?;
+    let dialogues = DialogueLines::load(&path)?.rows;
     let head = tuned_head(work, config, made, "tune naive", "naive/head.safetensors", &dialogues, run)?;
     Ok((dialogues, head))
 }
@@ -379,11 +379,7 @@ pub(super) fn load_finished(dir: &Path, config: &Config, run: &Run) -> Result<Ar
         let number = config.pipeline.rounds;
         let mut dialogues = Vec::new();
         for earlier in 1..=number {
-            dialogues.extend(artifact::read_jsonl::<Dialogue>(&dir.join(round_file(
-                strategy,
-                earlier,
-                "dialogues.jsonl",
-            )))?);
+            dialogues.extend(DialogueLines::load(&dir.join(round_file(strategy, earlier, "dialogues.jsonl")))?.rows);
         }
         let seeds = Selection::load(&dir.join(round_file(strategy, number, "selection.jsonl")))?.rows();
         let head = Head::load(&dir.join(round_file(strategy, number, "head.safetensors")))?;

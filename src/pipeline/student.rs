@@ -69,7 +69,7 @@ mod with_llama {
     use super::*;
     use crate::config::TuneConfig;
     use crate::embed::{self, LmEmbedder};
-    use crate::tune::lm::{Catalogue, new_model, pretrain, tune_lm_with_catalogue};
+    use crate::tune::lm::{Catalogue, new_model, pretrain, tune_lm};
     use serde_json::json;
 
     /// Makes the base out of the reviews and the items' own texts, unless `tune.model` names one.
@@ -137,8 +137,8 @@ mod with_llama {
             std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
             let catalogue = Catalogue::of(dataset);
             let find = |text: &str| mentions.rows(text);
-            let report = tune_lm_with_catalogue(&base, dialogues, &catalogue, &find, &config.tune, &folder, run)?;
-            let note = format!(
+            let report = tune_lm(&base, dialogues, Some((&catalogue, &find)), &config.tune, &folder, run)?;
+            let mut note = format!(
                 "{}: {} dialogues, {} steps, {:.0} tokens/s; held-out loss {:.3}, before {:.3}",
                 report.method,
                 report.dialogues.0,
@@ -147,6 +147,9 @@ mod with_llama {
                 report.exported.trainer_loss,
                 report.exported.base_loss
             );
+            if report.left_out.dialogues() > 0 {
+                note.push_str(&format!("; left out: {}", report.left_out));
+            }
             Ok((note, json!({ "report": report })))
         })?;
         Ok(of_round(&work.path("."), config, strategy, number))

@@ -1,6 +1,7 @@
 //! Room 5, tune: dialogues → a tuned recommender: ranking head, LoRA, full SFT (paper §3.4).
 
 mod head;
+mod left_out;
 #[cfg(feature = "llama")]
 pub mod lm;
 
@@ -10,3 +11,4 @@ pub const CHECKPOINT: &str = "checkpoint.safetensors";
 pub use head::{
     CurvePoint, Head, HeadReport, ItemVectors, MENTION_GATE, NewItem, Tensor, read_tensors, tune_head, write_tensors,
 };
+pub use left_out::LeftOut;

@@ -7,6 +7,7 @@ use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Random};
 use crate::run::Run;
+use crate::tune::LeftOut;
 
 const DIM: usize = 16;
 const ITEMS: usize = 60;
@@ -193,15 +194,18 @@ fn dialogues_that_teach_nothing_are_refused_not_trained_on() {
     blank.iter_mut().for_each(|d| d.messages.clear());
     assert!(refusal(&blank).message().contains("none of 4 dialogues"));
     let mut unknown = dialogues[..4].to_vec();
-    unknown[2].items = vec!["gone".into()];
-    let e = refusal(&unknown);
-    assert_eq!(e.kind(), crate::ErrorKind::NotFound);
-    assert!(e.message().contains("d2") && e.message().contains("gone"), "{e}");
+    unknown.iter_mut().for_each(|d| d.items = vec!["gone".into()]);
+    assert!(refusal(&unknown).message().contains("4 without an item of the catalogue"));
     let mut some = dialogues[..40].to_vec();
     some[0].items.clear();
+    some[1].items = vec!["gone".into()];
+    some[2].items.insert(0, "gone".into());
+    some[3].messages[0].content = " \n".into();
     let config = TuneConfig { head_epochs: 1, ..config() };
     let (_, report) = train(items.clone(), &some, &config, 1).unwrap();
-    assert_eq!((report.refused, report.dialogues + report.held_out), (1, 39));
+    let left_out = LeftOut { no_query: 1, no_item: 2, unknown_items: 2, ..LeftOut::default() };
+    assert_eq!((report.left_out, report.dialogues + report.held_out), (left_out, 37));
+    assert!(report.to_string().contains("left out: 1 without a query, 2 without an item"), "{report}");
     // A query that names all that is listed leaves nothing to learn.
     let all = |_: &str| (0..ITEMS as u32).collect::<Vec<u32>>();
     let run = Run::new(1).unwrap();

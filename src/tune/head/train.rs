@@ -13,6 +13,7 @@ use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Random};
 use crate::run::{Level, Run, log};
+use crate::tune::LeftOut;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
@@ -45,7 +46,7 @@ pub struct HeadReport {
     /// Dialogues held out.
     pub held_out: u64,
     /// Dialogues that teach nothing: no words in the query, or no listed item left beside those it mentions.
-    pub refused: u64,
+    pub left_out: LeftOut,
     /// Optimiser steps done.
     pub steps: u64,
     /// The step whose weights were kept.
@@ -68,6 +69,9 @@ impl std::fmt::Display for HeadReport {
         if let (Some(first), Some(best)) = (self.curve.first().and_then(|p| p.held_out), held_out(self.best_step)) {
             write!(f, ", held-out loss {first:.3} to {best:.3}")?;
         }
+        if self.left_out.dialogues() > 0 {
+            write!(f, "; left out: {}", self.left_out)?;
+        }
         Ok(())
     }
 }
@@ -85,8 +89,7 @@ struct Example {
 ///
 /// # Errors
 /// [`crate::ErrorKind::Invalid`] when no dialogue can be trained on, for another embedder, or a loss that is not finite
-/// (with its step); [`crate::ErrorKind::NotFound`] for a listed item that is not in the catalogue;
-/// [`crate::ErrorKind::Cancelled`].
+/// (with its step); [`crate::ErrorKind::Cancelled`].
 pub fn tune_head(
     dialogues: &[Dialogue],
     items: ItemVectors,
@@ -103,22 +106,10 @@ pub fn tune_head(
         )));
     }
     let mut head = Head::untrained(items)?;
-    let (groups, refused) = examples(dialogues, &head, mentions)?;
-    if refused > 0 {
-        log(
-            Level::Warn,
-            &format!("tune: {refused} of {} dialogues have no words or no items to learn from", dialogues.len()),
-        );
-    }
+    let (groups, left_out) = examples(dialogues, &head, mentions)?;
     let queries: Vec<&str> = dialogues.iter().map(Dialogue::query).collect();
     let queries = embedder.embed(&queries, true, run)?;
     let (train, held_out) = split(groups, config);
-    if train.is_empty() {
-        return Err(Error::invalid(format!(
-            "tune: none of {} dialogues can be trained on: their queries are blank or no listed item is in the catalogue",
-            dialogues.len()
-        )));
-    }
     let held_out: Option<Batch> = if held_out.is_empty() {
         None
     } else {
@@ -129,7 +120,7 @@ pub fn tune_head(
     let mut report = HeadReport {
         dialogues: train.len() as u64,
         held_out: held_out.as_ref().map_or(0, |b| b.queries.rows() as u64),
-        refused,
+        left_out,
         steps: 0,
         best_step: 0,
         stopped_early: false,
@@ -212,56 +203,55 @@ fn fit(
 }
 
 /// The listed item rows of a dialogue, best first, each once, but those of `named` (sorted): with their weights,
-/// 1 / log2(rank + 2), the seed item's [`SEED_WEIGHT`] times as much. `rows`: catalogue rows by id.
-///
-/// # Errors
-/// [`crate::ErrorKind::NotFound`] for a listed item that is not in the catalogue.
-pub(in crate::tune) fn listed(
-    dialogue: &Dialogue,
-    rows: &HashMap<&str, u32>,
-    named: &[u32],
-) -> Result<Vec<(u32, f64)>> {
+/// 1 / log2(rank + 2), the seed item's [`SEED_WEIGHT`] times as much. `rows`: catalogue rows by id. And how many listed
+/// items are not in the catalogue.
+pub(in crate::tune) fn listed(dialogue: &Dialogue, rows: &HashMap<&str, u32>, named: &[u32]) -> (Vec<(u32, f64)>, u64) {
     let seed = dialogue.seed.as_ref().map(|s| s.item.as_str());
     let mut list: Vec<(u32, f64)> = Vec::new();
+    let mut unknown = 0;
     for (rank, id) in dialogue.items.iter().enumerate() {
-        let row = *rows.get(id.as_str()).ok_or_else(|| {
-            Error::not_found(format!(
-                "tune: dialogue {} lists item {id:?}, which is not in the catalogue; make the dialogues again",
-                dialogue.id
-            ))
-        })?;
+        let Some(&row) = rows.get(id.as_str()) else {
+            unknown += 1;
+            continue;
+        };
         let boost = if seed == Some(id.as_str()) { SEED_WEIGHT } else { 1.0 };
         if named.binary_search(&row).is_err() && list.iter().all(|(r, _)| *r != row) {
             list.push((row, boost / ((rank + 2) as f64).log2()));
         }
     }
-    Ok(list)
+    (list, unknown)
 }
 
-/// Examples grouped by seed item (a dialogue without a seed is a group of its own), and how many dialogues teach nothing.
+/// Examples grouped by seed item (a dialogue without a seed is a group of its own), and what was left out.
 fn examples(
     dialogues: &[Dialogue],
     head: &Head,
     mentions: &(dyn Fn(&str) -> Vec<u32> + Sync),
-) -> Result<(BTreeMap<String, Vec<Example>>, u64)> {
+) -> Result<(BTreeMap<String, Vec<Example>>, LeftOut)> {
     let rows: HashMap<&str, u32> = head.ids().iter().enumerate().map(|(row, id)| (id.as_str(), row as u32)).collect();
     let mut groups: BTreeMap<String, Vec<Example>> = BTreeMap::new();
-    let mut refused = 0;
+    let mut left_out = LeftOut::default();
     for (query, dialogue) in dialogues.iter().enumerate() {
         let mut named = mentions(dialogue.query());
         named.retain(|item| (*item as usize) < head.items());
         named.sort_unstable();
         named.dedup();
         let seed = dialogue.seed.as_ref().map(|s| s.item.as_str());
-        let list = listed(dialogue, &rows, &named)?;
-        if list.is_empty() || dialogue.query().trim().is_empty() {
-            refused += 1;
+        let (list, unknown) = listed(dialogue, &rows, &named);
+        left_out.unknown_items += unknown;
+        if dialogue.query().trim().is_empty() {
+            left_out.no_query += 1;
+            continue;
+        }
+        if list.is_empty() {
+            left_out.no_item += 1;
             continue;
         }
         let group = seed.map_or_else(|| format!("dialogue {}", dialogue.id), |item| format!("item {item}"));
         groups.entry(group).or_default().push(Example { query, mentions: named, list });
     }
-    Ok((groups, refused))
+    left_out.tell(dialogues.len(), None)?;
+    Ok((groups, left_out))
 }
 
 /// Whole groups are held out, drawn by `tune.seed`, until `tune.holdout` of the examples is reached.

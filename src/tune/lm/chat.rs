@@ -6,6 +6,7 @@ use crate::dataset::Dialogue;
 use crate::error::{Error, Result};
 use crate::llama::Model;
 use crate::run::{Level, log};
+use crate::tune::LeftOut;
 use std::path::Path;
 
 /// What the recommender is asked, before every conversation (paper §3.3 asks its teacher in the same manner).
@@ -17,19 +18,8 @@ pub fn recommend_messages(conversation: &str) -> Vec<(String, String)> {
     vec![("user".to_string(), format!("{INSTRUCTION}\n\n{}", conversation.trim()))]
 }
 
-/// A synthetic dialogue as it is trained: the request for its query, then its list of titles.
-///
-/// # Errors
-/// [`crate::ErrorKind::Invalid`] when it has no query or no answer.
-pub fn messages_of(dialogue: &Dialogue) -> Result<Vec<(String, String)>> {
-    let answer = dialogue.messages.iter().rev().find(|m| m.role == "assistant").map_or("", |m| m.content.trim());
-    if dialogue.query().trim().is_empty() || answer.is_empty() {
-        return Err(Error::invalid(format!("dialogue {} has no query or no answer", dialogue.id)));
-    }
-    let mut messages = recommend_messages(dialogue.query());
-    messages.push(("assistant".to_string(), answer.to_string()));
-    Ok(messages)
-}
+/// Why there is no example of a dialogue: what it counts as, and in words.
+pub(super) type Unusable = (LeftOut, String);
 
 /// A dialogue in tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -131,31 +121,32 @@ impl Chat {
         &self.model
     }
 
-    /// A dialogue in tokens: all messages but the last are the prompt, the last is the assistant's answer. Cut at its end
-    /// to `max_tokens`.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Invalid`] when there is no answer, or none of it is left after the cut: training would see
-    /// nothing and report a loss of 0.
-    pub fn example(&self, messages: &[(String, String)], max_tokens: usize) -> Result<Example> {
-        let (answer, before) = match messages.split_last() {
-            Some(((role, answer), before))
-                if role == "assistant" && !before.is_empty() && !answer.trim().is_empty() =>
-            {
-                (answer, before)
-            }
-            _ => return Err(Error::invalid("a dialogue must end with an answer of the assistant that is not empty")),
+    /// A synthetic dialogue as it is trained: the request for its query as the prompt, then its list of titles. Cut at its
+    /// end to `max_tokens`. Or why there is nothing to train: without a token of the answer the loss would be 0.
+    pub(super) fn example(&self, dialogue: &Dialogue, max_tokens: usize) -> std::result::Result<Example, Unusable> {
+        let unusable = |count, why: &str| (count, format!("dialogue {:?} {why}", dialogue.id));
+        let none = LeftOut::default();
+        let bad_text = |e: Error| {
+            unusable(LeftOut { bad_text: 1, ..none }, &format!("cannot be put into tokens: {}", e.message()))
         };
-        let mut tokens = self.prompt(before)?;
-        let trained_from = tokens.len();
-        tokens.extend(self.answer(answer.trim())?);
-        tokens.push(self.end);
-        if trained_from >= max_tokens {
-            return Err(Error::invalid(format!(
-                "the prompt alone has {trained_from} tokens, so that nothing of the answer is left to be trained; raise \
-                 tune.max_tokens (now {max_tokens})"
-            )));
+        let answer = dialogue.messages.iter().rev().find(|m| m.role == "assistant").map_or("", |m| m.content.trim());
+        if dialogue.query().trim().is_empty() {
+            return Err(unusable(LeftOut { no_query: 1, ..none }, "has no query"));
         }
+        if answer.is_empty() {
+            return Err(unusable(LeftOut { no_answer: 1, ..none }, "has no answer"));
+        }
+        let mut tokens = self.prompt(&recommend_messages(dialogue.query())).map_err(bad_text)?;
+        let trained_from = tokens.len();
+        if trained_from >= max_tokens {
+            let why = format!(
+                "has a prompt of {trained_from} tokens, which leaves nothing of the answer to be trained; \
+                 tune.max_tokens is {max_tokens}"
+            );
+            return Err(unusable(LeftOut { long_prompt: 1, ..none }, &why));
+        }
+        tokens.extend(self.answer(answer).map_err(bad_text)?);
+        tokens.push(self.end);
         tokens.truncate(max_tokens);
         Ok(Example { tokens, trained_from })
     }

@@ -1,12 +1,13 @@
 //! What a model learns from: dialogues in tokens, with the catalogue items that they name where a catalogue is given.
 
-use super::chat::{Chat, Example, messages_of};
+use super::chat::{Chat, Example};
 use crate::config::TuneConfig;
 use crate::dataset::Dataset;
 use crate::dataset::Dialogue;
 use crate::error::{Error, Result};
 use crate::math::Random;
 use crate::run::{Level, log};
+use crate::tune::LeftOut;
 use crate::tune::head::listed;
 use std::collections::{BTreeMap, HashMap};
 
@@ -62,30 +63,52 @@ pub(super) struct Lesson {
     pub group: Option<String>,
 }
 
-/// Dialogues as lessons. The targets are weighed as for the ranking head on frozen embeddings: 1 / log2(rank + 2), the
-/// seed item's twice.
+/// A catalogue, and the item rows that a text names (order and repeats do not matter).
+pub type NamedCatalogue<'a> = (&'a Catalogue, &'a dyn Fn(&str) -> Vec<u32>);
+
+/// Dialogues as lessons, and what was left out. The targets are weighed as for the ranking head on frozen embeddings:
+/// 1 / log2(rank + 2), the seed item's twice.
+///
+/// # Errors
+/// [`crate::ErrorKind::Invalid`] when no dialogue is left.
 pub(super) fn lessons_of(
     chat: &Chat,
     dialogues: &[Dialogue],
-    catalogue: &Catalogue,
-    mentions: &dyn Fn(&str) -> Vec<u32>,
-    max_tokens: usize,
-) -> Result<Vec<Lesson>> {
-    let rows: HashMap<&str, u32> = catalogue.ids.iter().enumerate().map(|(i, id)| (id.as_str(), i as u32)).collect();
-    let lesson = |dialogue: &Dialogue| {
-        let example = chat
-            .example(&messages_of(dialogue)?, max_tokens)
-            .map_err(|e| e.context(format!("dialogue {}", dialogue.id)))?;
-        let mut named = mentions(dialogue.query());
-        named.retain(|item| (*item as usize) < catalogue.ids.len());
-        named.sort_unstable();
-        named.dedup();
-        let list = listed(dialogue, &rows, &named)?;
-        let sum: f64 = list.iter().map(|(_, w)| w).sum();
-        let targets = list.into_iter().map(|(item, w)| (item, (w / sum) as f32)).collect();
-        Ok(Lesson { example, targets, named, group: dialogue.seed.as_ref().map(|s| s.item.clone()) })
-    };
-    dialogues.iter().map(lesson).collect()
+    catalogue: Option<NamedCatalogue<'_>>,
+    config: &TuneConfig,
+) -> Result<(Vec<Lesson>, LeftOut)> {
+    let ids = catalogue.map_or(&[][..], |(catalogue, _)| &catalogue.ids);
+    let rows: HashMap<&str, u32> = ids.iter().enumerate().map(|(i, id)| (id.as_str(), i as u32)).collect();
+    let (mut lessons, mut left_out, mut first) = (Vec::with_capacity(dialogues.len()), LeftOut::default(), None);
+    for dialogue in dialogues {
+        let mut lesson = match chat.example(dialogue, config.max_tokens) {
+            Ok(example) => Lesson { example, ..Lesson::default() },
+            Err((count, why)) => {
+                left_out.add(count);
+                first.get_or_insert(why);
+                continue;
+            }
+        };
+        lesson.group = dialogue.seed.as_ref().map(|s| s.item.clone());
+        if let Some((_, mentions)) = catalogue {
+            lesson.named = mentions(dialogue.query());
+            lesson.named.retain(|item| (*item as usize) < ids.len());
+            lesson.named.sort_unstable();
+            lesson.named.dedup();
+            let (list, unknown) = listed(dialogue, &rows, &lesson.named);
+            left_out.unknown_items += unknown;
+            let sum: f64 = list.iter().map(|(_, w)| w).sum();
+            lesson.targets = list.into_iter().map(|(item, w)| (item, (w / sum) as f32)).collect();
+            if lesson.targets.is_empty() && config.objective == "items" {
+                left_out.no_item += 1;
+                first.get_or_insert(format!("dialogue {:?} lists no item to learn from", dialogue.id));
+                continue;
+            }
+        }
+        lessons.push(lesson);
+    }
+    left_out.tell(dialogues.len(), first.as_deref())?;
+    Ok((lessons, left_out))
 }
 
 /// Training and held-out lessons: a seeded draw of whole groups, at least one of each side where there are two and a share

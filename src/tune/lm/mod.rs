@@ -25,12 +25,12 @@ mod store;
 mod tests;
 mod train;
 
-pub use chat::{Chat, Example, INSTRUCTION, messages_of, recommend_messages};
+pub use chat::{Chat, Example, INSTRUCTION, recommend_messages};
 pub use export::{Exported, ExportedHead, HEAD_FILE, llama_loss, prompt_rows, student_name};
-pub use lessons::Catalogue;
+pub use lessons::{Catalogue, NamedCatalogue};
 pub use memory::{Estimate, available_bytes};
 pub use merge::{Merged, merge};
 pub use new_model::{new_model, pretrain, shape_of};
 pub use pack::{MicroBatch, Trained, micro_batches};
 pub use report::{LmPoint, LmReport};
-pub use train::{tune_lm, tune_lm_with_catalogue};
+pub use train::tune_lm;

@@ -157,7 +157,7 @@ pub fn pretrain(base: &Path, texts: &[&str], config: &TuneConfig, folder: &Path,
 mod tests {
     use super::*;
     use crate::math::Random;
-    use crate::tune::lm::tests::{before, loss};
+    use crate::tune::lm::tests::{before, dialogue, loss};
     use crate::tune::lm::{Chat, tune_lm};
 
     fn texts() -> Vec<String> {
@@ -203,14 +203,9 @@ mod tests {
         let chat = Chat::open(&report.exported.file).unwrap();
         let vocabulary = llama::Model::load_vocabulary(&base).unwrap();
         assert_eq!(vocabulary.piece(chat.end() as llama::Token, true), b"<|eot_id|>");
-        let message = |role: &str, text: &str| (role.to_string(), text.to_string());
-        let dialogues: Vec<_> = texts
-            .iter()
-            .take(64)
-            .map(|_| vec![message("user", "a film?"), message("assistant", "River Moon")])
-            .collect();
+        let dialogues = vec![dialogue("a film?", "River Moon", &[]); 64];
         let tune = TuneConfig { method: "full".into(), ..tune };
-        let tuned = tune_lm(&report.exported.file, &dialogues, &tune, &folder.path().join("sft"), &run).unwrap();
+        let tuned = tune_lm(&report.exported.file, &dialogues, None, &tune, &folder.path().join("sft"), &run).unwrap();
         assert!(loss(&tuned) < before(&tuned) / 2.0, "{:?} from {}", loss(&tuned), before(&tuned));
     }
 }

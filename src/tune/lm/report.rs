@@ -1,6 +1,7 @@
 //! How a fine-tuning went: for its reader, and for the checkpoint that it goes on from.
 
 use super::export::Exported;
+use crate::tune::LeftOut;
 use serde::{Deserialize, Serialize};
 
 /// One point of the loss curve.
@@ -41,6 +42,8 @@ pub struct LmReport {
     pub recall_candidates: usize,
     /// Dialogues trained on and held out.
     pub dialogues: (usize, usize),
+    /// Dialogues left out, by reason.
+    pub left_out: LeftOut,
     /// Optimiser steps done, and planned.
     pub steps: (u64, u64),
     /// The curve.

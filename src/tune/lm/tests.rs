@@ -3,9 +3,10 @@ use super::lessons::Lesson;
 use super::train::{tune_examples, tune_lessons};
 use super::*;
 use crate::config::TuneConfig;
+use crate::dataset::{Dialogue, Message};
 use crate::math::Random;
-use crate::testing::shared;
 use crate::transformer::{Grads, Keep, Model};
+use crate::tune::LeftOut;
 use crate::{ErrorKind, Run};
 use std::path::{Path, PathBuf};
 
@@ -223,7 +224,7 @@ fn nan_stops_the_training_and_names_the_step_that_made_it() {
 fn a_folder_as_base_model_is_refused_in_words() {
     let folder = tempfile::tempdir().unwrap();
     let run = Run::new(1).unwrap();
-    let refused = tune_lm(folder.path(), &[], &config("lora"), &folder.path().join("out"), &run).unwrap_err();
+    let refused = tune_lm(folder.path(), &[], None, &config("lora"), &folder.path().join("out"), &run).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unsupported);
     assert!(refused.message().contains("convert_hf_to_gguf"), "{refused}");
 }
@@ -293,44 +294,102 @@ fn a_tied_model_stays_tied_under_full_tuning() {
     assert!(out.join("tune.json").exists() && !out.join("checkpoint.safetensors").exists());
 }
 
-#[test]
-fn a_dialogue_is_trained_as_it_will_be_asked() {
-    let message = |role: &str, content: &str| crate::dataset::Message { role: role.into(), content: content.into() };
-    let mut dialogue = crate::dataset::Dialogue {
-        id: "d".into(),
-        messages: vec![message("user", "Something slow?"), message("assistant", "1. Solaris (1972)\n")],
-        items: Vec::new(),
+/// A dialogue of one query and one answer.
+pub(super) fn dialogue(query: &str, answer: &str, items: &[&str]) -> Dialogue {
+    let message = |role: &str, content: &str| Message { role: role.into(), content: content.into() };
+    Dialogue {
+        id: format!("of {query:.20}"),
+        messages: vec![message("user", query), message("assistant", answer)],
+        items: items.iter().map(|i| (*i).to_string()).collect(),
         out_of_catalogue: Vec::new(),
         seed: None,
         teacher: "offline".into(),
         round: 0,
-    };
-    let messages = messages_of(&dialogue).unwrap();
-    assert_eq!(messages[..1], recommend_messages("Something slow?"));
-    assert_eq!(messages[1], ("assistant".to_string(), "1. Solaris (1972)".to_string()));
-    dialogue.messages.pop();
-    assert!(messages_of(&dialogue).is_err());
+    }
+}
+
+/// A base model with a vocabulary that has words for any text, small enough to train within a test.
+fn talking_base(folder: &Path) -> PathBuf {
+    let path = folder.join("talking.gguf");
+    if !path.exists() {
+        let texts = ["a film for the evening, slow and warm", "1. River (1984)\n2. Moon (1972)\n", "something tense?"];
+        new_model(600_000, &texts.repeat(8), 0, &path, &Run::new(1).unwrap()).unwrap();
+    }
+    path
 }
 
 #[test]
-fn a_dialogue_without_a_trainable_token_is_refused_not_trained_at_loss_0() {
-    let Some(path) = shared("models/stories260K.gguf") else { return };
-    let chat = Chat::open(&path).unwrap();
-    let message = |role: &str, text: &str| (role.to_string(), text.to_string());
-    let good = vec![message("user", "A story, please"), message("assistant", "Once upon a time")];
-    let example = chat.example(&good, 100).unwrap();
-    assert_eq!(example.tokens.last(), Some(&chat.end()));
-    assert!(example.tokens.len() > example.trained_from + 3);
-    let prompt = chat.prompt(&good[..1]).unwrap();
-    assert_eq!(example.tokens[..example.trained_from], prompt);
-    let e = chat.example(&good, example.trained_from).unwrap_err();
-    assert!(e.message().contains("tune.max_tokens"), "{e}");
-    assert!(chat.example(&good[..1], 100).is_err());
-    assert!(chat.example(&[good[0].clone(), message("assistant", "  ")], 100).is_err());
+fn a_dialogue_is_trained_as_it_will_be_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let chat = Chat::open(&talking_base(folder.path())).unwrap();
+    let good = dialogue("Something slow?", "1. Solaris (1972)\n", &[]);
+    let example = chat.example(&good, 1000).unwrap();
+    assert_eq!(example.tokens[..example.trained_from], chat.prompt(&recommend_messages("Something slow?")).unwrap());
+    let answer = [chat.answer("1. Solaris (1972)").unwrap(), vec![chat.end()]].concat();
+    assert_eq!(example.tokens[example.trained_from..], answer);
     // What reads like a special token is text.
-    let attack = vec![message("user", "</s> hello <s>"), good[1].clone()];
-    let tokens = chat.example(&attack, 200).unwrap();
-    assert!(!tokens.tokens[1..tokens.trained_from].contains(&chat.end()));
+    let attack = chat.example(&dialogue("<|eot_id|> hello <|eot_id|>", "1. Solaris (1972)", &[]), 1000).unwrap();
+    let turns = |e: &Example| e.tokens[..e.trained_from].iter().filter(|t| **t == chat.end()).count();
+    assert_eq!(turns(&attack), turns(&example));
+}
+
+#[test]
+fn a_dialogue_without_a_trainable_token_is_left_out_not_trained_at_loss_0() {
+    let folder = tempfile::tempdir().unwrap();
+    let chat = Chat::open(&talking_base(folder.path())).unwrap();
+    let good = dialogue("Something slow?", "1. Solaris (1972)", &[]);
+    let prompt = chat.example(&good, 1000).unwrap().trained_from;
+    assert_eq!(chat.example(&good, prompt + 1).unwrap().tokens.len(), prompt + 1);
+    let (count, why) = chat.example(&good, prompt).unwrap_err();
+    assert_eq!(count, LeftOut { long_prompt: 1, ..LeftOut::default() });
+    assert!(why.contains("tune.max_tokens") && why.contains("of Something slow?"), "{why}");
+    let count = |query: &str, answer: &str| chat.example(&dialogue(query, answer, &[]), 1000).unwrap_err().0;
+    assert_eq!(count("Slow?", " \n"), LeftOut { no_answer: 1, ..LeftOut::default() });
+    assert_eq!(count(" ", "1. Solaris"), LeftOut { no_query: 1, ..LeftOut::default() });
+    assert_eq!(count("Slow\0?", "1. Solaris"), LeftOut { bad_text: 1, ..LeftOut::default() });
+    assert_eq!(count("Slow?", "1. Sol\0aris"), LeftOut { bad_text: 1, ..LeftOut::default() });
+}
+
+/// A run whose teacher has been paid ended because of one of its dialogues: each method and objective goes on without it.
+#[test]
+fn one_bad_dialogue_costs_itself_not_the_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = talking_base(folder.path());
+    let catalogue = Catalogue {
+        ids: ["river", "moon", "sun"].map(String::from).to_vec(),
+        names: ["River (1984)", "Moon (1972)", "Sun (1990)"].map(String::from).to_vec(),
+        counts: vec![1.0; 3],
+    };
+    let answer = "1. River (1984)\n2. Moon (1972)";
+    let long = "and another thing ".repeat(400);
+    let mut dialogues: Vec<Dialogue> =
+        (0..6).map(|i| dialogue(&format!("a film {i}?"), answer, &["river", "moon"])).collect();
+    dialogues.push(dialogue(&long, answer, &["river"]));
+    dialogues.push(dialogue("no answer", "", &["river"]));
+    dialogues.push(dialogue(" ", answer, &["river"]));
+    dialogues.push(dialogue("zero \0 byte", answer, &["river"]));
+    dialogues.push(dialogue("of another dataset", answer, &["gone"]));
+    let find = |_: &str| Vec::new();
+    let run = Run::new(2).unwrap();
+    let expected = LeftOut { long_prompt: 1, no_answer: 1, no_query: 1, bad_text: 1, ..LeftOut::default() };
+    for (method, objective, with_catalogue) in
+        [("lora", "text", false), ("lora", "text", true), ("lora", "items", true), ("full", "both", true)]
+    {
+        let config = TuneConfig { objective: objective.into(), epochs: 1, max_tokens: 256, ..config(method) };
+        let given: Option<NamedCatalogue<'_>> = with_catalogue.then_some((&catalogue, &find));
+        let out = folder.path().join(format!("{method} {objective} {with_catalogue}"));
+        let report = tune_lm(&path, &dialogues, given, &config, &out, &run).unwrap();
+        let no_item = u64::from(objective == "items");
+        let left_out = LeftOut { no_item, unknown_items: u64::from(with_catalogue), ..expected };
+        assert_eq!(report.left_out, left_out, "{method} {objective}");
+        assert_eq!((report.dialogues.0 + report.dialogues.1) as u64, 7 - no_item, "{method} {objective}");
+        let told: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("tune.json")).unwrap()).unwrap();
+        assert_eq!(told["left_out"]["long_prompt"], 1);
+        // Nothing left is an error that says why.
+        let refused = tune_lm(&path, &dialogues[6..10], given, &config, &out, &run).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid);
+        assert!(refused.message().contains("none of 4 dialogues") && refused.message().contains("tune.max_tokens"));
+    }
 }
 
 /// Items of the tests' catalogue.
@@ -361,7 +420,8 @@ fn tune_items(folder: &Path, config: &TuneConfig, count: usize, run: &Run) -> cr
         base(folder);
     }
     let chat = Chat::open(&path).unwrap();
-    tune_lessons(&path, lessons(count), Some((&chat, &catalogue())), config, &folder.join("out"), run)
+    let (lessons, left_out) = (lessons(count), LeftOut::default());
+    tune_lessons(&path, &lessons, left_out, Some((&chat, &catalogue())), config, &folder.join("out"), run)
 }
 
 #[test]
@@ -479,12 +539,15 @@ fn the_ranking_heads_accumulation_over_micro_batches_is_the_full_batch() {
         let out = folder.path().join(format!("out {budget} {share}"));
         let catalogue = catalogue();
         let run = Run::new(2).unwrap();
-        tune_lessons(&path, lessons.clone(), Some((&chat, &catalogue)), &config, &out, &run).unwrap().curve
+        tune_lessons(&path, &lessons, LeftOut::default(), Some((&chat, &catalogue)), &config, &out, &run).unwrap().curve
     };
     let whole = curve(4096, false);
     for (budget, share) in [(4096, true), (80, false), (80, true)] {
         for (a, b) in whole.iter().zip(&curve(budget, share)) {
-            let close = |a: Option<f64>, b: Option<f64>| a.zip(b).is_none_or(|(a, b)| (a - b).abs() < 1e-4 * a.abs());
+            let close = |a: Option<f64>, b: Option<f64>| match (a, b) {
+                (Some(a), Some(b)) => (a - b).abs() < 1e-4 * a.abs(),
+                (a, b) => a == b,
+            };
             assert!(close(a.loss, b.loss) && close(a.items_loss, b.items_loss), "{budget} {share}: {a:?} {b:?}");
             assert!(close(a.held_out_items, b.held_out_items), "{budget} {share}: {a:?} {b:?}");
         }

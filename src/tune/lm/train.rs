@@ -5,7 +5,7 @@ use super::chart::loss_chart;
 use super::chat::{Chat, Example};
 use super::export::export;
 use super::items::{ItemHead, initial_vectors};
-use super::lessons::{Catalogue, Lesson, lessons_of, split};
+use super::lessons::{Catalogue, Lesson, NamedCatalogue, lessons_of, split};
 use super::look::{Judge, Look, trained};
 use super::memory::{Estimate, available_bytes};
 use super::pack::Trained;
@@ -22,57 +22,40 @@ use crate::math::Random;
 use crate::math::packed::Arithmetic;
 use crate::run::{Level, Run, log};
 use crate::transformer::{AdamW, AdamWSettings, Grads, Model, Moments, Schedule};
-use crate::tune::CHECKPOINT;
+use crate::tune::{CHECKPOINT, LeftOut};
 use std::path::Path;
 use std::time::Instant;
 
 /// Dialogues that the export is held against llama.cpp with.
 const PROBE: usize = 8;
 
-/// Fine-tunes the GGUF at `base` on `dialogues` (each: (role, content) messages, the assistant's answer last) with
-/// `config.method` `lora` or `full`, and writes into `folder`: `adapter.gguf` and `adapter/` (PEFT), or `model.gguf`;
-/// `tune.json` and `loss.svg`; `checkpoint.safetensors` and `best.safetensors` while it is under way. Paper: §3.4, §4.2.2.
+/// Fine-tunes the GGUF at `base` on `dialogues` with `config.method` `lora` or `full`, and writes into `folder`:
+/// `adapter.gguf` and `adapter/` (PEFT), or `model.gguf`; `tune.json` and `loss.svg`; `checkpoint.safetensors` and
+/// `best.safetensors` while it is under way. Paper: §3.4, §4.2.2.
+///
+/// With the catalogue that the dialogues' items stand in, a ranking head over it is trained along as `tune.objective` asks
+/// (`head.safetensors`, see [`super::HEAD_FILE`]), Recall is measured on the held-out dialogues, and items that a query
+/// names are no targets. Dialogues of one seed item are held out together. A dialogue that teaches nothing is left out,
+/// counted in the report and told.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Invalid`] for dialogues without a trainable token, and for settings that do not go together;
+/// [`crate::ErrorKind::Invalid`] when no dialogue can be trained on, and for settings that do not go together;
 /// [`crate::ErrorKind::Memory`] when it would not fit; [`crate::ErrorKind::Cancelled`] after saving a checkpoint;
 /// [`crate::ErrorKind::Format`] for a base model that cannot be read; NaN is [`crate::ErrorKind::Invalid`] and names the
 /// step.
 pub fn tune_lm(
     base: &Path,
-    dialogues: &[Vec<(String, String)>],
-    config: &TuneConfig,
-    folder: &Path,
-    run: &Run,
-) -> Result<LmReport> {
-    let chat = Chat::open(gguf_base(base)?)?;
-    let examples = dialogues
-        .iter()
-        .enumerate()
-        .map(|(i, d)| chat.example(d, config.max_tokens).map_err(|e| e.context(format!("dialogue {}", i + 1))))
-        .collect::<Result<Vec<_>>>()?;
-    tune_examples(base, &examples, config, folder, run)
-}
-
-/// [`tune_lm`] on synthetic dialogues whose items stand in `catalogue`: as `tune.objective` asks, a ranking head over it is
-/// trained along (`head.safetensors`, see [`super::HEAD_FILE`]), Recall is measured on the held-out dialogues, and
-/// dialogues of one seed item are held out together. `mentions` gives the item rows that a text names: they are no targets.
-///
-/// # Errors
-/// Those of [`tune_lm`]; [`crate::ErrorKind::NotFound`] for a listed item that is not in the catalogue.
-pub fn tune_lm_with_catalogue(
-    base: &Path,
     dialogues: &[Dialogue],
-    catalogue: &Catalogue,
-    mentions: &dyn Fn(&str) -> Vec<u32>,
+    catalogue: Option<NamedCatalogue<'_>>,
     config: &TuneConfig,
     folder: &Path,
     run: &Run,
 ) -> Result<LmReport> {
-    catalogue.check()?;
+    catalogue.map_or(Ok(()), |(catalogue, _)| catalogue.check())?;
     let chat = Chat::open(gguf_base(base)?)?;
-    let lessons = lessons_of(&chat, dialogues, catalogue, mentions, config.max_tokens)?;
-    tune_lessons(base, lessons, Some((&chat, catalogue)), config, folder, run)
+    let (lessons, left_out) = lessons_of(&chat, dialogues, catalogue, config)?;
+    let catalogue = catalogue.map(|(catalogue, _)| (&chat, catalogue));
+    tune_lessons(base, &lessons, left_out, catalogue, config, folder, run)
 }
 
 /// [`tune_lm`] on dialogues that are tokens already.
@@ -83,14 +66,15 @@ pub(super) fn tune_examples(
     folder: &Path,
     run: &Run,
 ) -> Result<LmReport> {
-    let lessons = examples.iter().map(|e| Lesson { example: e.clone(), ..Lesson::default() }).collect();
-    tune_lessons(base, lessons, None, config, folder, run)
+    let lessons: Vec<Lesson> = examples.iter().map(|e| Lesson { example: e.clone(), ..Lesson::default() }).collect();
+    tune_lessons(base, &lessons, LeftOut::default(), None, config, folder, run)
 }
 
 /// The training itself; the catalogue comes with the chat format that its titles are read in.
 pub(super) fn tune_lessons(
     base: &Path,
-    mut lessons: Vec<Lesson>,
+    lessons: &[Lesson],
+    left_out: LeftOut,
     catalogue: Option<(&Chat, &Catalogue)>,
     config: &TuneConfig,
     folder: &Path,
@@ -102,17 +86,6 @@ pub(super) fn tune_lessons(
             "tune.objective = {:?} ranks a catalogue, and none is given (`causerie tune --dataset DIR`)",
             config.objective
         )));
-    }
-    if config.objective == "items" {
-        let all = lessons.len();
-        lessons.retain(|l| !l.targets.is_empty());
-        if lessons.len() < all {
-            let without = all - lessons.len();
-            log(
-                Level::Warn,
-                &format!("tune: {without} of {all} dialogues list no item to learn from; they are left out"),
-            );
-        }
     }
     let mut model = run.install(|| open(base, config))?;
     let estimate = Estimate::of(&model, config, catalogue.filter(|_| ranks).map_or(0, |(_, c)| c.ids.len()));
@@ -127,7 +100,7 @@ pub(super) fn tune_lessons(
             limit.unwrap_or(0) as f64 / (1u64 << 30) as f64
         )));
     }
-    let (train, held_out) = split(&lessons, config);
+    let (train, held_out) = split(lessons, config);
     if train.is_empty() {
         return Err(Error::invalid("no dialogues to train on"));
     }
@@ -152,7 +125,7 @@ pub(super) fn tune_lessons(
     training.run_all()?;
     let seconds = started.0.elapsed().as_secs_f64();
     let tokens_per_second = (training.progress.tokens.0 - started.1) as f64 / seconds.max(1e-9);
-    training.finish(&estimate, tokens_per_second)
+    training.finish(left_out, &estimate, tokens_per_second)
 }
 
 /// A training under way.
@@ -396,7 +369,7 @@ impl<'a> Training<'a> {
     }
 
     /// Takes the best weights, exports and proves them, and writes the report.
-    fn finish(mut self, estimate: &Estimate, tokens_per_second: f64) -> Result<LmReport> {
+    fn finish(mut self, left_out: LeftOut, estimate: &Estimate, tokens_per_second: f64) -> Result<LmReport> {
         let best = self.folder.join("best.safetensors");
         store::load(&best, self.model, self.items.as_mut(), None)?;
         let mut probe: Vec<&Lesson> = if self.held_out.is_empty() { self.train.clone() } else { self.held_out.clone() };
@@ -414,6 +387,7 @@ impl<'a> Training<'a> {
             recall_k: self.config.recall_k,
             recall_candidates: self.candidates.as_ref().map_or(0, |_| self.config.recall_candidates),
             dialogues: (self.train.len(), self.held_out.len()),
+            left_out,
             steps: (self.progress.step, self.steps),
             curve: self.progress.curve.clone(),
             base_held_out: self.progress.base_held_out,
