@@ -2,7 +2,7 @@
 
 use super::gguf_in::mapped;
 use super::likeness;
-use super::lora::LoraSettings;
+use super::lora::{LoraSettings, padded};
 use super::model::Model;
 use super::weights::{LoraHalf, Part, Place, Storage, TensorId, check_shape};
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ impl Model {
     /// [`crate::ErrorKind::NotFound`]; [`crate::ErrorKind::Format`] for a broken file, one that is no LoRA adapter, or one
     /// whose shapes are another model's; [`crate::ErrorKind::Invalid`] for one of another base (where it says which), and
     /// for a model that has adapters; [`crate::ErrorKind::Unsupported`] for adapters of other weights than the seven
-    /// projections, or of several ranks.
+    /// projections.
     pub fn add_adapter(&mut self, path: &Path) -> Result<()> {
         let header = Gguf::open(path)?;
         header.check_tensors()?;
@@ -40,10 +40,8 @@ impl Model {
             return Err(header.bad(format!("adapter.lora.alpha is {alpha}")));
         }
         let found = self.places_in(&header)?;
-        let Some(rank) = found.first().map(|f| f.2) else { return Err(header.bad("it holds no adapters")) };
-        if found.iter().any(|f| f.2 != rank) {
-            return Err(Error::unsupported(format!("{}: adapters of several ranks", path.display())));
-        }
+        // llama.cpp scales each adapter by alpha over its own rank; here all have the largest one, filled up with zeros.
+        let Some(rank) = found.iter().map(|f| f.2).max() else { return Err(header.bad("it holds no adapters")) };
         let layers = found.iter().filter_map(|f| f.1.layer);
         let range = layers.clone().min().unwrap_or(0)..layers.max().unwrap_or(0) + 1;
         let named = |part: &Part| found.iter().any(|f| f.1.part == *part);
@@ -53,16 +51,22 @@ impl Model {
         if map.bytes().len() as u64 != header.file_bytes() {
             return Err(header.bad("the file changed while it was being read"));
         }
-        for (index, place, _) in found {
+        for (index, place, own) in found {
             let id: TensorId = self.find(place).ok_or_else(|| Error::bug(format!("no adapter at {place:?}")))?;
             let info = &header.tensors()[index];
             let tensor = &mut self.tensors[id];
-            tensor.storage = Storage::Mapped(mapped(info, &map)?);
-            let values = tensor.to_floats();
+            let shape = match place.lora {
+                Some(LoraHalf::A) => [own, tensor.cols],
+                Some(LoraHalf::B) | None => [tensor.rows, own],
+            };
+            let mut values = mapped(info, &map)?.to_floats(shape[0] * shape[1]);
             if values.iter().any(|v| !v.is_finite()) {
                 return Err(header.bad(format!("{} holds NaN or an infinity", info.name)));
             }
-            tensor.storage = Storage::F32(values);
+            if place.lora == Some(LoraHalf::B) && own != rank {
+                values.iter_mut().for_each(|v| *v *= rank as f32 / own as f32);
+            }
+            tensor.storage = Storage::F32(padded(values, shape, [tensor.rows, tensor.cols]));
         }
         Ok(())
     }

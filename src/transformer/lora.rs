@@ -45,6 +45,18 @@ impl LoraSettings {
     }
 }
 
+/// `values` `[rows, cols]` with zeros after them up to `[to_rows, to_cols]`: an adapter of a larger rank that does the same.
+pub(super) fn padded(values: Vec<f32>, [rows, cols]: [usize; 2], [to_rows, to_cols]: [usize; 2]) -> Vec<f32> {
+    if [rows, cols] == [to_rows, to_cols] {
+        return values;
+    }
+    let mut out = vec![0.0; to_rows * to_cols];
+    for (from, to) in values.chunks_exact(cols).zip(out.chunks_exact_mut(to_cols)) {
+        to[..cols].copy_from_slice(from);
+    }
+    out
+}
+
 /// Dropout of adapters' inputs: which values are dropped follows from the seed and the place alone, so that the backward
 /// pass (and a recomputed forward pass) drops the same.
 #[derive(Debug, Clone, Copy)]

@@ -23,6 +23,7 @@ mod likeness;
 mod linear;
 mod lora;
 mod model;
+mod peft;
 mod rmsnorm;
 mod rope;
 mod weights;

@@ -140,6 +140,22 @@ pub struct Mapped {
     pub encoding: Encoding,
 }
 
+impl Mapped {
+    /// The first `len` values as f32; they end at a block.
+    pub(super) fn to_floats(&self, len: usize) -> Vec<f32> {
+        let mut out = vec![0.0; len];
+        self.decode(0, &mut out);
+        out
+    }
+
+    /// Values `start..start + out.len()`, on block boundaries.
+    fn decode(&self, start: usize, out: &mut [f32]) {
+        let bytes = |values: usize| values / self.encoding.block_values() * self.encoding.block_bytes();
+        let first = self.start + bytes(start);
+        self.encoding.decode(&self.map.bytes()[first..first + bytes(out.len())], out);
+    }
+}
+
 /// What the bytes of a mapped tensor mean.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Encoding {
@@ -285,11 +301,7 @@ impl Tensor {
         match &self.storage {
             Storage::F32(values) => out.copy_from_slice(&values[start..start + out.len()]),
             Storage::Bf16(values) => widen(&values[start..start + out.len()], out),
-            Storage::Mapped(m) => {
-                let bytes = |values: usize| values / m.encoding.block_values() * m.encoding.block_bytes();
-                let first = m.start + bytes(start);
-                m.encoding.decode(&m.map.bytes()[first..first + bytes(out.len())], out);
-            }
+            Storage::Mapped(mapped) => mapped.decode(start, out),
         }
     }
 
