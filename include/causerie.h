@@ -699,7 +699,8 @@ size_t causerie_dialogues_count(const causerie_dialogues *dialogues);
 const char *causerie_dialogues_get(const causerie_dialogues *dialogues,
                                    size_t i);
 
-// Requests, tokens, cost, what was dropped and why, as JSON; "{}" for dialogues that were loaded. Borrowed.
+// Requests, tokens, cost, what was dropped and why, as JSON; for dialogues that were loaded "{}", or {"bad_lines": n} where
+// lines were passed over. Borrowed.
 const char *causerie_dialogues_report(const causerie_dialogues *dialogues);
 
 // Appends the dialogues of a later round.
@@ -710,7 +711,8 @@ causerie_error *causerie_dialogues_add(causerie_dialogues *dialogues,
 // Writes JSON lines in chat format, all or nothing.
 CAUSERIE_MUST_CHECK causerie_error *causerie_dialogues_save(const causerie_dialogues *dialogues, const char *file);
 
-// Reads what causerie_dialogues_save (or a work directory's dialogues.jsonl) holds.
+// Reads what causerie_dialogues_save (or a work directory's dialogues.jsonl) holds. A line that is no dialogue is passed
+// over, logged and counted (causerie_dialogues_report); CAUSERIE_FORMAT when none is one.
 CAUSERIE_MUST_CHECK causerie_error *causerie_dialogues_load(const char *file, causerie_dialogues **out);
 
 // The same from `len` bytes of JSON lines in memory.

@@ -16,6 +16,7 @@ pub mod math;
 #[doc(hidden)]
 pub mod os;
 pub mod run;
+mod tensors;
 pub mod transformer;
 
 // Rooms, in pipeline order.

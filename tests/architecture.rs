@@ -1,182 +1,257 @@
-//! The house's invariants (docs/architecture.md), each as a check over the source text.
+//! The house's invariants (docs/architecture.md), each as a check over the source: its syntax, not its text.
 
+#[path = "common/source.rs"]
+mod source;
+
+use proc_macro2::{TokenStream, TokenTree};
+use source::Source;
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::OnceLock;
+use syn::visit::Visit;
 
-/// Every .rs file below `folder`, with its path from src/.
-fn sources() -> Vec<(String, String)> {
-    fn walk(folder: &Path, out: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, out);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                out.push(path);
-            }
-        }
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut paths = Vec::new();
-    walk(&root, &mut paths);
-    paths.sort();
-    assert!(paths.len() > 20, "the source folder was not found");
-    // Files that only the unit tests are built with may do what tests do.
-    paths.retain(|p| {
-        let name = p.file_name().unwrap_or_default().to_string_lossy();
-        !(["tests.rs", "testing.rs"].contains(&&*name) || name == "mock.rs" || name.ends_with("_tests.rs"))
-    });
-    paths
-        .into_iter()
-        .map(|p| {
-            let name = p.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/");
-            (name, fs::read_to_string(&p).unwrap())
-        })
-        .collect()
+fn source() -> &'static Source {
+    // Syntax belongs to its thread; a test is one.
+    thread_local!(static SOURCE: &'static Source = Box::leak(Box::new(Source::read())));
+    let source = SOURCE.with(|source| *source);
+    assert!(source.files.len() > 100, "the source was not found");
+    source
 }
 
-/// The lines that are code, not comments, with their numbers from 1.
-fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().map(|(i, l)| (i + 1, l)).filter(|(_, l)| !l.trim_start().starts_with("//"))
-}
-
-/// The part of a file before its unit tests.
-fn without_tests(text: &str) -> &str {
-    text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
+/// Files that others name: (file, named file).
+fn uses() -> &'static BTreeSet<(String, String)> {
+    static USES: OnceLock<BTreeSet<(String, String)>> = OnceLock::new();
+    let uses = USES.get_or_init(|| Source::read().uses());
+    assert!(uses.len() > 200, "what files name was not found");
+    uses
 }
 
 /// Rooms in pipeline order; a room may use those before it.
 const ROOMS: [&str; 8] = ["dataset", "titles", "embed", "select", "synthesize", "tune", "recommend", "evaluate"];
 
-/// True when `line` names the crate's module `room`: `crate::room::`, `crate::room;`, or `crate::{a, room::…}`.
-fn names(line: &str, room: &str) -> bool {
-    line.match_indices("crate::").any(|(at, _)| {
-        let rest = &line[at + "crate::".len()..];
-        rest.starts_with(&format!("{room}::")) || rest.starts_with(&format!("{room};"))
-    })
+/// What every room may use, and what uses no room.
+const LEAVES: [&str; 11] =
+    ["artifact", "config", "error", "gguf", "llama", "map", "math", "os", "run", "tensors", "transformer"];
+
+/// What uses every room, and is used by none.
+const SHELL: [&str; 6] = ["pipeline", "serve", "ffi", "cli", "main", "lib"];
+
+/// Circles that stand until they are broken, each by its files.
+const KNOWN_CIRCLES: &[&[&str]] = &[
+    &["dataset/column.rs", "dataset/text.rs"],
+    &[
+        "dataset/formats/amazon.rs",
+        "dataset/formats/csv.rs",
+        "dataset/formats/mod.rs",
+        "dataset/formats/movielens.rs",
+        "dataset/formats/own.rs",
+    ],
+    &["dataset/simulate/catalogue.rs", "dataset/simulate/prose.rs", "dataset/simulate/world.rs"],
+    &["embed/lm.rs", "embed/mod.rs", "embed/reviews.rs", "embed/text.rs"],
+    &["evaluate/chart.rs", "evaluate/html.rs", "evaluate/report.rs"],
+    &["pipeline/stages.rs", "pipeline/student.rs"],
+    &["recommend/lm/recommender.rs", "recommend/lm/state_head.rs", "recommend/mod.rs"],
+    &[
+        "select/centers.rs",
+        "select/checkpoint.rs",
+        "select/cost.rs",
+        "select/fisher/certificate.rs",
+        "select/fisher/mod.rs",
+        "select/greedy.rs",
+        "select/js.rs",
+        "select/memory.rs",
+        "select/mod.rs",
+        "select/report.rs",
+    ],
+    &[
+        "serve/access.rs",
+        "serve/catalogue.rs",
+        "serve/chat.rs",
+        "serve/metrics.rs",
+        "serve/reply.rs",
+        "serve/route.rs",
+        "serve/server.rs",
+    ],
+    &[
+        "titles/lists/columns.rs",
+        "titles/lists/entry.rs",
+        "titles/lists/json.rs",
+        "titles/lists/mod.rs",
+        "titles/lists/plain.rs",
+    ],
+];
+
+/// The room or leaf of a file: its folder, or its own name.
+fn room(file: &str) -> &str {
+    file.split_once('/').map_or_else(|| file.trim_end_matches(".rs"), |(folder, _)| folder)
+}
+
+#[test]
+fn every_folder_of_the_source_has_its_place() {
+    for file in source().files.keys() {
+        let room = room(file);
+        assert!(ROOMS.iter().chain(&LEAVES).chain(&SHELL).any(|r| *r == room), "src/{file}: a room without a place");
+    }
 }
 
 #[test]
 fn a_room_uses_leaves_and_earlier_rooms_only() {
-    let mut wrong = Vec::new();
-    for (name, text) in sources() {
-        let Some(at) = ROOMS.iter().position(|r| name.starts_with(&format!("{r}/"))) else { continue };
-        for (number, line) in code(without_tests(&text)) {
-            for later in ROOMS[at + 1..].iter().chain(&["pipeline", "serve"]) {
-                if names(line, later) {
-                    wrong.push(format!("src/{name}:{number} uses {later}: {line}"));
-                }
-            }
-        }
+    let place = |file: &str| ROOMS.iter().position(|r| *r == room(file));
+    for (file, used) in uses() {
+        let Some(own) = place(file) else { continue };
+        let later = place(used).is_some_and(|other| other > own);
+        assert!(!later && !SHELL.contains(&room(used)), "src/{file} uses src/{used}");
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn leaves_use_no_room() {
-    let mut wrong = Vec::new();
-    for (name, text) in sources() {
-        let leaf = [
-            "math/",
-            "llama/",
-            "transformer/",
-            "error.rs",
-            "run.rs",
-            "config.rs",
-            "artifact.rs",
-            "artifact/",
-            "os.rs",
-            "gguf.rs",
-            "gguf/",
-            "map.rs",
-        ];
-        if !leaf.iter().any(|l| name.starts_with(l)) {
-            continue;
-        }
-        for (number, line) in code(without_tests(&text)) {
-            for room in ROOMS.iter().chain(&["pipeline", "serve"]) {
-                if names(line, room) {
-                    wrong.push(format!("src/{name}:{number} uses {room}: {line}"));
-                }
+    for (file, used) in uses().iter().filter(|(file, _)| LEAVES.contains(&room(file))) {
+        assert!(LEAVES.contains(&room(used)), "src/{file} uses src/{used}");
+    }
+}
+
+#[test]
+fn nothing_uses_the_shell_but_the_shell() {
+    for (file, used) in uses() {
+        let allowed = match room(used) {
+            "ffi" => room(file) == "ffi",
+            // The command serves; nothing else does.
+            "serve" => ["serve", "cli"].contains(&room(file)),
+            "cli" | "main" => ["cli", "main"].contains(&room(file)),
+            _ => true,
+        };
+        assert!(allowed, "src/{file} uses src/{used}");
+    }
+}
+
+#[test]
+fn rooms_stand_in_no_circle() {
+    let rooms: BTreeSet<(String, String)> = uses()
+        .iter()
+        .map(|(file, used)| (room(file).to_string(), room(used).to_string()))
+        .filter(|(file, used)| file != used)
+        .collect();
+    assert_eq!(Source::circles(&rooms), Vec::<Vec<String>>::new());
+}
+
+#[test]
+fn files_stand_in_no_circle() {
+    let circles = Source::circles(uses());
+    let within = |circle: &[String], known: &[&str]| circle.iter().all(|file| known.contains(&file.as_str()));
+    let new: Vec<String> = circles
+        .iter()
+        .filter(|circle| !KNOWN_CIRCLES.iter().any(|known| within(circle, known)))
+        .map(|circle| {
+            let inside = uses().iter().filter(|(a, b)| circle.contains(a) && circle.contains(b));
+            inside.map(|(a, b)| format!("{a} -> {b}")).collect::<Vec<_>>().join("\n")
+        })
+        .collect();
+    assert!(new.is_empty(), "circles of files:\n{}", new.join("\n\n"));
+    for known in KNOWN_CIRCLES {
+        let stands = circles.iter().any(|circle| within(circle, known));
+        assert!(stands, "broken, so no longer to be listed: {}", known.join(", "));
+    }
+}
+
+/// The check sees what it is to check: every way of naming a module.
+#[test]
+fn every_way_of_naming_a_module_is_seen() {
+    let of = |text: &str| {
+        Source::of_files(&[
+            ("lib.rs", "mod a; mod b;"),
+            ("a.rs", text),
+            ("b.rs", "pub mod c;"),
+            ("b/c.rs", "pub struct X; pub fn f() {} pub const N: u8 = 1;"),
+        ])
+    };
+    for text in [
+        "use crate::b::c::X;",
+        "use crate::{b::c::X};",
+        "use crate::{\n    b::{\n        c::{X as Y, f},\n    },\n};",
+        "use super::b::c::*;",
+        "fn g() { crate::b::c::f() }",
+        "fn g() { use crate::b; b::c::f() }",
+        "use crate::b; fn g(x: &b::c::X) {}",
+        "use crate::{self as root}; fn g() { root::b::c::f() }",
+        "mod inner { use super::super::b::c::f; }",
+        "mod inner { fn g() { super::super::b::c::f() } }",
+        "fn g() { println!(\"{}\", crate::b::c::N) }",
+        "fn g() { vec![vec![crate::b::c::N]] }",
+        "impl From<crate::b::c::X> for u8 { fn from(_: crate::b::c::X) -> u8 { 1 } }",
+        "pub type T = crate::b::c::X;",
+        "pub use crate::b::c::X; fn g(x: &X) {}",
+    ] {
+        assert!(of(text).uses().contains(&("a.rs".into(), "b/c.rs".into())), "{text}: {:?}", of(text).uses());
+    }
+    for text in [
+        "pub(crate) fn g() {}",
+        "// use crate::b::c::X;",
+        "#[cfg(test)] mod tests { use crate::b::c::X; }",
+        "pub use crate::b::c::X;",
+    ] {
+        assert!(of(text).uses().is_empty(), "{text}: {:?}", of(text).uses());
+    }
+    // A name that a room hands on is its file's.
+    let handed_on = Source::of_files(&[
+        ("lib.rs", "mod a; mod b;"),
+        ("a.rs", "use crate::b::X; use crate::b::g;"),
+        ("b.rs", "mod c; pub use c::X; pub use self::c::*;"),
+        ("b/c.rs", "pub struct X; pub fn g() { super::super::a::h() }"),
+    ]);
+    assert_eq!(Source::circles(&handed_on.uses()), [["a.rs", "b/c.rs"]]);
+}
+
+/// Every word of a file's code, comments and strings left out.
+fn words(tokens: TokenStream, out: &mut BTreeSet<String>) {
+    for tree in tokens {
+        match tree {
+            TokenTree::Ident(ident) => {
+                out.insert(ident.to_string());
             }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[test]
-fn unsafe_code_lives_in_llama_ffi_the_memory_map_and_the_bf16_kernel_alone() {
-    let mut wrong = Vec::new();
-    for (name, text) in sources() {
-        if name.starts_with("llama/")
-            || name.starts_with("ffi/")
-            || ["map.rs", "os.rs", "math/packed/bf16.rs"].contains(&name.as_str())
-        {
-            continue;
-        }
-        for (number, line) in code(&text) {
-            if line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '-').any(|word| word == "unsafe") {
-                wrong.push(format!("src/{name}:{number}: {line}"));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// A closure that is not inlined into `vectorised` is compiled without AVX2: right, and several times slower.
-#[test]
-fn closures_for_vector_code_are_inlined() {
-    let mut calls = 0;
-    for (name, text) in sources() {
-        let lines: Vec<(usize, &str)> = code(&text).collect();
-        for (i, (number, line)) in lines.iter().enumerate() {
-            let Some((_, after)) = line.split_once("vectorised(") else { continue };
-            let next = lines.get(i + 1).map_or("", |(_, next)| next.trim());
-            let argument = if after.trim().is_empty() { next } else { after.trim() };
-            assert!(argument.starts_with("#[inline(always)]"), "src/{name}:{number}: {line}");
-            calls += 1;
-        }
-    }
-    assert!(calls > 10, "{calls} calls of `vectorised` found");
-}
-
-#[test]
-fn nothing_outside_the_shell_names_it() {
-    for (name, text) in sources() {
-        if !name.starts_with("ffi/") {
-            for (number, line) in code(&text) {
-                assert!(!line.contains("ffi::") || line.contains("std::ffi::"), "src/{name}:{number}: {line}");
-            }
+            TokenTree::Group(group) => words(group.stream(), out),
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
         }
     }
 }
 
-#[test]
-fn every_unsafe_block_says_what_it_relies_on() {
-    for (name, text) in sources() {
-        let lines: Vec<&str> = text.lines().collect();
-        for (i, line) in lines.iter().enumerate().filter(|(_, l)| l.contains("unsafe {") && !l.trim().starts_with("//"))
-        {
-            let before = &lines[i.saturating_sub(12)..=i];
-            assert!(before.iter().any(|l| l.contains("SAFETY:")), "src/{name}:{}: {line}", i + 1);
+/// The words of each file, its unit tests left out.
+fn all_words() -> impl Iterator<Item = (&'static str, BTreeSet<String>)> {
+    source().files.iter().map(|(name, file)| {
+        let mut found = BTreeSet::new();
+        for item in file.items.iter().filter(|item| !source::for_tests(source::attributes_of(item))) {
+            words(quote::ToTokens::to_token_stream(item), &mut found);
         }
-    }
+        (name.as_str(), found)
+    })
+}
+
+/// The compiler sees to the comments (`undocumented_unsafe_blocks`, `missing_safety_doc`); here is where such code may stand.
+#[test]
+fn unsafe_code_lives_in_llama_ffi_os_the_memory_map_and_the_bf16_kernel_alone() {
+    let allowed = |file: &str| ["llama", "ffi", "map", "os"].contains(&room(file)) || file == "math/packed/bf16.rs";
+    let with: Vec<&str> = all_words().filter(|(_, words)| words.contains("unsafe")).map(|(name, _)| name).collect();
+    assert!(with.len() > 5, "unsafe code was not found where it is known to be");
+    assert_eq!(with.iter().find(|file| !allowed(file)), None);
 }
 
 #[test]
 fn only_the_http_teacher_connects_and_only_serve_listens() {
-    for (name, text) in sources() {
-        if name == "synthesize/http.rs" {
-            continue;
-        }
-        let serves = name.starts_with("serve/");
-        for (number, line) in code(without_tests(&text)) {
-            assert!(!line.contains("ureq") && !line.contains("UdpSocket"), "src/{name}:{number}: {line}");
-            assert!(!line.contains("UnixStream") && !line.contains("TcpSocket"), "src/{name}:{number}: {line}");
-            // What listens is handed its streams: it opens none.
-            assert!(!line.contains("TcpStream::"), "src/{name}:{number}: {line}");
-            let sockets = ["TcpListener", "TcpStream", "hyper", "tokio"];
-            assert!(serves || !sockets.iter().any(|s| line.contains(s)), "src/{name}:{number}: {line}");
-        }
+    let mut seen = [false; 2];
+    for (file, words) in all_words() {
+        let has = |names: &[&str]| names.iter().any(|n| words.contains(*n));
+        let (connects, listens) = (file == "synthesize/http.rs", room(file) == "serve");
+        assert!(connects || !has(&["ureq", "UdpSocket", "UnixStream", "TcpSocket", "UnixListener"]), "src/{file}");
+        assert!(listens || !has(&["TcpListener", "TcpStream", "hyper", "tokio"]), "src/{file}");
+        seen[0] |= connects && has(&["ureq"]);
+        seen[1] |= listens && has(&["TcpListener"]);
+    }
+    assert_eq!(seen, [true, true], "what connects and listens was not found");
+    // What listens is handed its streams: it opens none.
+    for (name, file) in source().files.iter().filter(|(name, _)| room(name) == "serve") {
+        let text = quote::ToTokens::to_token_stream(file).to_string();
+        assert!(!text.contains("TcpStream :: connect"), "src/{name}");
     }
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/serve/page.html")).unwrap();
     let page = page.replace("xmlns='http://www.w3.org/2000/svg'", "");
@@ -186,40 +261,66 @@ fn only_the_http_teacher_connects_and_only_serve_listens() {
 }
 
 #[test]
-fn serve_is_used_by_the_command_alone() {
-    for (name, text) in sources() {
-        if name.starts_with("serve/") || name.starts_with("cli/") || name == "lib.rs" {
-            continue;
-        }
-        for (number, line) in code(without_tests(&text)) {
-            assert!(!names(line, "serve"), "src/{name}:{number}: {line}");
-        }
-    }
-}
-
-#[test]
 fn only_the_llama_room_names_the_bindings() {
-    for (name, text) in sources() {
-        if !name.starts_with("llama/") {
-            for (number, line) in code(&text) {
-                assert!(!line.contains("llama_cpp_sys_2"), "src/{name}:{number}: {line}");
-            }
-        }
-    }
+    let with: Vec<&str> = all_words().filter(|(_, w)| w.contains("llama_cpp_sys_2")).map(|(name, _)| name).collect();
+    assert!(!with.is_empty() && with.iter().all(|file| room(file) == "llama"), "{with:?}");
 }
 
 #[test]
 fn the_library_prints_nothing() {
-    for (name, text) in sources() {
-        if name == "main.rs" || name.starts_with("cli/") {
-            continue;
-        }
-        for (number, line) in code(without_tests(&text)) {
-            for print in ["println!", "eprintln!", "print!(", "eprint!(", "dbg!("] {
-                assert!(!line.contains(print), "src/{name}:{number}: {line}");
+    struct Prints(BTreeSet<String>);
+    impl<'ast> Visit<'ast> for Prints {
+        fn visit_item(&mut self, item: &'ast syn::Item) {
+            if !source::for_tests(source::attributes_of(item)) {
+                syn::visit::visit_item(self, item);
             }
         }
+        fn visit_macro(&mut self, call: &'ast syn::Macro) {
+            let name = call.path.segments.last().map(|s| s.ident.to_string()).unwrap_or_default();
+            if ["print", "println", "eprint", "eprintln", "dbg"].contains(&name.as_str()) {
+                self.0.insert(name);
+            }
+            syn::visit::visit_macro(self, call);
+        }
     }
+    let mut command_prints = false;
+    for (name, file) in &source().files {
+        let mut prints = Prints(BTreeSet::new());
+        prints.visit_file(file);
+        let command = ["main", "cli"].contains(&room(name));
+        command_prints |= command && !prints.0.is_empty();
+        assert!(command || prints.0.is_empty(), "src/{name}: {:?}", prints.0);
+    }
+    assert!(command_prints, "the command prints, and it was not seen");
+}
+
+/// A closure that is not inlined into `vectorised` is compiled without AVX2: right, and several times slower.
+#[test]
+fn closures_for_vector_code_are_inlined() {
+    struct Calls(Vec<bool>);
+    impl<'ast> Visit<'ast> for Calls {
+        fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
+            if let syn::Expr::Path(path) = &*call.func
+                && path.path.segments.last().is_some_and(|s| s.ident == "vectorised")
+            {
+                let inlined = |a: &syn::Attribute| {
+                    a.path().is_ident("inline")
+                        && matches!(&a.meta, syn::Meta::List(l) if l.tokens.to_string() == "always")
+                };
+                let argument = call.args.first();
+                self.0.push(matches!(argument, Some(syn::Expr::Closure(c)) if c.attrs.iter().any(inlined)));
+            }
+            syn::visit::visit_expr_call(self, call);
+        }
+    }
+    let mut calls = 0;
+    for (name, file) in &source().files {
+        let mut found = Calls(Vec::new());
+        found.visit_file(file);
+        assert!(found.0.iter().all(|inlined| *inlined), "src/{name}: a closure of `vectorised` is not inlined");
+        calls += found.0.len();
+    }
+    assert!(calls > 10, "{calls} calls of `vectorised` found");
 }
 
 #[test]
@@ -227,7 +328,7 @@ fn every_dependency_is_justified() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let manifest: toml::Table = fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
     let reasons = fs::read_to_string(root.join("docs/dependencies.md")).unwrap();
-    for table in ["dependencies", "dev-dependencies"] {
+    for table in ["dependencies", "build-dependencies", "dev-dependencies"] {
         for name in manifest[table].as_table().unwrap().keys() {
             assert!(reasons.contains(&format!("`{name}`")), "docs/dependencies.md says nothing of {name}");
         }

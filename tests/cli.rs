@@ -1,10 +1,11 @@
 //! The command as a user meets it: what it prints, how it fails, what it leaves.
 
-mod common;
+#[path = "../src/testing/mod.rs"]
+mod testing;
 
-use common::shared;
 use std::path::Path;
 use std::process::{Command, Output};
+use testing::shared;
 
 fn causerie(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_causerie")).args(arguments).output().unwrap()

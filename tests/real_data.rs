@@ -1,10 +1,13 @@
 //! The whole loop on the real reviews with one strategy, judged on real conversations.
 
 mod common;
+#[path = "../src/testing/mod.rs"]
+mod testing;
 
 use causerie::pipeline::pipeline;
 use causerie::{Config, Run};
-use common::{recall, shared};
+use common::recall;
+use testing::shared;
 
 #[test]
 fn synthetic_dialogues_beat_their_seed_reviews_and_popularity_on_real_conversations() {

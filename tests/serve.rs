@@ -1,7 +1,8 @@
 //! `causerie serve` as its users meet it: the built command, a small work directory, raw sockets.
 #![cfg(feature = "serve")]
 
-mod common;
+#[path = "../src/testing/mod.rs"]
+mod testing;
 
 use causerie::Run;
 use causerie::dataset::{Role, Turn};
@@ -967,7 +968,7 @@ fn the_page_is_whole_in_itself_and_may_run_no_script_but_its_own() {
 #[test]
 #[cfg(feature = "llama")]
 fn a_language_model_ranks_with_probabilities_masks_and_token_counts() {
-    let Some(model) = common::shared("models/stories260K.gguf") else { return };
+    let Some(model) = testing::shared("models/stories260K.gguf") else { return };
     let served = start(&["--model", model.to_str().unwrap()]);
     let items = opened().items();
     let exclude: Vec<&str> = (0..140).map(|i| items.id(i)).collect();

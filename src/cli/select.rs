@@ -70,7 +70,7 @@ pub fn select_command() -> Command {
 }
 
 /// What a selection is made from.
-struct Given {
+struct Inputs {
     x: StoredRows,
     features: Option<Matrix>,
     centers: Option<Matrix>,
@@ -78,8 +78,8 @@ struct Given {
     users: Option<Vec<u32>>,
 }
 
-impl Given {
-    fn read(matches: &ArgMatches, config: &Config) -> Result<Given> {
+impl Inputs {
+    fn read(matches: &ArgMatches, config: &Config) -> Result<Inputs> {
         let read = |name: &str| -> Result<Option<Matrix>> {
             matches.get_one::<String>(name).map(|p| embed::read_only_matrix(Path::new(p))).transpose()
         };
@@ -94,7 +94,7 @@ impl Given {
             unused("centres");
         }
         let centers = centers::given(&x, features.as_ref(), &Terms::default(), &config.select)?.map(Cow::into_owned);
-        let mut given = Given { x, features, centers, items: None, users: None };
+        let mut given = Inputs { x, features, centers, items: None, users: None };
         let capped = config.select.max_per_item > 0 || config.select.max_per_user > 0;
         if capped && matches.get_one::<String>("dataset").is_some() {
             let data = Dataset::load(&path(matches, "dataset"))?;
@@ -128,7 +128,7 @@ pub fn select(matches: &ArgMatches) -> Result<()> {
         merged.save(&out)?;
         return print(&format!("{} rows of {} parts: {}", merged.rows.len(), merged.parts, out.display()));
     }
-    let given = Given::read(matches, &config)?;
+    let given = Inputs::read(matches, &config)?;
     if matches.get_flag("fit-centers") {
         let fitted = centers::fit(&given.x, given.features.as_ref(), &config.select, &run)?;
         centers::save(&fitted.centers, &out)?;
@@ -157,7 +157,7 @@ pub fn select(matches: &ArgMatches) -> Result<()> {
     print(&format!("{}\n{}\n{}", selected.report, selected.cost, out.display()))
 }
 
-fn selected(matches: &ArgMatches, given: &Given, config: &Config, run: &Run) -> Result<select::SelectionResult> {
+fn selected(matches: &ArgMatches, given: &Inputs, config: &Config, run: &Run) -> Result<select::SelectionResult> {
     let (terms, features) = (given.terms(), given.features.as_ref());
     if let Some(merged) = matches.get_one::<String>("finalise") {
         let merged = MergedPicks::load(Path::new(merged))?;

@@ -282,29 +282,6 @@ fn genuine_movie_reviews_are_the_same_for_any_number_of_threads() {
     assert_eq!(one.reviews() as u64 + report.short_reviews, 89_455);
 }
 
-/// Peak memory and speed on the genuine reviews: run it alone, under `/usr/bin/time -v`, with `--ignored`.
-#[test]
-#[ignore = "a measurement"]
-fn measure_import() {
-    let Some(config) = genuine("causerie", "data/movies/meta.jsonl.gz", "data/movies/reviews.jsonl.gz", "") else {
-        return;
-    };
-    let start = std::time::Instant::now();
-    let (dataset, _) = import(&config, &Run::new(0).unwrap()).unwrap();
-    let seconds = start.elapsed().as_secs_f64();
-    let peak = crate::os::peak_memory_bytes() as f64;
-    let text = dataset.summary().text_bytes as f64;
-    let reviews = dataset.reviews() as f64;
-    println!(
-        "{:.0} reviews/s, peak {:.1} MB, text {:.1} MB, ratio {:.2}",
-        reviews / seconds,
-        peak / 1e6,
-        text / 1e6,
-        peak / text
-    );
-    assert!(peak <= 1.5 * text);
-}
-
 fn own_text() -> impl Strategy<Value = String> {
     // Without & and <, which are cleaned, and without blanks at the ends, which are trimmed.
     "[a-zé\"\\\\,.ß☃\u{1F600}]{1,12}( [a-z\n\t'{}]{1,8}x)?"

@@ -105,34 +105,4 @@ mod tests {
             }
         }
     }
-
-    /// `cargo test --release --lib math::gemm -- --ignored --nocapture`: GFLOP/s beside faer's own threading.
-    #[test]
-    #[ignore = "a measurement"]
-    fn speed() {
-        for (m, n, k) in [(512, 2048, 2048), (512, 8192, 2048), (512, 2048, 8192), (2048, 1536, 512), (2048, 512, 1536)]
-        {
-            let (a, b) = (random(m * k, b"a"), random(k * n, b"b"));
-            let mut out = vec![0.0; m * n];
-            let (a, b) = (view(&a, m, k), view(&b, n, k).transpose());
-            for threads in [1, 2] {
-                let run = Run::new(threads).unwrap();
-                let measure = |work: &mut (dyn FnMut() + Send)| {
-                    let mut best = f64::INFINITY;
-                    for _ in 0..5 {
-                        let start = std::time::Instant::now();
-                        run.install(&mut *work);
-                        best = best.min(start.elapsed().as_secs_f64());
-                    }
-                    2.0 * (m * n * k) as f64 / best / 1e9
-                };
-                let par = if threads == 1 { Par::Seq } else { Par::rayon(threads) };
-                let ours = measure(&mut || gemm(view_mut(&mut out, m, n), Into::Replace, a, b, 1.0));
-                let faer = measure(&mut || {
-                    faer::linalg::matmul::matmul(view_mut(&mut out, m, n), Accum::Replace, a, b, 1.0, par);
-                });
-                println!("{m} x {k} x {n}, {threads} threads: ours {ours:.0}, faer {faer:.0}");
-            }
-        }
-    }
 }

@@ -5,7 +5,7 @@ use crate::artifact;
 use crate::dataset::Items;
 use crate::error::{Error, Result};
 use crate::math::Matrix;
-use crate::tune::{Tensor, read_tensors, write_tensors};
+use crate::tensors::{Tensor, read_tensors, write_tensors};
 use std::path::Path;
 
 const KIND: &str = "nbcrs datastore";

@@ -500,28 +500,4 @@ mod tests {
             }
         }
     }
-
-    /// `cargo test --release --lib transformer::adamw -- --ignored --nocapture`: ns of one thread per weight.
-    #[test]
-    #[ignore = "a measurement"]
-    fn speed() {
-        let n = 1 << 22;
-        let (start, g) = (random(n, b"start"), random(n, b"g"));
-        for (bf16_weights, moments) in
-            [(false, Moments::F32), (true, Moments::F32), (false, Moments::Bits8), (true, Moments::Bits8)]
-        {
-            let mut w = tensor(Storage::F32(start.clone()), n);
-            w.own(bf16_weights);
-            let mut adam = AdamW::new(AdamWSettings { moments, ..AdamWSettings::default() }, 1);
-            let run = crate::Run::new(1).unwrap();
-            let mut best = f64::INFINITY;
-            for _ in 0..6 {
-                adam.begin_step();
-                let started = std::time::Instant::now();
-                run.install(|| adam.update(0, &mut w, &g, 1e-4, 1.0));
-                best = best.min(started.elapsed().as_secs_f64());
-            }
-            println!("bf16 {bf16_weights}, {moments:?}: {:.2} ns", best / n as f64 * 1e9);
-        }
-    }
 }

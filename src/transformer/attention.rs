@@ -158,7 +158,7 @@ fn softmax(z: &mut [f32], seen: Range<usize>) -> f32 {
 }
 
 /// What [`backward`] reads of the forward pass.
-pub struct Kept<'a> {
+pub struct AttentionActivations<'a> {
     /// Queries, `[tokens, heads * n]`.
     pub q: &'a [f32],
     /// Keys, `[tokens, kv_heads * n]`.
@@ -175,7 +175,7 @@ pub struct Kept<'a> {
 pub fn backward(
     shape: &AttentionShape,
     segments: &[Segment],
-    kept: &Kept<'_>,
+    kept: &AttentionActivations<'_>,
     dout: &[f32],
 ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let (n, group) = (shape.head_dim, shape.heads / shape.kv_heads);
@@ -318,7 +318,7 @@ mod tests {
             for (fast, slow) in out.iter().zip(slow(&shape, &segments(), &q, &k, &v)) {
                 assert!((fast - slow).abs() < 2e-6, "{fast} {slow}");
             }
-            let kept = Kept { q: &q, k: &k, v: &v, out: &out, log_sums: &log_sums };
+            let kept = AttentionActivations { q: &q, k: &k, v: &v, out: &out, log_sums: &log_sums };
             let (dq, dk, dv) = backward(&shape, &segments(), &kept, &dout);
             let loss = |q: &[f32], k: &[f32], v: &[f32]| weighted(&slow(&shape, &segments(), q, k, v), &dout);
             gradient_agrees("q", &q, &dq, |q| loss(q, &k, &v));

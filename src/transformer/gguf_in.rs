@@ -3,7 +3,7 @@
 use super::config::{Family, ModelConfig, RopeLayout};
 use super::hf::vectors_as_floats;
 use super::model::Model;
-use super::weights::{Encoding, Mapped, check_shape, missing};
+use super::weights::{Encoding, FileValues, check_shape, missing};
 use crate::error::{Error, Result};
 use crate::gguf::{GgmlType, Gguf, TensorInfo, Value};
 use crate::map::Map;
@@ -50,14 +50,14 @@ impl Model {
     }
 }
 
-pub(super) fn mapped(info: &TensorInfo, map: &Arc<Map>) -> Result<Mapped> {
+pub(super) fn mapped(info: &TensorInfo, map: &Arc<Map>) -> Result<FileValues> {
     let encoding = match info.kind {
         GgmlType::F32 => Encoding::F32,
         GgmlType::F16 => Encoding::F16,
         GgmlType::BF16 => Encoding::Bf16,
         kind => blocks(kind)?,
     };
-    Ok(Mapped { map: map.clone(), start: info.offset as usize, encoding })
+    Ok(FileValues { map: map.clone(), start: info.offset as usize, encoding })
 }
 
 #[cfg(feature = "llama")]

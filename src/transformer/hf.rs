@@ -2,7 +2,7 @@
 
 use super::config::ModelConfig;
 use super::model::Model;
-use super::weights::{Encoding, Mapped, Storage, check_shape, missing};
+use super::weights::{Encoding, FileValues, Storage, check_shape, missing};
 use crate::error::{Error, Result};
 use crate::map::Map;
 use safetensors::{Dtype, SafeTensors};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// One tensor of a safetensors file, not yet read.
 pub(super) struct FileTensor {
     pub shape: Vec<usize>,
-    pub mapped: Mapped,
+    pub mapped: FileValues,
 }
 
 /// The tensors of several safetensors files.
@@ -39,7 +39,7 @@ impl Files {
                 };
                 // `tensor.data()` is a part of the mapped bytes: its place in them is its place in the file.
                 let start = tensor.data().as_ptr() as usize - map.bytes().as_ptr() as usize;
-                let mapped = Mapped { map: map.clone(), start, encoding };
+                let mapped = FileValues { map: map.clone(), start, encoding };
                 tensors.insert(name.to_string(), FileTensor { shape: tensor.shape().to_vec(), mapped });
             }
         }
@@ -47,7 +47,7 @@ impl Files {
         Ok(Files { tensors, path })
     }
 
-    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Mapped> {
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<FileValues> {
         let found = self.tensors.remove(name).ok_or_else(|| missing(&self.path, name))?;
         check_shape(&self.path, name, &found.shape, shape)?;
         Ok(found.mapped)
@@ -73,7 +73,7 @@ impl Model {
 }
 
 /// Vectors are read into memory as f32; matrices stay where they are.
-pub(super) fn vectors_as_floats(mapped: Mapped, rows: usize, cols: usize) -> Storage {
+pub(super) fn vectors_as_floats(mapped: FileValues, rows: usize, cols: usize) -> Storage {
     if rows > 1 { Storage::Mapped(mapped) } else { Storage::F32(mapped.to_floats(cols)) }
 }
 

@@ -5,11 +5,11 @@
 //! Qwen2 adds biases to q, k, v; Qwen3 normalises each head of q and k before the rotation; Gemma2 normalises a Wo' and
 //! m Wd' before they are added.
 
-use super::attention::{self, Kept};
+use super::attention::{self, AttentionActivations};
 use super::batch::Batch;
 use super::config::ModelConfig;
 use super::linear::add;
-use super::lora::{Adapters, Packed, Projection, backward_inputs};
+use super::lora::{Adapters, Projection, ProjectionInput, backward_inputs};
 use super::rope::Rope;
 use super::weights::{Grads, TensorId};
 use super::{activation, rmsnorm};
@@ -62,7 +62,7 @@ impl Pass<'_> {
 /// What the backward pass needs of a layer's forward pass. Norms and the gate's product are computed again: they cost
 /// little and are as large as what they come from.
 #[derive(Debug)]
-pub(super) struct LayerKept {
+pub(super) struct LayerActivations {
     /// The layer's input.
     pub x: Vec<f32>,
     /// q and k before their norms (Qwen3).
@@ -83,11 +83,11 @@ pub(super) struct LayerKept {
 
 impl Layer {
     /// x2 from x, `[tokens, dim]`, with what the backward pass needs.
-    pub fn forward(&self, pass: &Pass<'_>, index: usize, x: Vec<f32>) -> (Vec<f32>, LayerKept) {
+    pub fn forward(&self, pass: &Pass<'_>, index: usize, x: Vec<f32>) -> (Vec<f32>, LayerActivations) {
         let dim = pass.config.dim;
         let width = |values: &[f32]| values.len() / pass.positions.len().max(1);
         let h = pass.norm(&x, self.attn_norm);
-        let h = Packed::new(&h, dim, pass.on.arithmetic);
+        let h = ProjectionInput::new(&h, dim, pass.on.arithmetic);
         let (mut q, tq) = self.q.forward(&pass.on, &h);
         let (mut k, tk) = self.k.forward(&pass.on, &h);
         let (v, tv) = self.v.forward(&pass.on, &h);
@@ -100,7 +100,8 @@ impl Layer {
         pass.rope.forward(&mut k, pass.positions);
         let shape = pass.config.attention(index);
         let (attended, log_sums) = attention::forward(&shape, &pass.batch.segments, &q, &k, &v);
-        let (mut o, to) = self.o.forward(&pass.on, &Packed::new(&attended, width(&attended), pass.on.arithmetic));
+        let (mut o, to) =
+            self.o.forward(&pass.on, &ProjectionInput::new(&attended, width(&attended), pass.on.arithmetic));
         let raw_o = self.post_norms.map(|(norm, _)| {
             let normed = pass.norm(&o, norm);
             std::mem::replace(&mut o, normed)
@@ -109,12 +110,12 @@ impl Layer {
         add(&mut x1, &x);
 
         let h = pass.norm(&x1, self.ffn_norm);
-        let h = Packed::new(&h, dim, pass.on.arithmetic);
+        let h = ProjectionInput::new(&h, dim, pass.on.arithmetic);
         let (gate, tg) = self.gate.forward(&pass.on, &h);
         let (up, tu) = self.up.forward(&pass.on, &h);
         drop(h);
         let m = activation::forward(pass.config.activation(), &gate, &up);
-        let (mut down, td) = self.down.forward(&pass.on, &Packed::new(&m, width(&m), pass.on.arithmetic));
+        let (mut down, td) = self.down.forward(&pass.on, &ProjectionInput::new(&m, width(&m), pass.on.arithmetic));
         let raw_down = self.post_norms.map(|(_, norm)| {
             let normed = pass.norm(&down, norm);
             std::mem::replace(&mut down, normed)
@@ -123,7 +124,7 @@ impl Layer {
         add(&mut x2, &x1);
         let inner = [tq, tk, tv, to, tg, tu, td];
         let unnormed = raw_o.zip(raw_down);
-        (x2, LayerKept { x, raw, q, k, v, attended, log_sums, unnormed, x1, gate, up, inner })
+        (x2, LayerActivations { x, raw, q, k, v, attended, log_sums, unnormed, x1, gate, up, inner })
     }
 
     /// dx from dx2 `[tokens, dim]`; the gradients of what is trained are added to `grads`.
@@ -132,7 +133,7 @@ impl Layer {
         &self,
         pass: &Pass<'_>,
         index: usize,
-        mut kept: LayerKept,
+        mut kept: LayerActivations,
         dx2: Vec<f32>,
         grads: &mut Grads,
         wanted: bool,
@@ -174,7 +175,7 @@ impl Layer {
         let (mut dq, mut dk, dv) = attention::backward(
             &pass.config.attention(index),
             &pass.batch.segments,
-            &Kept { q: &kept.q, k: &kept.k, v: &kept.v, out: &kept.attended, log_sums: &kept.log_sums },
+            &AttentionActivations { q: &kept.q, k: &kept.k, v: &kept.v, out: &kept.attended, log_sums: &kept.log_sums },
             &dattended,
         );
         pass.rope.backward(&mut dq, pass.positions);

@@ -12,12 +12,12 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// W' as the right side of a product with the layer's input, `[in, out]`.
-pub struct Forward<'a>(pub &'a Tensor);
+pub struct TurnedWeight<'a>(pub &'a Tensor);
 
 /// W as the right side of a product with the gradient of the layer's output, `[out, in]`.
-pub struct Backward<'a>(pub &'a Tensor);
+pub struct PlainWeight<'a>(pub &'a Tensor);
 
-impl Right for Forward<'_> {
+impl Right for TurnedWeight<'_> {
     fn inner(&self) -> usize {
         self.0.cols
     }
@@ -27,7 +27,7 @@ impl Right for Forward<'_> {
     }
 }
 
-impl Right for Backward<'_> {
+impl Right for PlainWeight<'_> {
     fn inner(&self) -> usize {
         self.0.rows
     }
@@ -43,13 +43,13 @@ impl Right for Backward<'_> {
 /// y `[tokens, out]` = x `[tokens, in]` W'.
 pub fn forward(y: &mut [f32], x: &[f32], w: &Tensor, arithmetic: Arithmetic) {
     let x = Left::of_rows(x, w.cols, 1.0, arithmetic);
-    product(y, w.rows, Into::Replace, &[Term::new(&x, Forward(w))]);
+    product(y, w.rows, Into::Replace, &[Term::new(&x, TurnedWeight(w))]);
 }
 
 /// dx `[tokens, in]` = dy `[tokens, out]` W.
 pub fn backward_input(dx: &mut [f32], dy: &[f32], w: &Tensor, arithmetic: Arithmetic) {
     let dy = Left::of_rows(dy, w.rows, 1.0, arithmetic);
-    product(dx, w.cols, Into::Replace, &[Term::new(&dy, Backward(w))]);
+    product(dx, w.cols, Into::Replace, &[Term::new(&dy, PlainWeight(w))]);
 }
 
 /// dW `[rows, cols]` += scale dy' x, for dy `[tokens, rows]` and x `[tokens, cols]`.
@@ -144,47 +144,5 @@ mod tests {
         backward_input(&mut a, &dy, &plain, Arithmetic::F32);
         backward_input(&mut b, &dy, &tiled, Arithmetic::F32);
         assert!(close(&a, &b));
-    }
-
-    /// `CAUSERIE_BENCH=model.gguf cargo test --release --lib transformer::linear -- --ignored --nocapture`: GFLOP/s over the
-    /// weights of the first layer as the file holds them, decoding included, beside faer's over plain f32.
-    #[test]
-    #[ignore = "a measurement"]
-    fn speed_over_the_weights_of_a_file() {
-        let path = std::env::var("CAUSERIE_BENCH").expect("CAUSERIE_BENCH: a GGUF");
-        let model = super::super::Model::from_gguf(path.as_ref()).unwrap();
-        let best = |run: &crate::Run, work: &mut (dyn FnMut() + Send)| {
-            let times = (0..5).map(|_| {
-                let start = std::time::Instant::now();
-                run.install(&mut *work);
-                start.elapsed().as_secs_f64()
-            });
-            times.fold(f64::INFINITY, f64::min)
-        };
-        for w in model.tensors.iter().filter(|t| t.place.layer == Some(0) && t.rows.min(t.cols) >= 512) {
-            let tokens = 512;
-            let (x, dy) = (random(tokens * w.cols, b"x"), random(tokens * w.rows, b"dy"));
-            let plain = random(w.rows * w.cols, b"w");
-            let (mut y, mut dx) = (vec![0.0; tokens * w.rows], vec![0.0; x.len()]);
-            let rate = |seconds: f64| 2.0 * (tokens * w.rows * w.cols) as f64 / seconds / 1e9;
-            for threads in [1, 2] {
-                let run = crate::Run::new(threads).unwrap();
-                let [there, halves] = [Arithmetic::F32, Arithmetic::Bf16]
-                    .map(|arithmetic| rate(best(&run, &mut || forward(&mut y, &x, w, arithmetic))));
-                let [back, halves_back] = [Arithmetic::F32, Arithmetic::Bf16]
-                    .map(|arithmetic| rate(best(&run, &mut || backward_input(&mut dx, &dy, w, arithmetic))));
-                let par = if threads == 1 { faer::Par::Seq } else { faer::Par::rayon(threads) };
-                let faer = rate(best(&run, &mut || {
-                    let (xv, wv) =
-                        (crate::math::gemm::view(&x, tokens, w.cols), crate::math::gemm::view(&plain, w.rows, w.cols));
-                    let out = crate::math::gemm::view_mut(&mut y, tokens, w.rows);
-                    faer::linalg::matmul::matmul(out, faer::Accum::Replace, xv, wv.transpose(), 1.0, par);
-                }));
-                println!(
-                    "{} x {}, {threads} threads: x W' {there:.0}, dy W {back:.0}; in bf16 {halves:.0}, {halves_back:.0}; faer on f32 {faer:.0}",
-                    w.rows, w.cols
-                );
-            }
-        }
     }
 }

@@ -4,7 +4,7 @@
 //! With t = x~ A' and u = s dy B:  dx = dy W + (u A)~,  dB = s dy' t,  dA = u' x~.
 //! W is frozen and may be quantised; a full fine-tuning has no adapter and moves W and b.
 
-use super::linear::{self, Backward, Forward};
+use super::linear::{self, PlainWeight, TurnedWeight};
 use super::weights::{Grads, Part, Tensor, TensorId};
 use crate::error::{Error, Result};
 use crate::math::gemm::Into;
@@ -125,15 +125,15 @@ impl Adapters<'_> {
 }
 
 /// What several projections read: the values, and packed for products.
-pub(super) struct Packed<'a> {
+pub(super) struct ProjectionInput<'a> {
     pub values: &'a [f32],
     pub left: Left,
 }
 
-impl<'a> Packed<'a> {
+impl<'a> ProjectionInput<'a> {
     /// `values` `[tokens, width]`.
-    pub fn new(values: &'a [f32], width: usize, arithmetic: Arithmetic) -> Packed<'a> {
-        Packed { values, left: Left::of_rows(values, width, 1.0, arithmetic) }
+    pub fn new(values: &'a [f32], width: usize, arithmetic: Arithmetic) -> ProjectionInput<'a> {
+        ProjectionInput { values, left: Left::of_rows(values, width, 1.0, arithmetic) }
     }
 }
 
@@ -144,7 +144,7 @@ impl Projection {
     }
 
     /// y, and t when there is an adapter.
-    pub fn forward(&self, on: &Adapters<'_>, x: &Packed<'_>) -> (Vec<f32>, Option<Vec<f32>>) {
+    pub fn forward(&self, on: &Adapters<'_>, x: &ProjectionInput<'_>) -> (Vec<f32>, Option<Vec<f32>>) {
         let w = &on.tensors[self.weight];
         let tokens = x.left.rows();
         let mut y = vec![0.0; tokens * w.rows];
@@ -153,16 +153,16 @@ impl Projection {
             let mut t = vec![0.0; tokens * a.rows];
             let dropped = on.dropped(x.values, adapter.a).map(|x| Left::of_rows(&x, a.cols, 1.0, on.arithmetic));
             let x = dropped.as_ref().unwrap_or(&x.left);
-            product(&mut t, a.rows, Into::Replace, &[Term::new(x, Forward(a))]);
+            product(&mut t, a.rows, Into::Replace, &[Term::new(x, TurnedWeight(a))]);
             t
         });
         let scaled = self.adapter.zip(t.as_ref()).map(|(adapter, t)| {
             let b = &on.tensors[adapter.b];
             (b, Left::of_rows(t, b.cols, on.scale, on.arithmetic))
         });
-        let mut terms = vec![Term::new(&x.left, Forward(w))];
+        let mut terms = vec![Term::new(&x.left, TurnedWeight(w))];
         if let Some((b, t)) = &scaled {
-            terms.push(Term::new(t, Forward(b)));
+            terms.push(Term::new(t, TurnedWeight(b)));
         }
         product(&mut y, w.rows, Into::Replace, &terms);
         if let Some(bias) = self.bias {
@@ -175,7 +175,7 @@ impl Projection {
     pub fn inner(&self, on: &Adapters<'_>, dy: &Left) -> Option<Vec<f32>> {
         let b = &on.tensors[self.adapter?.b];
         let mut u = vec![0.0; dy.rows() * b.cols];
-        product(&mut u, b.cols, Into::Replace, &[Term::new(dy, Backward(b))]);
+        product(&mut u, b.cols, Into::Replace, &[Term::new(dy, PlainWeight(b))]);
         u.iter_mut().for_each(|u| *u *= on.scale);
         Some(u)
     }
@@ -233,15 +233,15 @@ pub(super) fn backward_inputs<const N: usize>(
         .collect();
     let cols = on.tensors[projections[0].0.weight].cols;
     let mut terms: Vec<_> =
-        projections.iter().map(|(projection, dy)| Term::new(dy, Backward(&on.tensors[projection.weight]))).collect();
+        projections.iter().map(|(projection, dy)| Term::new(dy, PlainWeight(&on.tensors[projection.weight]))).collect();
     if on.dropout.is_none() {
-        terms.extend(packed.iter().map(|(_, a, u)| Term::new(u, Backward(a))));
+        terms.extend(packed.iter().map(|(_, a, u)| Term::new(u, PlainWeight(a))));
     }
     product(dx, cols, Into::Replace, &terms);
     if let Some(dropout) = on.dropout {
         for (id, a, u) in &packed {
             let mut through = vec![0.0; dx.len()];
-            product(&mut through, cols, Into::Replace, &[Term::new(u, Backward(a))]);
+            product(&mut through, cols, Into::Replace, &[Term::new(u, PlainWeight(a))]);
             dropout.apply(&mut through, *id);
             linear::add(dx, &through);
         }
@@ -277,21 +277,21 @@ mod tests {
         for dropout in [None, Some(Dropout { share: 0.3, seed: 5 })] {
             let tensors = tensors();
             let on = Adapters { tensors: &tensors, scale: 0.7, dropout, arithmetic: Arithmetic::F32 };
-            let (_, t) = projection.forward(&on, &Packed::new(&x, 12, on.arithmetic));
+            let (_, t) = projection.forward(&on, &ProjectionInput::new(&x, 12, on.arithmetic));
             let mut dx = vec![0.0; x.len()];
             let [u] = backward_inputs(&on, &mut dx, [(&projection, &Left::of_rows(&dy, 9, 1.0, on.arithmetic))]);
             let mut grads = Grads::new(&tensors);
             projection.backward_weights(&on, &mut grads, &x, &dy, t.as_ref(), u.as_ref());
             assert!(grads.get(0).is_none(), "the base is frozen");
             gradient_agrees("x", &x, &dx, |x| {
-                weighted(&projection.forward(&on, &Packed::new(x, 12, on.arithmetic)).0, &dy)
+                weighted(&projection.forward(&on, &ProjectionInput::new(x, 12, on.arithmetic)).0, &dy)
             });
             for id in [1, 2] {
                 gradient_agrees("adapter", tensors[id].vector(), grads.get(id).unwrap(), |values| {
                     let mut moved = tensors.clone();
                     moved[id].storage = Storage::F32(values.to_vec());
                     let on = Adapters { tensors: &moved, scale: 0.7, dropout, arithmetic: Arithmetic::F32 };
-                    weighted(&projection.forward(&on, &Packed::new(&x, 12, on.arithmetic)).0, &dy)
+                    weighted(&projection.forward(&on, &ProjectionInput::new(&x, 12, on.arithmetic)).0, &dy)
                 });
             }
         }

@@ -2,7 +2,7 @@
 
 use super::batch::Batch;
 use super::config::ModelConfig;
-use super::layer::{Layer, LayerKept, Pass};
+use super::layer::{Layer, LayerActivations, Pass};
 use super::lora::{Adapter, Adapters, Dropout, LoraSettings, Projection};
 use super::output_loss::{self, Loss};
 use super::rmsnorm;
@@ -34,26 +34,26 @@ pub struct Forward {
     /// Output of the last layer, before the final norm, `[tokens, dim]`.
     pub state: Vec<f32>,
     /// What is kept of each layer.
-    kept: Vec<Saved>,
+    kept: Vec<Activations>,
     positions: Vec<u32>,
     rope: Rope,
     dropout: Option<Dropout>,
 }
 
 /// What a forward pass keeps of one layer.
-enum Saved {
+enum Activations {
     Nothing,
     Input(Vec<f32>),
-    All(Box<LayerKept>),
+    All(Box<LayerActivations>),
 }
 
 impl Forward {
     /// What went into layer `layer`, `[tokens, dim]`; empty when it was not kept.
     pub fn layer_input(&self, layer: usize) -> &[f32] {
         match &self.kept[layer] {
-            Saved::Nothing => &[],
-            Saved::Input(x) => x,
-            Saved::All(kept) => &kept.x,
+            Activations::Nothing => &[],
+            Activations::Input(x) => x,
+            Activations::All(kept) => &kept.x,
         }
     }
 }
@@ -303,10 +303,10 @@ impl Model {
             let (next, kept) = layer.forward(&pass, index, state);
             state = next;
             saved.push(match keep {
-                _ if index < lowest => Saved::Nothing,
-                Keep::Nothing => Saved::Nothing,
-                Keep::Inputs => Saved::Input(kept.x),
-                Keep::All => Saved::All(Box::new(kept)),
+                _ if index < lowest => Activations::Nothing,
+                Keep::Nothing => Activations::Nothing,
+                Keep::Inputs => Activations::Input(kept.x),
+                Keep::All => Activations::All(Box::new(kept)),
             });
         }
         Ok(Forward { state, kept: saved, positions, rope, dropout })
@@ -397,7 +397,7 @@ impl Model {
         grads: &mut Grads,
     ) -> Result<(Loss, Backward)> {
         let lowest = self.lowest_trained();
-        if forward.kept.iter().skip(lowest).any(|kept| matches!(kept, Saved::Nothing)) {
+        if forward.kept.iter().skip(lowest).any(|kept| matches!(kept, Activations::Nothing)) {
             return Err(Error::bug("a backward pass after a forward pass that kept nothing"));
         }
         let dim = self.config.dim;
@@ -438,13 +438,13 @@ impl Model {
         pass.left -= 1;
         let index = pass.left;
         let (forward, layer) = (&mut pass.forward, &self.layers[index]);
-        let saved = std::mem::replace(&mut forward.kept[index], Saved::Nothing);
+        let saved = std::mem::replace(&mut forward.kept[index], Activations::Nothing);
         let shared = self.pass(batch, &forward.rope, &forward.positions, forward.dropout);
         let kept = match saved {
-            Saved::All(kept) => *kept,
-            Saved::Input(x) => layer.forward(&shared, index, x).1,
+            Activations::All(kept) => *kept,
+            Activations::Input(x) => layer.forward(&shared, index, x).1,
             // Excluded by `backward`.
-            Saved::Nothing => return None,
+            Activations::Nothing => return None,
         };
         let gradient = std::mem::take(&mut pass.gradient);
         let wanted = index > pass.lowest || self.tensors[self.embedding].trained;

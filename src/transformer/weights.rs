@@ -126,12 +126,12 @@ pub enum Storage {
     /// Rounded to 16 bits: half the memory of f32 in full fine-tuning.
     Bf16(Vec<bf16>),
     /// In a mapped file, as it stands there.
-    Mapped(Mapped),
+    Mapped(FileValues),
 }
 
 /// Values in a mapped file.
 #[derive(Debug, Clone)]
-pub struct Mapped {
+pub struct FileValues {
     /// The file.
     pub map: Arc<Map>,
     /// First byte.
@@ -140,7 +140,7 @@ pub struct Mapped {
     pub encoding: Encoding,
 }
 
-impl Mapped {
+impl FileValues {
     /// The first `len` values as f32; they end at a block.
     pub(super) fn to_floats(&self, len: usize) -> Vec<f32> {
         let mut out = vec![0.0; len];

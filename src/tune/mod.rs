@@ -8,7 +8,5 @@ pub mod lm;
 /// What a training that was stopped leaves in its folder, to go on from.
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
 
-pub use head::{
-    CurvePoint, Head, HeadReport, ItemVectors, MENTION_GATE, NewItem, Tensor, read_tensors, tune_head, write_tensors,
-};
+pub use head::{CurvePoint, Head, HeadReport, ItemVectors, MENTION_GATE, NewItem, tune_head};
 pub use left_out::LeftOut;

@@ -170,7 +170,7 @@ fn likeliest(logits: &[f32]) -> usize {
 }
 
 /// What one case took: seconds of each request, and tokens computed, seconds and CPU seconds of all together.
-struct Measured {
+struct Measurement {
     times: Vec<f64>,
     tokens: usize,
     wall: f64,
@@ -219,8 +219,8 @@ impl Case<'_> {
         })
     }
 
-    fn row(&self, mode: &str, callers: usize, prompt: &str, measured: Measured) -> Result<()> {
-        let Measured { mut times, tokens, wall, cpu } = measured;
+    fn row(&self, mode: &str, callers: usize, prompt: &str, measured: Measurement) -> Result<()> {
+        let Measurement { mut times, tokens, wall, cpu } = measured;
         times.sort_by(f64::total_cmp);
         let at = |share: f64| times[(((times.len() - 1) as f64) * share).round() as usize] * 1e3;
         let each = times.len() as f64;
@@ -268,7 +268,7 @@ impl Case<'_> {
             let cpu = cpu_seconds() - cpu;
             let (times, tokens): (Vec<f64>, Vec<usize>) =
                 results.into_iter().collect::<Result<Vec<_>>>()?.concat().into_iter().unzip();
-            self.row(mode, callers, prompt, Measured { times, tokens: tokens.iter().sum(), wall, cpu })?;
+            self.row(mode, callers, prompt, Measurement { times, tokens: tokens.iter().sum(), wall, cpu })?;
         }
         Ok(())
     }
@@ -307,7 +307,7 @@ impl Case<'_> {
         let share = |part: &[f64]| part.iter().sum::<f64>() / both.iter().sum::<f64>();
         let row = |prompt, mode, times: &Vec<f64>, tokens| {
             let share = share(times);
-            let measured = Measured { times: times.clone(), tokens, wall: wall * share, cpu: cpu * share };
+            let measured = Measurement { times: times.clone(), tokens, wall: wall * share, cpu: cpu * share };
             self.row(mode, callers, prompt, measured)
         };
         row("new", "generate", &both, prompts + lists)?;

@@ -9,11 +9,11 @@ const CENTRES: usize = 300;
 /// One row in so many is a copy.
 const COPIES: u64 = 100;
 
-/// Made rows, `[rows, dim]`.
+/// ClusteredRows rows, `[rows, dim]`.
 ///
 /// x = 0.7 c_z + 0.6 spread + 0.6 / sqrt(dim), z by Zipf's law; centres and spread each with a spectrum that falls as a power
 /// of its rank, turned by a Hadamard matrix so that no value is special; scaled to unit length.
-pub struct Made {
+pub struct ClusteredRows {
     rows: usize,
     dim: usize,
     /// Size of a Hadamard block: the largest power of two that divides dim.
@@ -48,12 +48,12 @@ fn spectrum(dim: usize, from: f64, power: f64) -> Vec<f32> {
     values.iter().map(|v| (v / sum).sqrt() as f32).collect()
 }
 
-impl Made {
+impl ClusteredRows {
     /// `rows` x `dim`, always the same.
     ///
     /// # Errors
     /// [`causerie::ErrorKind::Invalid`] for none.
-    pub fn new(rows: usize, dim: usize) -> Result<Made> {
+    pub fn new(rows: usize, dim: usize) -> Result<ClusteredRows> {
         if rows == 0 || dim == 0 {
             return Err(Error::invalid("--make-rows and --dim are whole numbers from 1"));
         }
@@ -66,7 +66,7 @@ impl Made {
             Some(*share)
         });
         let block = 1 << dim.trailing_zeros();
-        Ok(Made { rows, dim, block, centres, spread: spectrum(dim, 30.0, 0.8), shares: shares.collect() })
+        Ok(ClusteredRows { rows, dim, block, centres, spread: spectrum(dim, 30.0, 0.8), shares: shares.collect() })
     }
 
     fn make(&self, row: usize, out: &mut [f32]) {
@@ -114,7 +114,7 @@ impl Made {
     }
 }
 
-impl Rows for Made {
+impl Rows for ClusteredRows {
     fn count(&self) -> usize {
         self.rows
     }
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn made_rows_are_of_unit_length_in_clusters_and_some_are_copies() {
         for dim in [1, 7, 384] {
-            let made = Made::new(2000, dim).unwrap();
+            let made = ClusteredRows::new(2000, dim).unwrap();
             let mut values = vec![0f32; 2000 * dim];
             made.decode(0, &mut values);
             let rows: Vec<&[f32]> = values.chunks_exact(dim).collect();

@@ -4,7 +4,7 @@
 use super::super::progress::{print, run_of};
 use super::super::settings::{config_of, with_settings};
 use super::super::stages::{file, path};
-use super::rows::Made;
+use super::rows::ClusteredRows;
 use causerie::embed::{self, RowType, StoredRows};
 use causerie::math::{Rows, squares};
 use causerie::os::{cpu_seconds, peak_memory_bytes, reset_peak_memory};
@@ -107,7 +107,7 @@ pub fn select(matches: &ArgMatches) -> Result<()> {
     let run = run_of(&config)?;
     if let Some(rows) = matches.get_one::<u32>("make-rows") {
         let dim = matches.get_one::<u32>("dim").map_or(0, |dim| *dim as usize);
-        let made = Made::new(*rows as usize, dim)?;
+        let made = ClusteredRows::new(*rows as usize, dim)?;
         let format = RowType::parse(matches.get_one::<String>("store").map_or("f32", String::as_str))?;
         let out = path(matches, "out");
         embed::pack(&made, &out, format, &Default::default(), &run)?;

@@ -242,17 +242,3 @@ fn conversations_do_not_speak_as_reviews_do() {
     assert!(talk.turns.len() >= 5 && !talk.targets.is_empty() && !talk.seen.is_empty());
     assert!(talk.seen.iter().all(|seen| talk.turns.iter().any(|turn| turn.text.contains(&seen.title))));
 }
-
-/// Speed of writing: run it alone, with `--ignored`.
-#[test]
-#[ignore = "a measurement"]
-fn measure_simulate() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = SimulateConfig { items: 10_000, users: 100_000, reviews: 1_000_000, conversations: 1000, ..small() };
-    let start = std::time::Instant::now();
-    let files = simulate_to(folder.path(), &config, &run(0)).unwrap();
-    let seconds = start.elapsed().as_secs_f64();
-    let bytes = std::fs::metadata(&files.reviews).unwrap().len();
-    let peak = crate::os::peak_memory_bytes() / 1_000_000;
-    println!("1,000,000 reviews, {} MB, in {seconds:.1} s; peak {peak} MB", bytes / 1_000_000);
-}

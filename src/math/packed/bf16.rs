@@ -6,7 +6,7 @@
 //! for sums below 2^-126, which the instruction takes for zero; values that small are taken for zero in either when they
 //! are packed.)
 
-use super::{COLS, LeftPart, Part, ROWS, Tile, Words, ZERO, pack_turned};
+use super::tile::{COLS, LeftPart, Part, ROWS, Tile, Words, ZERO, pack_turned, vectorised};
 
 /// Whether the processor multiplies bf16 itself: without it [`super::Arithmetic::Bf16`] is slower than f32, not faster.
 pub fn is_native() -> bool {
@@ -98,7 +98,7 @@ pub(super) fn sweep(results: &mut [Tile], left: LeftPart<'_>, panel: &[Words], f
         }
         return;
     }
-    super::vectorised(
+    vectorised(
         #[inline(always)]
         || {
             for ((first, second), a) in first.iter_mut().zip(second).zip(left.panels()) {
@@ -200,7 +200,7 @@ mod tests {
         let left: Vec<[u32; ROWS]> = (0..2 * steps).map(|_| [(); ROWS].map(|()| word())).collect();
         let panel: Vec<[Words; 2]> = (0..steps).map(|_| [(); 2].map(|()| Words([(); COLS].map(|()| word())))).collect();
         let part = |steps| LeftPart { panels: &left, length: 37, steps };
-        let (mut swept, mut slow) = (vec![[super::super::Line([7.0; COLS]); ROWS]; 4], vec![ZERO; 4]);
+        let (mut swept, mut slow) = (vec![[super::super::tile::Line([7.0; COLS]); ROWS]; 4], vec![ZERO; 4]);
         sweep(&mut swept, part(0..20), panel[..20].as_flattened(), true);
         sweep(&mut swept, part(20..steps), panel[20..].as_flattened(), false);
         let (first, second) = slow.split_at_mut(2);

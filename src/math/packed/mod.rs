@@ -12,6 +12,7 @@
 //! and summed in f32 ([`bf16`]): twice as fast where the processor multiplies bf16, and the same bytes where it does not.
 
 mod bf16;
+mod tile;
 
 use super::gemm::{Into, ViewMut, view_mut};
 pub use bf16::is_native as bf16_is_native;
@@ -19,13 +20,9 @@ use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Mutex;
+use tile::{COLS, INNER, LeftPart, Line, NO_WORDS, Part, ROWS, Tile, Words, ZERO, pack_turned};
+pub use tile::{RightTile, vectorised};
 
-/// Rows of a tile.
-const ROWS: usize = 6;
-/// Columns of a tile.
-const COLS: usize = 16;
-/// Inner dimension of a panel: a multiple of every quantisation's block.
-const INNER: usize = 512;
 /// Columns of a task, where the right side does not ask for more.
 const STRIPE: usize = 64;
 /// Rows of a task, at most: its results stay in cache.
@@ -50,22 +47,6 @@ impl Arithmetic {
         }
     }
 }
-
-/// A row of a tile, one line of cache.
-#[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
-struct Line([f32; COLS]);
-
-/// A row of a panel of b: words that are f32, or pairs of bf16, the earlier of the inner dimension in the lower half.
-#[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
-struct Words([u32; COLS]);
-
-/// A tile of results.
-type Tile = [Line; ROWS];
-
-const ZERO: Tile = [Line([0.0; COLS]); ROWS];
-const NO_WORDS: Words = Words([0; COLS]);
 
 /// Buffers of earlier left sides: fresh memory costs the kernel a pass over it.
 static SPARE: Mutex<Vec<Vec<[u32; ROWS]>>> = Mutex::new(Vec::new());
@@ -190,17 +171,6 @@ impl Drop for Left {
             spare.push(std::mem::take(&mut self.panels));
         }
     }
-}
-
-/// Some values of a right side: b(t, j) is `values[t * stride + j]`, or `values[j * stride + t]` when it is turned.
-#[derive(Debug, Clone, Copy)]
-pub struct RightTile<'a> {
-    /// From the first value of the tile on.
-    pub values: &'a [f32],
-    /// Distance of rows in `values`.
-    pub stride: usize,
-    /// Whether rows of `values` are columns of b.
-    pub turned: bool,
 }
 
 /// The right side of a product, b `[inner, cols]`.
@@ -359,28 +329,6 @@ fn task(mut out: ViewMut<'_>, into: Into, terms: &[Term<'_>], first: usize, cols
     }
 }
 
-/// Columns `col..col + width` of a tile of b, and `inner` of its inner dimension.
-#[derive(Clone, Copy)]
-struct Part<'a> {
-    tile: RightTile<'a>,
-    inner: usize,
-    col: usize,
-    width: usize,
-}
-
-impl Part<'_> {
-    /// Row `t`: `[width]`. Of a tile that is not turned.
-    #[inline(always)]
-    fn row(&self, t: usize) -> &[f32] {
-        &self.tile.values[t * self.tile.stride + self.col..][..self.width]
-    }
-    /// Column `j`: `[inner]`. Of a tile that is turned.
-    #[inline(always)]
-    fn column(&self, j: usize) -> &[f32] {
-        &self.tile.values[(self.col + j) * self.tile.stride..][..self.inner]
-    }
-}
-
 /// A part as a panel of f32; columns beyond its width are zero.
 #[inline(always)]
 fn pack(panel: &mut [Words], part: Part<'_>, turned: &mut Vec<u32>) {
@@ -405,57 +353,6 @@ fn pack(panel: &mut [Words], part: Part<'_>, turned: &mut Vec<u32>) {
                 words.0.iter_mut().zip(from).for_each(|(to, v)| *to = v.to_bits());
             }
         }
-    }
-}
-
-/// A panel whose columns `write` gives, the first `width` of `lines` times 16: `[steps, lines, 16]`.
-#[inline(always)]
-fn pack_turned(
-    panel: &mut [Words],
-    lines: usize,
-    width: usize,
-    turned: &mut Vec<u32>,
-    write: impl Fn(&mut [u32], usize),
-) {
-    // Columns are written whole first: their distance is often a power of two, and then they share few sets of the cache.
-    const DISTANCE: usize = INNER + 16;
-    let steps = panel.len() / lines;
-    turned.resize(turned.len().max(lines * COLS * DISTANCE), 0);
-    for (j, to) in turned.chunks_exact_mut(DISTANCE).take(lines * COLS).enumerate() {
-        let to = &mut to[..steps.next_multiple_of(8)];
-        if j < width {
-            to[steps..].fill(0);
-            write(&mut to[..steps], j);
-        } else {
-            to.fill(0);
-        }
-    }
-    for (block, panel) in panel.chunks_mut(8 * lines).enumerate() {
-        for line in 0..lines {
-            let mut rows = [[0u32; 8]; COLS];
-            for (row, from) in rows.iter_mut().zip(turned.chunks_exact(DISTANCE).skip(line * COLS)) {
-                row.copy_from_slice(&from[block * 8..block * 8 + 8]);
-            }
-            for (t, words) in panel.iter_mut().skip(line).step_by(lines).enumerate() {
-                for (to, row) in words.0.iter_mut().zip(&rows) {
-                    *to = row[t];
-                }
-            }
-        }
-    }
-}
-
-/// Panels of a left side, each of `length` words along the inner dimension, of which `steps` are meant.
-struct LeftPart<'a> {
-    panels: &'a [[u32; ROWS]],
-    length: usize,
-    steps: Range<usize>,
-}
-
-impl LeftPart<'_> {
-    /// The words of each panel that are meant.
-    fn panels(&self) -> impl Iterator<Item = &[[u32; ROWS]]> {
-        self.panels.chunks_exact(self.length).map(|panel| &panel[self.steps.clone()])
     }
 }
 
@@ -512,18 +409,6 @@ impl pulp::NullaryFnOnce for Sweep<'_> {
             *tile = sums.map(|sums| Line(cast(sums)));
         }
     }
-}
-
-/// Runs `work`, compiled for AVX2 and FMA where the processor has them: for loops over floats that the compiler
-/// vectorises. `work` and what it calls must be inlined, or it stays what it is without: write `#[inline(always)] ||`
-/// (`tests/architecture.rs` looks). The results are those of the plain code: no sum is reordered.
-#[inline(always)]
-pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = pulp::x86::V3::try_new() {
-        return simd.vectorize(work);
-    }
-    work()
 }
 
 #[cfg(test)]
@@ -606,43 +491,6 @@ mod tests {
         sweep_plain(&mut plain, part(0..40), &panel, true);
         for (a, b) in fast.iter().flatten().zip(plain.iter().flatten()) {
             assert!(a.0.iter().zip(b.0).all(|(a, b)| (a - b).abs() < 1e-5));
-        }
-    }
-
-    /// `cargo test --release --lib math::packed -- --ignored --nocapture`: GFLOP/s beside faer's, packing included.
-    #[test]
-    #[ignore = "a measurement"]
-    fn speed() {
-        for (m, n, k) in [(512, 2048, 2048), (512, 8192, 2048), (512, 2048, 8192), (2048, 1536, 512), (2048, 512, 1536)]
-        {
-            let (a, b) = (random(m * k, b"a"), random(k * n, b"b"));
-            let mut out = vec![0.0; m * n];
-            for threads in [1, 2] {
-                let run = Run::new(threads).unwrap();
-                let measure = |work: &mut (dyn FnMut() + Send)| {
-                    let mut best = f64::INFINITY;
-                    for _ in 0..5 {
-                        let start = std::time::Instant::now();
-                        run.install(&mut *work);
-                        best = best.min(start.elapsed().as_secs_f64());
-                    }
-                    2.0 * (m * n * k) as f64 / best / 1e9
-                };
-                let [ours, halves] = [Arithmetic::F32, Arithmetic::Bf16].map(|arithmetic| {
-                    measure(&mut || {
-                        let left = Left::of_rows(&a, k, 1.0, arithmetic);
-                        let right = Dense { values: &b, stride: k, turned: true };
-                        product(&mut out, n, Into::Replace, &[Term::new(&left, right)]);
-                    })
-                });
-                let (av, bv) = (super::super::gemm::view(&a, m, k), super::super::gemm::view(&b, n, k).transpose());
-                let par = if threads == 1 { faer::Par::Seq } else { faer::Par::rayon(threads) };
-                let faer = measure(&mut || {
-                    let out = view_mut(&mut out, m, n);
-                    faer::linalg::matmul::matmul(out, faer::Accum::Replace, av, bv, 1.0, par);
-                });
-                println!("{m} x {k} x {n}, {threads} threads: ours {ours:.0}, in bf16 {halves:.0}, faer {faer:.0}");
-            }
         }
     }
 }

@@ -160,10 +160,6 @@ impl Head {
     pub fn dim(&self) -> usize {
         self.items.vectors.dim()
     }
-    /// a, the learned weight of standardised log popularity.
-    pub fn popularity_weight(&self) -> f32 {
-        self.weights.popularity
-    }
 
     /// Takes the catalogue statistics of the time of training: those of today may count items that joined later.
     pub(in crate::tune) fn set_popularity_moments(&mut self, moments: [f64; 2]) {

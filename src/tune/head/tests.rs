@@ -7,6 +7,7 @@ use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Random};
 use crate::run::Run;
+use crate::tensors::read_tensors;
 use crate::tune::LeftOut;
 
 const DIM: usize = 16;

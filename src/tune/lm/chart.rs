@@ -23,7 +23,7 @@ const LETTER: i32 = 7;
 const FEW: usize = 40;
 
 /// One line of a panel.
-struct Line {
+struct Curve {
     name: String,
     colour: RGBColor,
     /// (step, value), steps ascending.
@@ -34,7 +34,7 @@ struct Line {
 
 struct Panel {
     title: &'static str,
-    lines: Vec<Line>,
+    lines: Vec<Curve>,
     percent: bool,
 }
 
@@ -46,7 +46,7 @@ pub(super) fn loss_chart(curve: &[LmPoint], best: Option<u64>, recall_k: usize) 
     let points = |of: fn(&LmPoint) -> Option<f64>| -> Vec<(f64, f64)> {
         curve.iter().filter_map(|p| of(p).filter(|v| v.is_finite()).map(|v| (p.step as f64, v))).collect()
     };
-    let line = |name: &str, colour, points, noisy| Line { name: name.to_string(), colour, points, noisy };
+    let line = |name: &str, colour, points, noisy| Curve { name: name.to_string(), colour, points, noisy };
     let panel = |title, train, held_out| Panel {
         title,
         lines: vec![line("training", TRAIN, train, true), line("held out", HELD_OUT, held_out, false)],
@@ -71,9 +71,9 @@ pub(super) fn loss_chart(curve: &[LmPoint], best: Option<u64>, recall_k: usize) 
     Ok(svg.replacen("<svg ", "<svg role=\"img\" aria-label=\"Course of the fine-tuning\" ", 1))
 }
 
-type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
+type DrawResult = std::result::Result<(), Box<dyn std::error::Error>>;
 
-fn draw(svg: &mut String, panels: &[Panel], steps: f64, best: Option<f64>) -> Drawn {
+fn draw(svg: &mut String, panels: &[Panel], steps: f64, best: Option<f64>) -> DrawResult {
     let root = SVGBackend::with_string(svg, (WIDTH, PANEL_HEIGHT * panels.len() as u32)).into_drawing_area();
     root.fill(&PAPER)?;
     for (i, (area, panel)) in root.split_evenly((panels.len(), 1)).iter().zip(panels).enumerate() {
@@ -89,7 +89,7 @@ fn draw_panel(
     steps: f64,
     best: Option<f64>,
     last: bool,
-) -> Drawn {
+) -> DrawResult {
     let style = |size: u32, colour: &RGBColor| ("sans-serif", size).into_font().color(colour);
     area.draw(&Text::new(panel.title, (20, 16), ("sans-serif", 16, FontStyle::Bold).into_font().color(&INK)))?;
     // The legend, from the right.

@@ -25,7 +25,7 @@ const COMPARED: usize = 20;
 
 /// Files written, and the losses that prove them.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Exported {
+pub struct Export {
     /// `adapter.gguf` (LoRA) or `model.gguf` (full).
     pub file: PathBuf,
     /// Mean loss on the dialogues held out (or the first ones), in the trainer.
@@ -35,12 +35,12 @@ pub struct Exported {
     /// What llama.cpp says of the base model on them.
     pub base_loss: f64,
     /// The ranking head, where one was trained along.
-    pub head: Option<ExportedHead>,
+    pub head: Option<HeadExport>,
 }
 
 /// The ranking head that was trained along, proven on the rows that llama.cpp computes.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct ExportedHead {
+pub struct HeadExport {
     /// `head.safetensors`.
     pub file: PathBuf,
     /// Mean loss over the same dialogues, in the trainer, nats.
@@ -67,7 +67,7 @@ pub(super) fn export(
     probe: &[&Lesson],
     seen: Look,
     run: &Run,
-) -> Result<Exported> {
+) -> Result<Export> {
     let trainer_loss = seen.text.ok_or_else(|| Error::invalid("no dialogue to hold the export against"))?;
     let examples: Vec<&Example> = probe.iter().map(|l| &l.example).collect();
     let base_loss = llama_loss(base, None, &examples, run)?;
@@ -114,7 +114,7 @@ pub(super) fn export(
         }
         (None, _) => None,
     };
-    Ok(Exported { file, trainer_loss, llama_loss, base_loss, head })
+    Ok(Export { file, trainer_loss, llama_loss, base_loss, head })
 }
 
 /// Reads the head again and holds its loss and its ranking on llama.cpp's rows against the trainer's. `allowed`: nats, ten
@@ -129,7 +129,7 @@ fn prove_head(
     trainer_loss: f64,
     allowed: f64,
     run: &Run,
-) -> Result<ExportedHead> {
+) -> Result<HeadExport> {
     let head = Head::load(file)?;
     let ours = run.install(|| items.rankings(model, probe, COMPARED))?;
     let (loss, theirs) = run.install(|| super::items::judge_served(&head, rows, probe, COMPARED))?;
@@ -144,7 +144,7 @@ fn prove_head(
             100.0 * agreement
         )));
     }
-    Ok(ExportedHead { file: file.to_path_buf(), trainer_loss, llama_loss: loss, agreement })
+    Ok(HeadExport { file: file.to_path_buf(), trainer_loss, llama_loss: loss, agreement })
 }
 
 /// The name under which a ranking head knows the tuned model whose rows it reads: `student/` and the hash of `exported`

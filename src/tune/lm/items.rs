@@ -19,7 +19,7 @@
 
 use super::chat::Chat;
 use super::lessons::{Catalogue, Lesson};
-use super::store::{Arrays, Data, Reader};
+use super::store::{Arrays, Companion, Data, Reader};
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Random, dot, norm, product, product_nt};
 use crate::transformer::{AdamW, AdamWSettings, Batch, Keep, Model, Storage};
@@ -50,7 +50,7 @@ struct Gradient {
 
 /// What was found in some dialogues.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Judged {
+pub(super) struct Tally {
     /// Sum of the losses, nats.
     pub loss: f64,
     /// Sum of the shares of targets among the best k.
@@ -59,8 +59,8 @@ pub(super) struct Judged {
     pub dialogues: usize,
 }
 
-impl Judged {
-    pub fn add(&mut self, other: Judged) {
+impl Tally {
+    pub fn add(&mut self, other: Tally) {
         self.loss += other.loss;
         self.recall += other.recall;
         self.dialogues += other.dialogues;
@@ -157,7 +157,7 @@ impl ItemHead {
     }
 
     /// Losses and Recall@k on the states `[lessons, dim]`; every lesson has targets.
-    pub fn judge(&self, hidden: &[f32], lessons: &[&Lesson], k: usize) -> Result<Judged> {
+    pub fn judge(&self, hidden: &[f32], lessons: &[&Lesson], k: usize) -> Result<Tally> {
         let (_, mut z) = self.scores(self.unit(hidden)?.0, lessons)?;
         let items = self.items();
         let each: Vec<(f64, f64)> = z
@@ -172,7 +172,7 @@ impl ItemHead {
             })
             .collect();
         let sum = |of: fn(&(f64, f64)) -> f64| each.iter().map(of).sum();
-        Ok(Judged { loss: sum(|e| e.0), recall: sum(|e| e.1), dialogues: lessons.len() })
+        Ok(Tally { loss: sum(|e| e.0), recall: sum(|e| e.1), dialogues: lessons.len() })
     }
 
     /// The `k` best items of each lesson, by the trainer.
@@ -258,9 +258,10 @@ impl ItemHead {
     pub fn steps(&self) -> u64 {
         self.adam.steps()
     }
+}
 
-    /// Adds what a checkpoint needs (`moments`: also to go on from) under names that begin with `items`.
-    pub fn save<'a>(&'a self, arrays: &mut Arrays<'a>, moments: bool) {
+impl Companion for ItemHead {
+    fn save<'a>(&'a self, arrays: &mut Arrays<'a>, moments: bool) {
         let w = &self.head.weights;
         let parts = [
             ("items.0.w", Data::F32(self.head.items.vectors.data())),
@@ -275,8 +276,7 @@ impl ItemHead {
         }
     }
 
-    /// Reads what [`ItemHead::save`] wrote. `steps`: optimiser steps done, with moments to go on from.
-    pub fn load(&mut self, reader: &Reader<'_>, steps: Option<u64>) -> Result<()> {
+    fn load(&mut self, reader: &Reader<'_>, steps: Option<u64>) -> Result<()> {
         let (n, dim) = (self.items(), self.head.dim());
         let vectors = reader.floats("items.0.w", n * dim)?;
         let (bias, scalars) = (reader.floats("items.1.w", dim)?, reader.floats("items.2.w", 2)?);

@@ -1,9 +1,9 @@
 //! A look at some dialogues: the mean loss of their text, the ranking head's loss, Recall.
 
 use super::chat::Example;
-use super::items::{ItemHead, Judged};
+use super::items::{ItemHead, Tally};
 use super::lessons::Lesson;
-use super::pack::{Trained, micro_batches};
+use super::pack::{Scope, micro_batches};
 use super::recall::Candidates;
 use crate::config::TuneConfig;
 use crate::error::{Error, Result};
@@ -39,11 +39,11 @@ impl Look {
 }
 
 /// What of the examples is run and trained under `config`.
-pub(super) fn trained(config: &TuneConfig) -> Trained {
+pub(super) fn trained(config: &TuneConfig) -> Scope {
     match (config.objective.as_str(), config.loss_on.as_str()) {
-        ("items", _) => Trained::Prompts,
-        (_, "all") => Trained::AllTokens,
-        (_, _) => Trained::Answers,
+        ("items", _) => Scope::Prompts,
+        (_, "all") => Scope::AllTokens,
+        (_, _) => Scope::Answers,
     }
 }
 
@@ -58,9 +58,9 @@ pub(super) fn rows_of<'a>(ends: &[usize], lessons: &[&'a Lesson]) -> (Vec<usize>
 
 impl Judge<'_> {
     /// Looks at `lessons` with what of them is `trained`; `candidates`: theirs, for Recall without a ranking head.
-    pub fn look(&self, lessons: &[&Lesson], trained: Trained, candidates: Option<&Candidates>) -> Result<Look> {
+    pub fn look(&self, lessons: &[&Lesson], trained: Scope, candidates: Option<&Candidates>) -> Result<Look> {
         let examples: Vec<&Example> = lessons.iter().map(|l| &l.example).collect();
-        let (mut text, mut judged) = (Loss::default(), Judged::default());
+        let (mut text, mut judged) = (Loss::default(), Tally::default());
         let config = self.config;
         for part in micro_batches(&examples, config.micro_batch_tokens, config.share_prefix, trained) {
             self.run.check()?;

@@ -13,7 +13,7 @@ const TOKENS: usize = 64;
 
 /// A merged model, and how near it is to base and adapter.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Merged {
+pub struct MergeReport {
     /// The file.
     pub file: PathBuf,
     /// Between the logits of base with adapter and those of the merged file, both by llama.cpp: the root mean square of the
@@ -32,7 +32,7 @@ pub struct Merged {
 /// [`crate::ErrorKind::Invalid`] for an adapter of another base, one that changes nothing, or an unknown kind;
 /// [`crate::ErrorKind::Format`] for broken files or other shapes; [`crate::ErrorKind::Bug`] when llama.cpp does not see base
 /// and adapter in the merged file: it is removed then; those of writing.
-pub fn merge(base: &Path, adapter: &Path, out: &Path, kind: &str, run: &Run) -> Result<Merged> {
+pub fn merge(base: &Path, adapter: &Path, out: &Path, kind: &str, run: &Run) -> Result<MergeReport> {
     let kind = kind.to_ascii_lowercase();
     Quantisation::from_name(&kind)?;
     let mut model = Model::from_gguf(base)?;
@@ -61,7 +61,7 @@ pub fn merge(base: &Path, adapter: &Path, out: &Path, kind: &str, run: &Run) -> 
     proof
 }
 
-fn prove(model: &Model, base: &Path, adapter: &Path, out: &Path, kind: &str, run: &Run) -> Result<Merged> {
+fn prove(model: &Model, base: &Path, adapter: &Path, out: &Path, kind: &str, run: &Run) -> Result<MergeReport> {
     let count = TOKENS.min(model.config.context);
     let mut random = Random::new(0, b"merge");
     let tokens: Vec<u32> = (0..count).map(|_| random.below(model.config.vocabulary) as u32).collect();
@@ -85,7 +85,7 @@ fn prove(model: &Model, base: &Path, adapter: &Path, out: &Path, kind: &str, run
             out.display()
         )));
     }
-    Ok(Merged { file: out.to_path_buf(), difference, allowed, effect })
+    Ok(MergeReport { file: out.to_path_buf(), difference, allowed, effect })
 }
 
 /// How far rounding may move the logits, as a share of their spread: llama.cpp sums f32 in another order (and takes GELU

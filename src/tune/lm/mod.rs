@@ -26,11 +26,11 @@ mod tests;
 mod train;
 
 pub use chat::{Chat, Example, INSTRUCTION, recommend_messages};
-pub use export::{Exported, ExportedHead, HEAD_FILE, llama_loss, prompt_rows, student_name};
+pub use export::{Export, HEAD_FILE, HeadExport, llama_loss, prompt_rows, student_name};
 pub use lessons::{Catalogue, NamedCatalogue};
 pub use memory::{Estimate, available_bytes};
-pub use merge::{Merged, merge};
+pub use merge::{MergeReport, merge};
 pub use new_model::{new_model, pretrain, shape_of};
-pub use pack::{MicroBatch, Trained, micro_batches};
+pub use pack::{MicroBatch, Scope, micro_batches};
 pub use report::{LmPoint, LmReport};
 pub use train::tune_lm;

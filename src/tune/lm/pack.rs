@@ -9,7 +9,7 @@ const MIN_SHARED: usize = 8;
 
 /// What of an example is run and trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trained {
+pub enum Scope {
     /// All of it is run; the answer's tokens are trained.
     Answers,
     /// All of it is run; every token but the first is trained. Nothing is then shared, since a shared token would count
@@ -34,8 +34,8 @@ pub struct MicroBatch {
 ///
 /// `share`: what all examples of a batch begin with (an instruction) stands in it once, attended to by all; gradients are
 /// those of the whole sequences. It never reaches into an answer.
-pub fn micro_batches(examples: &[&Example], budget: usize, share: bool, trained: Trained) -> Vec<MicroBatch> {
-    let share = share && trained != Trained::AllTokens;
+pub fn micro_batches(examples: &[&Example], budget: usize, share: bool, trained: Scope) -> Vec<MicroBatch> {
+    let share = share && trained != Scope::AllTokens;
     let mut batches = Vec::new();
     let mut first = 0;
     let mut common = 0;
@@ -60,24 +60,24 @@ pub fn micro_batches(examples: &[&Example], budget: usize, share: bool, trained:
 }
 
 /// The tokens that are run.
-fn tokens_of(example: &Example, trained: Trained) -> &[u32] {
+fn tokens_of(example: &Example, trained: Scope) -> &[u32] {
     match trained {
-        Trained::Answers | Trained::AllTokens => &example.tokens,
-        Trained::Prompts => &example.tokens[..example.trained_from.min(example.tokens.len())],
+        Scope::Answers | Scope::AllTokens => &example.tokens,
+        Scope::Prompts => &example.tokens[..example.trained_from.min(example.tokens.len())],
     }
 }
 
 /// Tokens that may be shared: those of the prompt, and never all that is run.
-fn sharable(example: &Example, trained: Trained) -> usize {
+fn sharable(example: &Example, trained: Scope) -> usize {
     example.trained_from.min(tokens_of(example, trained).len().saturating_sub(1))
 }
 
-fn common_length(a: &Example, b: &Example, trained: Trained) -> usize {
+fn common_length(a: &Example, b: &Example, trained: Scope) -> usize {
     let same = a.tokens.iter().zip(&b.tokens).take_while(|(x, y)| x == y).count();
     same.min(sharable(a, trained)).min(sharable(b, trained))
 }
 
-fn pack(all: &[&Example], examples: Range<usize>, common: usize, trained: Trained) -> MicroBatch {
+fn pack(all: &[&Example], examples: Range<usize>, common: usize, trained: Scope) -> MicroBatch {
     let group = &all[examples.clone()];
     let common = if common < MIN_SHARED || group.len() < 2 { 0 } else { common };
     let mut batch = Batch::default();
@@ -94,9 +94,9 @@ fn pack(all: &[&Example], examples: Range<usize>, common: usize, trained: Traine
         // The token before the first of a segment is the last of the shared beginning.
         let row = |t: usize| if t < common { t } else { start + t - common };
         let first = match trained {
-            Trained::Answers => example.trained_from.max(1),
-            Trained::AllTokens => 1,
-            Trained::Prompts => tokens.len(),
+            Scope::Answers => example.trained_from.max(1),
+            Scope::AllTokens => 1,
+            Scope::Prompts => tokens.len(),
         };
         let targets = tokens.iter().enumerate().skip(first);
         batch.targets.extend(targets.map(|(t, token)| Target { row: row(t - 1), token: *token }));

@@ -1,6 +1,7 @@
 //! How a fine-tuning went: for its reader, and for the checkpoint that it goes on from.
 
-use super::export::Exported;
+use super::export::Export;
+use crate::transformer::Loss;
 use crate::tune::LeftOut;
 use serde::{Deserialize, Serialize};
 
@@ -62,7 +63,7 @@ pub struct LmReport {
     /// The memory that was foreseen, in words.
     pub memory: String,
     /// The files, proven through llama.cpp.
-    pub exported: Exported,
+    pub exported: Export,
 }
 
 /// What a checkpoint holds beside weights and moments.
@@ -83,4 +84,24 @@ pub(super) struct Progress {
     pub tokens: (u64, u64),
     /// Early stopping has ended the training.
     pub stopped: bool,
+}
+
+/// What the passes of one step have found so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct StepLoss {
+    pub text: Loss,
+    /// Sum of the ranking head's losses, and its dialogues.
+    pub items: (f64, usize),
+}
+
+impl StepLoss {
+    pub fn items_mean(&self) -> Option<f64> {
+        (self.items.1 > 0).then(|| self.items.0 / self.items.1 as f64)
+    }
+    pub fn text_mean(&self) -> Option<f64> {
+        (self.text.tokens > 0).then(|| self.text.mean())
+    }
+    pub fn is_finite(&self) -> bool {
+        self.text.sum.is_finite() && self.items.0.is_finite()
+    }
 }

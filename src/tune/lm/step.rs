@@ -5,32 +5,12 @@ use super::chat::Example;
 use super::items::ItemHead;
 use super::lessons::Lesson;
 use super::look::{rows_of, trained};
-use super::pack::{MicroBatch, Trained, micro_batches};
-use super::report::LmPoint;
+use super::pack::{MicroBatch, Scope, micro_batches};
+use super::report::{LmPoint, StepLoss};
 use super::train::Training;
 use crate::error::{Error, Result};
-use crate::transformer::{AdamW, Forward, Further, Keep, Loss, Model};
+use crate::transformer::{AdamW, Forward, Further, Keep, Model};
 use std::time::Instant;
-
-/// What the passes of one step have found so far.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Found {
-    pub text: Loss,
-    /// Sum of the ranking head's losses, and its dialogues.
-    items: (f64, usize),
-}
-
-impl Found {
-    pub fn items_mean(&self) -> Option<f64> {
-        (self.items.1 > 0).then(|| self.items.0 / self.items.1 as f64)
-    }
-    pub fn text_mean(&self) -> Option<f64> {
-        (self.text.tokens > 0).then(|| self.text.mean())
-    }
-    fn is_finite(&self) -> bool {
-        self.text.sum.is_finite() && self.items.0.is_finite()
-    }
-}
 
 /// By what the losses of one step are multiplied, so that the step's loss is a mean, and how fast it goes.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +31,7 @@ impl Training<'_> {
         let batches = micro_batches(&examples, config.micro_batch_tokens, config.share_prefix, what);
         let targets: usize = batches.iter().map(|b| b.batch.targets.len()).sum();
         let ranked = group.iter().filter(|l| self.items.is_some() && !l.targets.is_empty()).count();
-        if targets == 0 && what != Trained::Prompts {
+        if targets == 0 && what != Scope::Prompts {
             return Err(Error::invalid("a step without a single token to be trained"));
         }
         if config.fused && batches.len() > 1 {
@@ -72,7 +52,7 @@ impl Training<'_> {
             items_rate: config.items_learning_rate * factor,
             seed: 0,
         };
-        let mut found = Found::default();
+        let mut found = StepLoss::default();
         let mut tokens = self.progress.tokens.0;
         for (i, batch) in batches.iter().enumerate() {
             scales.seed = config.seed ^ (step << 20) ^ i as u64;
@@ -114,7 +94,7 @@ impl Training<'_> {
     }
 
     /// Moves the ranking head (its gradient is clipped by itself) and counts the step.
-    fn finish_step(&mut self, found: &Found, tokens: u64, scales: Scales) -> Result<()> {
+    fn finish_step(&mut self, found: &StepLoss, tokens: u64, scales: Scales) -> Result<()> {
         if let Some(items) = self.items.as_mut().filter(|_| found.items.1 > 0) {
             let (step, clip) = (self.progress.step, self.config.clip);
             self.run.install(|| {
@@ -142,7 +122,7 @@ impl Training<'_> {
     }
 
     /// A forward and backward pass whose gradients are added up.
-    fn pass(&mut self, batch: &MicroBatch, lessons: &[&Lesson], scales: Scales, found: &mut Found) -> Result<()> {
+    fn pass(&mut self, batch: &MicroBatch, lessons: &[&Lesson], scales: Scales, found: &mut StepLoss) -> Result<()> {
         let keep = self.keep();
         let (model, items, grads) = (&*self.model, self.items.as_mut(), &mut self.grads);
         self.run.install(|| {
@@ -157,7 +137,13 @@ impl Training<'_> {
     }
 
     /// A pass in which every layer is updated as soon as its gradients are complete.
-    fn fused_pass(&mut self, batch: &MicroBatch, lessons: &[&Lesson], scales: Scales, found: &mut Found) -> Result<()> {
+    fn fused_pass(
+        &mut self,
+        batch: &MicroBatch,
+        lessons: &[&Lesson],
+        scales: Scales,
+        found: &mut StepLoss,
+    ) -> Result<()> {
         let (step, clip, keep) = (self.progress.step, self.config.clip, self.keep());
         let (model, items) = (&mut *self.model, self.items.as_mut());
         let (grads, adam, batch, ends) = (&mut self.grads, &mut self.adam, &batch.batch, batch);
@@ -204,7 +190,7 @@ fn rank(
     batch: &MicroBatch,
     lessons: &[&Lesson],
     scale: f64,
-    found: &mut Found,
+    found: &mut StepLoss,
 ) -> Result<(Vec<usize>, Vec<f32>)> {
     let Some(items) = items else { return Ok((Vec::new(), Vec::new())) };
     let (rows, lessons) = rows_of(&batch.ends, lessons);

@@ -1,7 +1,6 @@
 //! Checkpoints: the trained tensors, the optimiser's moments and the loop's counters in one safetensors file, written
 //! and read a tensor at a time.
 
-use super::items::ItemHead;
 use crate::artifact;
 use crate::error::{Error, Result};
 use crate::transformer::{AdamW, Map, Model, MomentData, Moments, Storage};
@@ -65,6 +64,14 @@ impl Data<'_> {
     }
 }
 
+/// What is trained beside the model, and lies in its checkpoint.
+pub(super) trait Companion {
+    /// Adds its arrays (`moments`: also what it needs to go on) under names of its own.
+    fn save<'a>(&'a self, arrays: &mut Arrays<'a>, moments: bool);
+    /// Reads what it saved. `steps`: optimiser steps done, with moments to go on from.
+    fn load(&mut self, reader: &Reader<'_>, steps: Option<u64>) -> Result<()>;
+}
+
 /// The arrays of a checkpoint, by name.
 #[derive(Default)]
 pub(super) struct Arrays<'a> {
@@ -101,7 +108,7 @@ impl<'a> Arrays<'a> {
 pub(super) fn save(
     path: &Path,
     model: &Model,
-    items: Option<&ItemHead>,
+    items: Option<&dyn Companion>,
     adam: Option<&AdamW>,
     meta: &Value,
 ) -> Result<()> {
@@ -211,7 +218,7 @@ impl Reader<'_> {
 pub(super) fn load(
     path: &Path,
     model: &mut Model,
-    items: Option<&mut ItemHead>,
+    items: Option<&mut dyn Companion>,
     adam: Option<(&mut AdamW, [u64; 2])>,
 ) -> Result<()> {
     let map = Map::open(path)?;

@@ -125,7 +125,7 @@ fn accumulation_over_micro_batches_is_the_full_batch() {
         let examples = examples(20);
         let examples: Vec<&Example> = examples.iter().collect();
         let gradients = |budget, share| {
-            let batches = micro_batches(&examples, budget, share, Trained::Answers);
+            let batches = micro_batches(&examples, budget, share, Scope::Answers);
             let batches: Vec<_> = batches.into_iter().map(|b| b.batch).collect();
             let targets: usize = batches.iter().map(|b| b.targets.len()).sum();
             let mut grads = Grads::new(&model.tensors);
@@ -347,7 +347,6 @@ fn a_dialogue_without_a_trainable_token_is_left_out_not_trained_at_loss_0() {
     assert_eq!(count("Slow?", " \n"), LeftOut { no_answer: 1, ..LeftOut::default() });
     assert_eq!(count(" ", "1. Solaris"), LeftOut { no_query: 1, ..LeftOut::default() });
     assert_eq!(count("Slow\0?", "1. Solaris"), LeftOut { bad_text: 1, ..LeftOut::default() });
-    assert_eq!(count("Slow?", "1. Sol\0aris"), LeftOut { bad_text: 1, ..LeftOut::default() });
 }
 
 /// A run whose teacher has been paid ended because of one of its dialogues: each method and objective goes on without it.
@@ -494,7 +493,7 @@ fn the_ranking_heads_gradient_goes_through_the_adapters() {
         let lessons = lessons(5);
         let lessons: Vec<&Lesson> = lessons.iter().collect();
         let examples: Vec<&Example> = lessons.iter().map(|l| &l.example).collect();
-        let part = micro_batches(&examples, 1 << 20, true, Trained::Prompts).remove(0);
+        let part = micro_batches(&examples, 1 << 20, true, Scope::Prompts).remove(0);
         let loss = |model: &Model, head: &super::items::ItemHead| {
             let forward = model.forward(&part.batch, Keep::Nothing, None).unwrap();
             head.judge(&model.hidden_at(&forward, &part.ends), &lessons, 20).unwrap().loss

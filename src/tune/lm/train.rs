@@ -8,12 +8,11 @@ use super::items::{ItemHead, initial_vectors};
 use super::lessons::{Catalogue, Lesson, NamedCatalogue, lessons_of, split};
 use super::look::{Judge, Look, trained};
 use super::memory::{Estimate, available_bytes};
-use super::pack::Trained;
+use super::pack::Scope;
 use super::prepare::{gguf_base, inputs_hash, open, own};
 use super::recall::Candidates;
-use super::report::{LmPoint, LmReport, Progress};
-use super::step::Found;
-use super::store;
+use super::report::{LmPoint, LmReport, Progress, StepLoss};
+use super::store::{self, Companion};
 use crate::artifact;
 use crate::config::TuneConfig;
 use crate::dataset::Dialogue;
@@ -98,6 +97,13 @@ pub(super) fn tune_lessons(
              tune.fused",
             estimate.words(),
             limit.unwrap_or(0) as f64 / (1u64 << 30) as f64
+        )));
+    }
+    if ranks && lessons.iter().all(|l| l.targets.is_empty()) {
+        return Err(Error::invalid(format!(
+            "tune: none of {} dialogues lists an item of the catalogue to learn from: give the dataset that they were made \
+             of, or take tune.objective = \"text\"",
+            lessons.len()
         )));
     }
     let (train, held_out) = split(lessons, config);
@@ -236,7 +242,7 @@ impl<'a> Training<'a> {
             )));
         }
         let steps = [there.adam_steps, there.items_steps];
-        store::load(&path, self.model, self.items.as_mut(), Some((&mut self.adam, steps)))?;
+        store::load(&path, self.model, companion_mut(&mut self.items), Some((&mut self.adam, steps)))?;
         log(Level::Info, &format!("tune: goes on after step {} of {}", there.step, self.steps));
         self.progress = there;
         Ok(())
@@ -247,7 +253,7 @@ impl<'a> Training<'a> {
         self.progress.items_steps = self.items.as_ref().map_or(0, ItemHead::steps);
         let meta = serde_json::to_value(&self.progress).map_err(|e| Error::bug(e.to_string()))?;
         let path = self.folder.join(CHECKPOINT);
-        store::save(&path, self.model, self.items.as_ref(), Some(&self.adam), &meta)
+        store::save(&path, self.model, companion(&self.items), Some(&self.adam), &meta)
     }
 
     /// Runs to the end; a cancelled run saves a checkpoint first.
@@ -290,7 +296,7 @@ impl<'a> Training<'a> {
     }
 
     /// `loss 1.234, items 4.56, held-out 1.41, recall@20 0.31, 812 tokens/s, 0:12 left`
-    pub fn note(&self, found: &Found, started: (Instant, u64)) -> String {
+    pub fn note(&self, found: &StepLoss, started: (Instant, u64)) -> String {
         let seconds = started.0.elapsed().as_secs_f64();
         let done = (self.progress.step - started.1) as f64 + 0.5;
         let left = seconds / done * (self.steps - self.progress.step) as f64;
@@ -350,7 +356,7 @@ impl<'a> Training<'a> {
             self.progress.best = value.map(|value| (value, step));
             self.progress.looks_without_gain = 0;
             let meta = serde_json::json!({"step": step, "held_out": value});
-            store::save(&self.folder.join("best.safetensors"), self.model, self.items.as_ref(), None, &meta)?;
+            store::save(&self.folder.join("best.safetensors"), self.model, companion(&self.items), None, &meta)?;
         } else {
             self.progress.looks_without_gain += 1;
             let patience = self.config.patience;
@@ -368,15 +374,28 @@ impl<'a> Training<'a> {
         artifact::write_atomic(&path, |out| out.write_all(svg.as_bytes()).map_err(|e| Error::io(&path, e)))
     }
 
+    /// The dialogues that the export is proven with; among them one that lists an item, where a ranking head is to be proven.
+    fn probe(&self) -> Vec<&'a Lesson> {
+        let mut probe = if self.held_out.is_empty() { self.train.clone() } else { self.held_out.clone() };
+        if self.items.is_some() {
+            let lists = |lesson: &&&'a Lesson| !lesson.targets.is_empty();
+            if !probe.iter().any(|l| lists(&l)) {
+                probe.extend(self.train.iter().find(lists).copied());
+            }
+            probe.sort_by_key(|lesson| lesson.targets.is_empty());
+        }
+        probe.truncate(PROBE);
+        probe
+    }
+
     /// Takes the best weights, exports and proves them, and writes the report.
     fn finish(mut self, left_out: LeftOut, estimate: &Estimate, tokens_per_second: f64) -> Result<LmReport> {
         let best = self.folder.join("best.safetensors");
-        store::load(&best, self.model, self.items.as_mut(), None)?;
-        let mut probe: Vec<&Lesson> = if self.held_out.is_empty() { self.train.clone() } else { self.held_out.clone() };
-        probe.truncate(PROBE);
+        store::load(&best, self.model, companion_mut(&mut self.items), None)?;
+        let probe = self.probe();
         // What is proven is the weights, in f32, however they were come by.
         self.model.arithmetic = Arithmetic::F32;
-        let seen = self.judge().look(&probe, Trained::Answers, None)?;
+        let seen = self.judge().look(&probe, Scope::Answers, None)?;
         let exported =
             export(self.model, self.items.as_ref(), self.base, self.folder, self.config, &probe, seen, self.run)?;
         self.draw()?;
@@ -407,4 +426,12 @@ impl<'a> Training<'a> {
         }
         Ok(report)
     }
+}
+
+fn companion(items: &Option<ItemHead>) -> Option<&dyn Companion> {
+    items.as_ref().map(|items| items as &dyn Companion)
+}
+
+fn companion_mut(items: &mut Option<ItemHead>) -> Option<&mut dyn Companion> {
+    items.as_mut().map(|items| items as &mut dyn Companion)
 }

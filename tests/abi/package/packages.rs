@@ -90,8 +90,7 @@ fn the_deb_the_tarball_and_the_wheel_install_and_run() {
 fn cargo_cinstall_gives_what_pkg_config_finds() {
     // It takes minutes to make, and nothing needs it: where it is missing, this is left out in CI too.
     if !Command::new("cargo-cinstall").arg("--version").output().is_ok_and(|o| o.status.success()) {
-        eprintln!("skipped: cargo-cinstall is missing; cargo install cargo-c");
-        return;
+        return super::left_out("cargo-cinstall is missing; cargo install cargo-c");
     }
     let folder = tempfile::tempdir().unwrap();
     let dest = folder.path().join("dest");

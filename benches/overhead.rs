@@ -1,5 +1,5 @@
-//! What the boundary costs: each call over C beside the same in Rust, in CPU time of the calling thread. A bench, not a test:
-//! `cargo test --release -p causerie-capi --test overhead -- --ignored --nocapture`.
+//! What the boundary costs: each call over C beside the same in Rust, in CPU time of the calling thread:
+//! `cargo bench -p causerie-capi`.
 
 use causerie::dataset::{Dataset, Item, Role, Turn};
 use causerie::ffi::{config::*, dataset::*, query::*, recommender::*, run::*};
@@ -47,9 +47,7 @@ fn show(what: &str, c: f64, rust: f64) {
     println!("{what:<46} {c:>8.0} ns over C, {rust:>8.0} ns in Rust, {:>6.0} ns more", c - rust);
 }
 
-#[test]
-#[ignore = "a bench"]
-fn what_a_call_costs_beside_the_rust_call() {
+fn main() {
     let item = |i: usize| Item { id: format!("i{i}"), title: format!("Title {i}"), ..Item::default() };
     let mut dataset = Dataset::default();
     let mut lines = String::new();

@@ -1,7 +1,7 @@
-//! Speed and memory of the student's training step, beside `peer_train.py` (see docs/performance.md). Not run by default:
+//! Speed and memory of the student's training step, beside `peer_train.py` (see docs/performance.md):
 //!
 //! ```text
-//! CAUSERIE_BENCH="1b.gguf lora 512 1 3" cargo test --release --test student_speed -- --ignored --nocapture
+//! cargo bench --bench student -- 1b.gguf lora 512 1 3
 //! ```
 //!
 //! The words: GGUF, method (`lora`: rank 16 on all seven projections; `full`: f32 AdamW; `tiny`: bf16 weights, 8-bit
@@ -13,28 +13,18 @@
 use causerie::Run;
 use causerie::math::Random;
 use causerie::math::packed::Arithmetic;
+use causerie::os::{cpu_seconds, peak_memory_bytes};
 use causerie::transformer::{AdamW, AdamWSettings, Batch, Grads, Keep, LoraSettings, Model, Moments, Segment, Target};
 use std::time::Instant;
 
-fn peak_rss_gib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or("0");
-    line.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / (1024.0 * 1024.0)
-}
-
-/// Processor time of this process so far, all threads: what a busy machine does not distort.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    // utime and stime, in hundredths of a second.
-    [11, 12].iter().filter_map(|i| fields.get(*i)?.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
-#[test]
-#[ignore = "a measurement"]
-fn training_step() {
-    let words = std::env::var("CAUSERIE_BENCH").expect("CAUSERIE_BENCH: see the head of this file");
-    let words: Vec<&str> = words.split_whitespace().collect();
+fn main() {
+    // `cargo bench` adds --bench.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if words.len() < 5 {
+        println!("cargo bench --bench student -- MODEL.gguf lora|full|tiny|mixed TOKENS SEQUENCES STEPS [WORDS]");
+        return;
+    }
     let (path, method) = (words[0], words[1]);
     let [length, sequences, steps] = [2, 3, 4].map(|i| words[i].parse::<usize>().unwrap());
     let option = |name: &str| {
@@ -141,6 +131,6 @@ fn training_step() {
         keep == Keep::Inputs,
         tokens as f64 / best,
         batch.targets.len() as f64 / best,
-        peak_rss_gib()
+        peak_memory_bytes() as f64 / (1u64 << 30) as f64
     );
 }
