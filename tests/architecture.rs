@@ -49,9 +49,6 @@ const KNOWN_CIRCLES: &[&[&str]] = &[
     ],
     &["dataset/simulate/catalogue.rs", "dataset/simulate/prose.rs", "dataset/simulate/world.rs"],
     &["embed/lm.rs", "embed/mod.rs", "embed/reviews.rs", "embed/text.rs"],
-    &["evaluate/chart.rs", "evaluate/html.rs", "evaluate/report.rs"],
-    &["pipeline/stages.rs", "pipeline/student.rs"],
-    &["recommend/lm/recommender.rs", "recommend/lm/state_head.rs", "recommend/mod.rs"],
     &[
         "select/centers.rs",
         "select/checkpoint.rs",
@@ -63,15 +60,6 @@ const KNOWN_CIRCLES: &[&[&str]] = &[
         "select/memory.rs",
         "select/mod.rs",
         "select/report.rs",
-    ],
-    &[
-        "serve/access.rs",
-        "serve/catalogue.rs",
-        "serve/chat.rs",
-        "serve/metrics.rs",
-        "serve/reply.rs",
-        "serve/route.rs",
-        "serve/server.rs",
     ],
     &[
         "titles/lists/columns.rs",
