@@ -89,9 +89,9 @@ fn main() -> Result<()> {
     println!("{} dialogues; {report}", dialogues.len());
 
     // 6 recommend
-    let context = QueryWindow::from_config(&config.recommend)?;
+    let context = QueryWindow::from_config(&config.recommend);
     let head = HeadRecommender::new("head", head, &dataset.items, embedder.clone(), Some(mentions.clone()), context)?;
-    let conversations = load_conversations(&files.conversations)?;
+    let conversations = load_conversations(&files.conversations, 0)?;
     let query = Query { top_k: Some(5), ..Query::new(conversations[0].clone()) };
     let head: Arc<dyn Recommender> = Arc::new(head);
     let dataset = Arc::new(dataset);

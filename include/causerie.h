@@ -217,7 +217,7 @@ typedef void (*causerie_log_fn)(int32_t level, const char *text, size_t len, voi
 typedef struct {
   // "select.budget"
   const char *key;
-  // "integer", "number", "text", "boolean" or "list" (comma-separated in causerie_config_set)
+  // "integer", "number", "text", "boolean" or "list" (`a,b` or `["a", "b"]` in causerie_config_set)
   const char *kind;
   // The default, as TOML
   const char *initial;
@@ -323,7 +323,7 @@ void causerie_log(causerie_log_fn callback,
 // New settings, every key at its documented default. Wherever a function takes settings, NULL means the defaults.
 CAUSERIE_MUST_CHECK causerie_error *causerie_config_new(causerie_config **out);
 
-// Sets `key` from text: ("select.budget", "500"). Lists are comma-separated. CAUSERIE_INVALID for an unknown key (the
+// Sets `key` from text: ("select.budget", "500"). Lists: `a,b` or TOML. CAUSERIE_INVALID for an unknown key (the
 // message names the nearest known one) and for a value out of bounds; nothing is changed then.
 CAUSERIE_MUST_CHECK causerie_error *causerie_config_set(causerie_config *config, const char *key, const char *value);
 

@@ -8,12 +8,23 @@ pub use write::{
 };
 
 use crate::error::{Error, Result};
+use crate::{json, unpack};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 /// The format number that every artifact carries; a reader refuses newer ones and names both.
 pub const FORMAT: u64 = 1;
+
+/// The release of llama.cpp's bindings, which Cargo.toml pins.
+pub fn llama_version() -> &'static str {
+    // `llama-cpp-sys-2 = { version = "=0.1.161", …`, or the section that `cargo package` makes of it.
+    let pinned = |after: &'static str| {
+        let rest = after.trim_start_matches([' ', '=', '{', ']', '\r', '\n']).strip_prefix("version = \"=")?;
+        rest.split('"').next()
+    };
+    include_str!("../Cargo.toml").split("llama-cpp-sys-2").find_map(pinned).unwrap_or("?")
+}
 
 /// `causerie/0.1.0`, as artifacts carry it.
 pub fn made_by() -> String {
@@ -29,16 +40,8 @@ pub fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     if file.metadata().map_err(|e| Error::io(path, e))?.is_dir() {
         return Err(Error::invalid(format!("{}: is a folder, a file is needed", path.display())));
     }
-    let mut raw = BufReader::with_capacity(1 << 18, file);
-    let head = raw.fill_buf().map_err(|e| Error::io(path, e))?;
-    if head.starts_with(&[0x1f, 0x8b]) {
-        Ok(Box::new(BufReader::with_capacity(1 << 18, flate2::bufread::MultiGzDecoder::new(raw))))
-    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        let decoder = zstd::stream::read::Decoder::with_buffer(raw).map_err(|e| Error::io(path, e))?;
-        Ok(Box::new(BufReader::with_capacity(1 << 18, decoder)))
-    } else {
-        Ok(Box::new(raw))
-    }
+    let raw = BufReader::with_capacity(unpack::BUFFER_BYTES, file);
+    unpack::unpacked(path, Box::new(raw)).map_err(|e| truncated(path, e))
 }
 
 /// The whole file as text, decompressed.
@@ -64,6 +67,17 @@ pub fn truncated(path: &Path, e: std::io::Error) -> Error {
     }
 }
 
+/// # Errors
+/// [`crate::ErrorKind::Format`] for a text in UTF-16, told by its first bytes: Excel's "Unicode text", PowerShell's output.
+pub fn not_utf16(path: &Path, head: &[u8]) -> Result<()> {
+    match head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
+        true => {
+            Err(Error::format(path, 1, "in UTF-16, and UTF-8 is needed: save it so, or `iconv -f UTF-16 -t UTF-8`"))
+        }
+        false => Ok(()),
+    }
+}
+
 /// Calls `each` with every line that is not blank, and its number from 1.
 ///
 /// # Errors
@@ -78,6 +92,9 @@ pub fn for_each_line(path: &Path, mut each: impl FnMut(u64, &str) -> Result<()>)
             return Ok(());
         }
         number += 1;
+        if number == 1 {
+            not_utf16(path, &bytes)?;
+        }
         let line = std::str::from_utf8(&bytes).map_err(|e| Error::format(path, number, format!("not UTF-8: {e}")))?;
         let line = line.trim_end_matches(['\n', '\r']).trim_start_matches('\u{feff}');
         if !line.trim().is_empty() {
@@ -93,7 +110,7 @@ pub fn for_each_line(path: &Path, mut each: impl FnMut(u64, &str) -> Result<()>)
 pub fn read_jsonl<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let mut rows = Vec::new();
     for_each_line(path, |number, line| {
-        rows.push(serde_json::from_str(line).map_err(|e| Error::format(path, number, e))?);
+        rows.push(json::owned(line).map_err(|cause| Error::format(path, number, cause))?);
         Ok(())
     })?;
     Ok(rows)

@@ -9,6 +9,7 @@ pub mod artifact;
 pub mod config;
 pub mod error;
 pub mod gguf;
+mod json;
 mod map;
 #[cfg(feature = "llama")]
 pub mod llama;
@@ -18,6 +19,7 @@ pub mod os;
 pub mod run;
 mod tensors;
 pub mod transformer;
+mod unpack;
 
 // Rooms, in pipeline order.
 pub mod dataset;

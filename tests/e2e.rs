@@ -2,6 +2,7 @@
 
 mod common;
 
+use causerie::config::{RankingSystem, Strategy};
 use causerie::pipeline::{demo_config, demo_defaults, open, pipeline};
 use causerie::recommend::{ItemList, Query};
 use causerie::{Config, Run};
@@ -78,8 +79,8 @@ fn the_loop_learns_resumes_and_repeats_itself_whatever_the_threads() {
     }
 
     // It recommends: what was said and what is excluded never comes back.
-    let opened = open(&one, "head", "fisher", &run).unwrap();
-    let conversations = causerie::dataset::load_conversations(&one.join("data/conversations.jsonl")).unwrap();
+    let opened = open(&one, RankingSystem::Head, Some(Strategy::Fisher), &run).unwrap();
+    let conversations = causerie::dataset::load_conversations(&one.join("data/conversations.jsonl"), 0).unwrap();
     let conversation = conversations.iter().find(|c| !c.seen.is_empty()).unwrap();
     let items = opened.items();
     let exclude = ItemList::of_ids([items.id(3)]);
@@ -193,8 +194,8 @@ fn a_language_model_made_of_the_reviews_is_tuned_in_rounds_and_recommends() {
     }
 
     // It serves from the finished directory, only what is in the catalogue, and nothing that was excluded.
-    let opened = open(&one, "lm", "fisher", &run).unwrap();
-    let conversations = causerie::dataset::load_conversations(Path::new(&config.evaluate.conversations[0])).unwrap();
+    let opened = open(&one, RankingSystem::Lm, Some(Strategy::Fisher), &run).unwrap();
+    let conversations = causerie::dataset::load_conversations(Path::new(&config.evaluate.conversations[0]), 0).unwrap();
     let exclude = ItemList::of_ids([opened.items().id(3)]);
     let query = Query { exclude, top_k: Some(60), explain: Some(0), ..Query::new(conversations[0].clone()) };
     let answer = opened.answer(&query, &run).unwrap().items;

@@ -55,7 +55,7 @@ fn the_artifacts_of_format_1_are_read_and_agree_with_each_other() {
     let report = causerie::evaluate::read_report(&dir).unwrap();
     assert_eq!(report.dataset.unwrap().items, 20);
     assert!(report.evaluations[0].systems.iter().any(|system| system.label == "head (random)"));
-    assert_eq!(load_conversations(&dir.join("data/conversations.jsonl")).unwrap().len(), 10);
+    assert_eq!(load_conversations(&dir.join("data/conversations.jsonl"), 0).unwrap().len(), 10);
     let store = Datastore::load(&dir.join("datastore.safetensors"), &dataset.items).unwrap();
     assert_eq!((store.posts(), store.embedder()), (60, embedder.name().as_str()));
 }
@@ -79,9 +79,10 @@ fn a_journal_of_format_1_is_replayed_and_nothing_is_asked_again() {
 #[test]
 fn a_work_directory_of_format_1_serves() {
     let (folder, run) = (copied(), Run::new(1).unwrap());
-    let conversations = load_conversations(&folder.path().join("data/conversations.jsonl")).unwrap();
+    let conversations = load_conversations(&folder.path().join("data/conversations.jsonl"), 0).unwrap();
     for system in ["head", "nbcrs", "fusion", "popularity"] {
-        let service = causerie::pipeline::open(folder.path(), system, "", &run).unwrap();
+        let system: causerie::config::RankingSystem = system.parse().unwrap();
+        let service = causerie::pipeline::open(folder.path(), system, None, &run).unwrap();
         let query = Query { top_k: Some(5), explain: Some(0), ..Query::new(conversations[0].clone()) };
         assert_eq!(service.answer(&query, &run).unwrap().items.len(), 5, "{system}");
     }

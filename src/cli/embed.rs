@@ -5,7 +5,7 @@ use super::settings::{config_of, with_settings};
 use super::stages::{dataset_arg, embedder, file, path};
 use causerie::Result;
 use causerie::dataset::Dataset;
-use causerie::embed::{self, RowType, Shard, Store};
+use causerie::embed::{self, Shard, Store};
 use causerie::math::Rows;
 use clap::{Arg, ArgMatches, Command};
 use std::path::PathBuf;
@@ -73,7 +73,7 @@ pub fn embed(matches: &ArgMatches) -> Result<()> {
             let embedder = embedder(&config, &data, fitted.as_deref(), &run)?;
             let shard = matches.get_one::<String>("shard").map(|text| text.parse::<Shard>()).transpose();
             let shard = shard.map_err(|e| e.context("--shard"))?;
-            let store = Store { shard, ..Store::of(&config.embed)? };
+            let store = Store { shard, ..Store::of(&config.embed) };
             let file = shard.map_or_else(|| out.clone(), |shard| embed::shard_file(&out, shard));
             let done = embed::embed_reviews_as(&data, &*embedder, &file, store, &run)?;
             let resumed =
@@ -85,7 +85,6 @@ pub fn embed(matches: &ArgMatches) -> Result<()> {
             };
         }
     };
-    let format = RowType::parse(&config.embed.store)?;
-    embed::pack(&features, &out, format, &Default::default(), &run)?;
+    embed::pack(&features, &out, config.embed.store.into(), &Default::default(), &run)?;
     print(&format!("{} reviews x {} dimensions: {}", features.rows(), features.dim(), out.display()))
 }

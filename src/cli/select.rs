@@ -87,10 +87,10 @@ impl Inputs {
         let features = read("features")?;
         let unused =
             |what: &str| eprintln!("causerie: select: {what} are not used by strategy {}", config.select.strategy);
-        if features.is_some() && !config.select.strategy.contains('_') {
+        if features.is_some() && !config.select.strategy.is_aware() {
             unused("features");
         }
-        if !config.select.centers.is_empty() && !config.select.strategy.ends_with("js") {
+        if !config.select.centers.is_empty() && !config.select.strategy.has_clusters() {
             unused("centres");
         }
         let centers = centers::given(&x, features.as_ref(), &Terms::default(), &config.select)?.map(Cow::into_owned);

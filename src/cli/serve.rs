@@ -2,6 +2,7 @@
 
 use super::progress::{print, run_until};
 use super::settings::{config_on, with_settings};
+use causerie::config::Strategy;
 use causerie::pipeline::open_with;
 use causerie::run::{Level, set_log};
 use causerie::serve::{LogQueue, Server, Token};
@@ -56,7 +57,7 @@ pub fn serve_command() -> Command {
 /// Runs `causerie serve`.
 pub fn serve(matches: &ArgMatches) -> Result<()> {
     let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
-    let (work, strategy) = (PathBuf::from(text("work")), text("strategy"));
+    let (work, strategy) = (PathBuf::from(text("work")), Strategy::asked(&text("strategy"))?);
     let config: Config = config_on(&work, matches)?;
     let token = Token::from_config(&config.serve)?;
     let log = Arc::new(LogQueue::new(std::io::stderr())?);
@@ -73,7 +74,7 @@ pub fn serve(matches: &ArgMatches) -> Result<()> {
     print(&format!("causerie serves {} at http://{}/", work.display(), server.address()))?;
     let cancelled = run.cancel_flag();
     let ranker = config.recommend.clone();
-    let done = server.run(move || open_with(&work, &ranker, &ranker.system, &strategy, &run));
+    let done = server.run(move || open_with(&work, &ranker, ranker.system, strategy, &run));
     // No line comes after these.
     set_log(None);
     log.close();

@@ -2,7 +2,7 @@
 
 use super::progress::{print, run_of};
 use super::settings::{config_of, with_settings};
-use causerie::config::Config;
+use causerie::config::{Config, EmbedMethod, TuneMethod};
 use causerie::dataset::Dataset;
 use causerie::dataset::{Dialogue, DialogueLines};
 use causerie::embed::{self, Embedder, TextEmbedder};
@@ -29,8 +29,10 @@ pub(super) fn path(matches: &ArgMatches, name: &str) -> PathBuf {
 /// The embedder of the settings; a fitted one is kept in `fitted`, or read from there.
 pub(super) fn embedder(config: &Config, data: &Dataset, fitted: Option<&Path>, run: &Run) -> Result<Box<dyn Embedder>> {
     match fitted {
-        Some(path) if config.embed.method == "text" && path.exists() => Ok(Box::new(TextEmbedder::load(path)?)),
-        Some(path) if config.embed.method == "text" => {
+        Some(path) if config.embed.method == EmbedMethod::Text && path.exists() => {
+            Ok(Box::new(TextEmbedder::load(path)?))
+        }
+        Some(path) if config.embed.method == EmbedMethod::Text => {
             let embedder = TextEmbedder::fit_dataset(data, &config.embed, run)?;
             embedder.save(path)?;
             Ok(Box::new(embedder))
@@ -59,8 +61,8 @@ pub fn tune(matches: &ArgMatches) -> Result<()> {
     let config = config_of(matches)?;
     let run = run_of(&config)?;
     let dialogues = DialogueLines::load(&path(matches, "dialogues"))?;
-    match config.tune.method.as_str() {
-        "head" => tune_head(matches, &config, &dialogues.rows, &run),
+    match config.tune.method {
+        TuneMethod::Head => tune_head(matches, &config, &dialogues.rows, &run),
         _ => tune_model(matches, &config, &dialogues.rows, &run),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::progress::{for_a_terminal, print, run_of};
 use super::settings::{config_on, with_settings};
+use causerie::config::Strategy;
 use causerie::dataset::{Conversation, load_conversations};
 use causerie::pipeline::open_with;
 use causerie::recommend::chat::Chat;
@@ -61,10 +62,11 @@ pub fn talk(matches: &ArgMatches) -> Result<()> {
     let config = config_on(work, matches)?;
     let run = run_of(&config)?;
     let strategy = matches.get_one::<String>("strategy").map(String::as_str).unwrap_or_default();
-    let service = open_with(work, &config.recommend, &config.recommend.system, strategy, &run)?;
+    let strategy = Strategy::asked(strategy)?;
+    let service = open_with(work, &config.recommend, config.recommend.system, strategy, &run)?;
     let top_k = config.recommend.top_k;
     match matches.get_one::<String>("conversations") {
-        Some(path) => answer_file(matches, &service, Path::new(path), top_k, &run),
+        Some(path) => answer_file(matches, &service, Path::new(path), &config, &run),
         // A screen holds ten; who asks for another number gets it.
         None if top_k == Config::default().recommend.top_k => chat(matches, &service, top_k.min(10), &run),
         None => chat(matches, &service, top_k, &run),
@@ -75,8 +77,9 @@ fn ids(matches: &ArgMatches, name: &str) -> Vec<String> {
     matches.get_many::<String>(name).into_iter().flatten().cloned().collect()
 }
 
-fn answer_file(matches: &ArgMatches, service: &Service, path: &Path, top_k: usize, run: &Run) -> Result<()> {
-    let conversations = load_conversations(path)?;
+fn answer_file(matches: &ArgMatches, service: &Service, path: &Path, config: &Config, run: &Run) -> Result<()> {
+    let conversations = load_conversations(path, config.dataset.max_bad_lines)?;
+    let top_k = config.recommend.top_k;
     let exclude = ItemList::of_ids(ids(matches, "exclude"));
     let allow = Some(ItemList::of_ids(ids(matches, "allow"))).filter(|allow| !allow.is_empty());
     let why = matches.get_one::<usize>("why").copied().unwrap_or(0);

@@ -2,6 +2,7 @@
 
 use super::progress::{for_a_terminal, print, run_of};
 use super::settings::{config_of, config_over, with_settings};
+use causerie::config::{Choice, RankingSystem, Strategy, TuneMethod};
 use causerie::dataset::{Role, load_conversations};
 use causerie::evaluate::{Metric, ReportData};
 use causerie::recommend::Query;
@@ -98,12 +99,13 @@ pub fn demo(matches: &ArgMatches) -> Result<()> {
     let config = pipeline::demo_config(work, &base, &run)?;
     let report = pipeline::pipeline(&config, work, matches.get_flag("restart"), &run)?;
     print(&for_a_terminal(&summary(&report, work)))?;
-    if config.tune.method != "head" {
-        let strategy = config.pipeline.students.first().map(String::as_str).unwrap_or_default();
+    if config.tune.method != TuneMethod::Head {
+        let strategy = config.pipeline.students.first().or(config.pipeline.strategies.first()).copied();
         print(&for_a_terminal(&model_says(&config, work, strategy, &run)?))?;
         let show = quoted(work);
         print(&format!(
-            "\nTalk to it:  causerie recommend --work {show}   (the language model: --system lm --strategy {strategy})"
+            "\nTalk to it:  causerie recommend --work {show}   (the language model: --system lm --strategy {})",
+            strategy.map_or("", Choice::name)
         ))
     } else {
         print(&format!("\nTalk to it:  causerie recommend --work {}", quoted(work)))
@@ -120,10 +122,10 @@ fn quoted(path: &Path) -> String {
 }
 
 /// What the language model answers to the first held-out conversation.
-fn model_says(config: &causerie::Config, work: &Path, strategy: &str, run: &Run) -> Result<String> {
-    let service = pipeline::open(work, "lm", strategy, run)?;
+fn model_says(config: &causerie::Config, work: &Path, strategy: Option<Strategy>, run: &Run) -> Result<String> {
+    let service = pipeline::open(work, RankingSystem::Lm, strategy, run)?;
     let conversations = match config.evaluate.conversations.first() {
-        Some(path) => load_conversations(Path::new(path))?,
+        Some(path) => load_conversations(Path::new(path), config.dataset.max_bad_lines)?,
         None => Vec::new(),
     };
     let Some(conversation) = conversations.first() else { return Ok(String::new()) };

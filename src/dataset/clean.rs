@@ -1,4 +1,4 @@
-//! Small repairs of genuine texts: HTML remnants, years in titles, articles moved behind a comma, seconds for milliseconds.
+//! Small repairs of genuine texts: HTML remnants, years in titles, articles moved behind a comma.
 
 /// The text without HTML remnants: entities decoded, `<br />` and paragraphs as line breaks, other tags taken out; trimmed.
 pub(super) fn html(text: &str) -> String {
@@ -141,12 +141,6 @@ pub(super) fn year(text: &str) -> Option<u16> {
 /// The year in a date such as `August 19, 2012` or `2012-08-19`.
 pub(super) fn year_of_date(text: &str) -> Option<u16> {
     text.split(|c: char| !c.is_ascii_digit()).find_map(year)
-}
-
-/// Milliseconds since 1970 from a time in seconds or in milliseconds: what is below 10^11 are seconds (10^11 ms is 1973,
-/// 10^11 s is the year 5138).
-pub(super) fn milliseconds(time: i64) -> i64 {
-    if time.unsigned_abs() < 100_000_000_000 { time * 1000 } else { time }
 }
 
 #[cfg(test)]

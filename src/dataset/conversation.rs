@@ -1,7 +1,10 @@
 //! Held-out conversations, in the shape of `conversations.jsonl`.
 
+use super::loose::Loose;
 use crate::artifact;
 use crate::error::{Error, Result};
+use crate::json;
+use crate::run::{self, Level};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::path::Path;
 
@@ -91,66 +94,216 @@ pub struct Post {
     pub mentions: Vec<String>,
 }
 
-/// Reads JSON lines, all of which must be good; none at all is an error.
-fn load<T: serde::de::DeserializeOwned>(
+/// Reads JSON lines; one that `parse` cannot read costs itself, and is counted and told in the log.
+fn load<T>(
     path: &Path,
     what: &str,
-    mut finish: impl FnMut(&mut T, u64) -> std::result::Result<(), String>,
+    max_bad_lines: u64,
+    parse: impl Fn(&str, u64) -> std::result::Result<T, String>,
 ) -> Result<Vec<T>> {
-    let mut rows = Vec::new();
-    artifact::for_each_line(path, |number, line| {
-        let mut row: T = serde_json::from_str(line).map_err(|e| {
-            let cause = e.to_string();
-            Error::format(path, number, cause.replace(" at line 1 column", ", column"))
-        })?;
-        finish(&mut row, number).map_err(|cause| Error::format(path, number, cause))?;
-        rows.push(row);
+    collect(path, what, max_bad_lines, parse, |sink| artifact::for_each_line(path, sink))
+}
+
+/// [`load`] of the lines that `each` hands out; `path` names their source.
+fn collect<T>(
+    path: &Path,
+    what: &str,
+    max_bad_lines: u64,
+    parse: impl Fn(&str, u64) -> std::result::Result<T, String>,
+    each: impl FnOnce(&mut dyn FnMut(u64, &str) -> Result<()>) -> Result<()>,
+) -> Result<Vec<T>> {
+    let (mut rows, mut bad, mut first) = (Vec::new(), 0u64, None);
+    let mut at_start = true;
+    each(&mut |number, line| {
+        if let Some(hint) = json::array_hint(line).filter(|_| std::mem::take(&mut at_start)) {
+            return Err(Error::format(path, number, hint));
+        }
+        at_start = false;
+        match parse(line, number) {
+            Ok(row) => rows.push(row),
+            Err(cause) => {
+                bad += 1;
+                let first = first.get_or_insert_with(|| Error::format(path, number, cause));
+                if bad > max_bad_lines {
+                    let why = format!(
+                        "more than dataset.max_bad_lines = {max_bad_lines} bad lines; the first: {}",
+                        first.message()
+                    );
+                    return Err(Error::format(path, 0, why));
+                }
+            }
+        }
         Ok(())
     })?;
-    if rows.is_empty() {
-        return Err(Error::format(path, 0, format!("no {what} in it")));
+    match first {
+        Some(first) if rows.is_empty() => Err(Error::format(path, 0, format!("no {what} in it; {}", first.message()))),
+        None if rows.is_empty() => Err(Error::format(path, 0, format!("no {what} in it"))),
+        Some(first) => {
+            let text = format!("{}: {bad} bad lines passed over, the first: {}", path.display(), first.message());
+            run::log(Level::Warn, &text);
+            Ok(rows)
+        }
+        None => Ok(rows),
     }
-    Ok(rows)
+}
+
+/// A JSON object with fields of any type.
+fn object<'a>(line: &'a str, spare: &'a mut String) -> std::result::Result<Loose<'a>, String> {
+    match json::parse(line, spare)? {
+        object @ Loose::Map(_) => Ok(object),
+        Loose::Null | Loose::Bool(_) | Loose::Integer(_) | Loose::Float(_) | Loose::Text(_) | Loose::List(_) => {
+            Err("not a JSON object".into())
+        }
+    }
+}
+
+/// What is said: a text, null, or OpenAI's list of `{"type": "text", "text"}`, of which other types are passed over.
+fn spoken(value: Option<&Loose<'_>>) -> String {
+    let part = |part: &Loose<'_>| match part {
+        Loose::Map(_) => part.entry(&["text"]).map_or_else(String::new, Loose::text),
+        other => other.text(),
+    };
+    match value {
+        Some(Loose::List(parts)) => {
+            let parts: Vec<String> = parts.iter().map(part).filter(|text| !text.is_empty()).collect();
+            parts.join("\n")
+        }
+        // As it is written, blanks and all.
+        Some(Loose::Text(text)) => text.to_string(),
+        Some(value) => part(value),
+        None => String::new(),
+    }
+}
+
+/// Who speaks, by a role's name.
+enum Speaker {
+    Of(Role),
+    /// `system`: in recorded dialogues the recommender, in the chat format an instruction to it.
+    System,
+    /// Neither: a tool, a developer's instruction.
+    Nobody,
+}
+
+impl Speaker {
+    fn of(role: &str) -> std::result::Result<Speaker, String> {
+        Ok(match role.trim().to_lowercase().as_str() {
+            "user" | "human" | "seeker" | "customer" => Speaker::Of(Role::User),
+            "assistant" | "bot" | "recommender" | "gpt" | "ai" | "model" | "agent" => Speaker::Of(Role::Assistant),
+            "system" => Speaker::System,
+            "developer" | "tool" | "function" => Speaker::Nobody,
+            _ => return Err(format!("a turn's role {role:?} must be one of user | assistant (or a known synonym)")),
+        })
+    }
+}
+
+/// The turns of a conversation: `role` and `text`, or `content` as in the chat format.
+fn turns(value: &Loose<'_>) -> std::result::Result<Vec<Turn>, String> {
+    let Loose::List(list) = value else { return Err("`turns` is not a list".into()) };
+    let mut turns = Vec::with_capacity(list.len());
+    for turn in list {
+        let role = turn.entry(&["role", "from", "speaker"]).ok_or("a turn without a role (`role`)")?;
+        let text = ["text", "content", "value"].iter().find_map(|key| turn.entry(&[key]));
+        turns.push((Speaker::of(&role.text())?, spoken(text)));
+    }
+    let assists = turns.iter().any(|(speaker, _)| matches!(speaker, Speaker::Of(Role::Assistant)));
+    let turn = |(speaker, text)| match speaker {
+        Speaker::Of(role) => Some(Turn { role, text }),
+        Speaker::System if assists => None,
+        Speaker::System => Some(Turn { role: Role::Assistant, text }),
+        Speaker::Nobody => None,
+    };
+    Ok(turns.into_iter().filter_map(turn).collect())
+}
+
+/// An item as it is named: an object, or a title alone.
+fn item_name(value: &Loose<'_>) -> ItemName {
+    if let Loose::Map(_) = value {
+        let year = value.entry(&["year"]).and_then(Loose::number);
+        return ItemName {
+            title: value.entry(&["title"]).map_or_else(String::new, Loose::text),
+            year: year.filter(|year| (1.0..=9999.0).contains(year)).map(|year| year as u16),
+            item: ["item", "imdb"].iter().find_map(|key| value.entry(&[key])?.id()),
+        };
+    }
+    ItemName { title: value.text(), ..ItemName::default() }
+}
+
+fn item_names(value: Option<&Loose<'_>>) -> Vec<ItemName> {
+    match value {
+        None | Some(Loose::Null) => Vec::new(),
+        Some(Loose::List(names)) => names.iter().map(item_name).collect(),
+        Some(one) => vec![item_name(one)],
+    }
+}
+
+/// The id of a row, or the number of its line.
+fn id_or_line(row: &Loose<'_>, number: u64) -> String {
+    row.entry(&["id"]).and_then(Loose::id).unwrap_or_else(|| number.to_string())
 }
 
 /// Reads conversations, one JSON object a line: `{"id", "turns": [{"role": "user" | "assistant", "text"}], "targets":
 /// [{"title", "year", "item" | "imdb"}], "seen": […]}`. A turn's text may be empty, and so may the list of turns (the
-/// recommender opened with the target); `targets` and `seen` may be absent.
+/// recommender opened with the target); `targets` and `seen` may be absent. Ids and years may be numbers, floats too; the
+/// turns may be those of the chat format (`messages`, `content`) and of recorded dialogues (`human`, `recommender`, …).
+/// A line that cannot be read is passed over and told in the log.
 ///
 /// # Errors
-/// [`crate::ErrorKind::NotFound`]; [`crate::ErrorKind::Format`] with file and line of the first bad one, and for a
-/// file without conversations.
-pub fn load_conversations(path: &Path) -> Result<Vec<Conversation>> {
-    load(path, "conversations", |conversation: &mut Conversation, number| {
-        if conversation.id.is_empty() {
-            conversation.id = number.to_string();
-        }
-        Ok(())
-    })
+/// [`crate::ErrorKind::NotFound`]; [`crate::ErrorKind::Format`] with file and line of the first bad one, for more than
+/// `max_bad_lines` of them (`dataset.max_bad_lines`), and for a file without conversations.
+pub fn load_conversations(path: &Path, max_bad_lines: u64) -> Result<Vec<Conversation>> {
+    load(path, "conversations", max_bad_lines, conversation)
 }
 
-/// Reads posts, one JSON object a line: `{"id", "text", "mentions": ["title", …]}`.
-///
-/// # Errors
-/// [`crate::ErrorKind::NotFound`]; [`crate::ErrorKind::Format`] with file and line of the first bad one, and for a file
-/// without posts.
-pub fn load_posts(path: &Path) -> Result<Vec<Post>> {
-    load(path, "posts", |post: &mut Post, number| {
-        if post.id.is_empty() {
-            post.id = number.to_string();
-        }
-        Ok(())
-    })
-}
-
-/// Reads a list of items by name, one JSON object a line: `{"title", "year", "item" | "imdb"}`; ids may be null.
+/// [`load_conversations`] of lines in memory; `source` names them in messages.
 ///
 /// # Errors
 /// Those of [`load_conversations`].
-pub fn load_item_names(path: &Path) -> Result<Vec<ItemName>> {
-    load(path, "items", |name: &mut ItemName, _| match name.title.trim().is_empty() && name.item.is_none() {
-        true => Err("neither title nor id".into()),
-        false => Ok(()),
+pub fn parse_conversations(lines: &str, source: &str, max_bad_lines: u64) -> Result<Vec<Conversation>> {
+    collect(Path::new(source), "conversations", max_bad_lines, conversation, |sink| {
+        let mut lines = (1..).zip(lines.lines()).filter(|(_, line)| !line.trim().is_empty());
+        lines.try_for_each(|(number, line)| sink(number, line))
+    })
+}
+
+fn conversation(line: &str, number: u64) -> std::result::Result<Conversation, String> {
+    let mut spare = String::new();
+    let row = object(line, &mut spare)?;
+    let said = row.entry(&["turns"]).or_else(|| row.entry(&["messages", "conversation", "conversations"]));
+    Ok(Conversation {
+        id: id_or_line(&row, number),
+        turns: turns(said.ok_or("no turns (`turns`)")?)?,
+        targets: item_names(row.entry(&["targets"])),
+        seen: item_names(row.entry(&["seen"])),
+    })
+}
+
+/// Reads posts, one JSON object a line: `{"id", "text", "mentions": ["title", …]}`; as lenient as [`load_conversations`].
+///
+/// # Errors
+/// Those of [`load_conversations`].
+pub fn load_posts(path: &Path, max_bad_lines: u64) -> Result<Vec<Post>> {
+    load(path, "posts", max_bad_lines, |line, number| {
+        let mut spare = String::new();
+        let row = object(line, &mut spare)?;
+        let text = row.entry(&["text"]).ok_or("no text (`text`)")?;
+        let mentions = row.entry(&["mentions"]).map_or_else(Vec::new, Loose::list);
+        Ok(Post { id: id_or_line(&row, number), text: spoken(Some(text)), mentions })
+    })
+}
+
+/// Reads a list of items by name, one JSON object a line: `{"title", "year", "item" | "imdb"}`; ids may be null. As lenient
+/// as [`load_conversations`].
+///
+/// # Errors
+/// Those of [`load_conversations`].
+pub fn load_item_names(path: &Path, max_bad_lines: u64) -> Result<Vec<ItemName>> {
+    load(path, "items", max_bad_lines, |line, _| {
+        let mut spare = String::new();
+        let name = item_name(&object(line, &mut spare)?);
+        match name.title.trim().is_empty() && name.item.is_none() {
+            true => Err("neither title nor id".into()),
+            false => Ok(name),
+        }
     })
 }
 
@@ -173,7 +326,7 @@ mod tests {
             "\n\n",
             r#"{"turns": [{"role": "assistant", "text": "x"}], "targets": [{"title": null, "imdb": "tt1"}]}"#
         ));
-        let rows = load_conversations(&path).unwrap();
+        let rows = load_conversations(&path, 0).unwrap();
         assert_eq!((rows[0].id.as_str(), rows[1].id.as_str()), ("1", "3"));
         assert_eq!(rows[1].targets[0].item.as_deref(), Some("tt1"));
         assert_eq!(rows[0].text(), "User: \n");
@@ -184,17 +337,61 @@ mod tests {
         for (text, says) in [
             ("", "no conversations"),
             ("\n \n", "no conversations"),
-            (r#"{"targets": []}"#, "c.jsonl:1: missing field `turns`"),
-            (r#"{"turns": [{"role": "robot", "text": "x"}]}"#, "c.jsonl:1: unknown variant `robot`"),
+            (r#"{"targets": []}"#, "c.jsonl:1: no turns (`turns`)"),
+            (r#"{"turns": [{"role": "robot", "text": "x"}]}"#, "c.jsonl:1: a turn's role \"robot\" must be one of"),
+            (r#"{"turns": [{"text": "x"}]}"#, "c.jsonl:1: a turn without a role"),
+            ("[{\"turns\": []}, {}]", "c.jsonl:1: a JSON array"),
             ("{\"turns\": ", "c.jsonl:1"),
         ] {
             let (_folder, path) = written(text);
-            let e = load_conversations(&path).unwrap_err();
+            let e = load_conversations(&path, 0).unwrap_err();
             assert!(e.message().contains(says), "{e}");
         }
-        assert_eq!(load_conversations(Path::new("/none")).unwrap_err().kind(), crate::ErrorKind::NotFound);
+        assert_eq!(load_conversations(Path::new("/none"), 0).unwrap_err().kind(), crate::ErrorKind::NotFound);
         let (_folder, path) = written("");
-        assert!(load_posts(&path).unwrap_err().message().contains("no posts"));
+        assert!(load_posts(&path, 0).unwrap_err().message().contains("no posts"));
+    }
+
+    #[test]
+    fn one_bad_conversation_refused_the_whole_file() {
+        let good = r#"{"turns": [{"role": "user", "text": "hi"}]}"#;
+        let (_folder, path) = written(&format!("{good}\n{{\"turns\": 3}}\n{good}\nx\n"));
+        assert_eq!(load_conversations(&path, 2).unwrap().len(), 2);
+        let e = load_conversations(&path, 1).unwrap_err();
+        assert!(e.message().contains("dataset.max_bad_lines = 1") && e.message().contains("c.jsonl:2"), "{e}");
+        let (_folder, path) = written("{\"title\": \"A\"}\n{\"title\": null}\n");
+        assert_eq!(load_item_names(&path, 1).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn conversations_of_pandas_and_of_the_chat_format_were_refused() {
+        let (_folder, path) = written(concat!(
+            r#"{"id": 7.0, "turns": [{"role": "User", "text": null}, {"role": "System", "text": "hello"}], "#,
+            r#""targets": [{"title": "Heat", "year": 1995.0, "imdb": 12}, {"title": "Up", "year": "2009.0", "item": NaN}, "Alien"]}"#,
+            "\n",
+            r#"{"id": NaN, "messages": [{"role": "system", "content": "You recommend."}, {"role": "user", "content": "a \ud83d"}, "#,
+            r#"{"role": "assistant", "content": [{"type": "text", "text": "b"}, {"type": "image_url"}, {"type": "text", "text": "c"}]}, "#,
+            r#"{"role": "tool", "content": "x"}], "targets": null, "seen": [{"title": "Up", "year": NaN}]}"#,
+            "\n",
+            r#"{"id": "x", "turns": [{"from": "human", "value": "d"}, {"speaker": "RECOMMENDER", "text": "e"}, {"role": "seeker", "text": 5}]}"#,
+        ));
+        let rows = load_conversations(&path, 0).unwrap();
+        let turn = |role, text: &str| Turn { role, text: text.into() };
+        let (user, assistant) = (Role::User, Role::Assistant);
+        assert_eq!(rows.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["7", "2", "x"]);
+        assert_eq!(rows[0].turns, [turn(user, ""), turn(assistant, "hello")]);
+        let name = |title: &str, year, item: Option<&str>| ItemName {
+            title: title.into(),
+            year,
+            item: item.map(str::to_string),
+        };
+        let targets = [name("Heat", Some(1995), Some("12")), name("Up", Some(2009), None), name("Alien", None, None)];
+        assert_eq!(rows[0].targets, targets);
+        assert_eq!(rows[1].turns, [turn(user, "a \u{fffd}"), turn(assistant, "b\nc")]);
+        assert_eq!((&rows[1].targets[..], &rows[1].seen[..]), (&[][..], &[name("Up", None, None)][..]));
+        assert_eq!(rows[2].turns, [turn(user, "d"), turn(assistant, "e"), turn(user, "5")]);
+        let (_folder, path) = written(r#"{"id": 3, "text": "x", "mentions": null}"#);
+        assert_eq!(load_posts(&path, 0).unwrap(), [Post { id: "3".into(), text: "x".into(), mentions: Vec::new() }]);
     }
 
     #[test]
@@ -207,7 +404,7 @@ mod tests {
             seen: vec![name],
         };
         let (_folder, path) = written(&serde_json::to_string(&row).unwrap());
-        assert_eq!(load_conversations(&path).unwrap(), [row]);
+        assert_eq!(load_conversations(&path, 0).unwrap(), [row]);
     }
 
     #[test]
@@ -219,13 +416,13 @@ mod tests {
             ("data/conversations/redial_train.jsonl", None, Some(4678)),
         ] {
             let Some(path) = shared_file(file) else { return };
-            let rows = load_conversations(&path).unwrap();
+            let rows = load_conversations(&path, 0).unwrap();
             assert!(contexts.is_none_or(|n| n == rows.len()), "{file}: {}", rows.len());
             assert_eq!(Some(rows.iter().map(|c| c.targets.len()).sum::<usize>()), pairs, "{file}");
         }
         let Some(path) = shared_file("data/conversations/inspired_train.jsonl") else { return };
-        assert_eq!(load_posts(&path).unwrap().len(), 731);
+        assert_eq!(load_posts(&path, 0).unwrap().len(), 731);
         let Some(path) = shared_file("data/conversations/inspired_items.jsonl") else { return };
-        assert!(load_item_names(&path).unwrap().iter().any(|name| name.item.as_deref() == Some("tt0058150")));
+        assert!(load_item_names(&path, 0).unwrap().iter().any(|name| name.item.as_deref() == Some("tt0058150")));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::artifact;
 use crate::error::{Error, Result};
+use crate::json;
 use crate::run::{Level, log};
 use serde::{Deserialize, Serialize};
 use std::io::BufRead;
@@ -20,6 +21,7 @@ pub struct Message {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Seed {
     /// Row of the selected review.
+    #[serde(deserialize_with = "json::whole")]
     pub row: u64,
     /// Id of its item.
     pub item: String,
@@ -48,7 +50,7 @@ pub struct Dialogue {
     #[serde(default)]
     pub teacher: String,
     /// The round that made it, from 0.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::whole")]
     pub round: u64,
 }
 
@@ -94,7 +96,8 @@ impl DialogueLines {
             if line.is_empty() {
                 continue;
             }
-            match serde_json::from_slice(line) {
+            let line = std::str::from_utf8(line).map_err(|e| e.to_string());
+            match line.and_then(json::owned) {
                 Ok(dialogue) => read.rows.push(dialogue),
                 Err(e) => {
                     read.bad_lines += 1;

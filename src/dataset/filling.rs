@@ -1,10 +1,10 @@
 //! A dataset that is being filled, a table at a time: from files, from lines in memory, or from rows.
 
-use super::formats::{self, Format, Reader, Tags};
+use super::formats::{Reader, Tags};
 use super::import::{Import, ImportReport};
 use super::lines::{Parsed, Source};
 use super::table::{Dataset, Interaction, Item, Review};
-use crate::config::DatasetConfig;
+use crate::config::{DatasetConfig, UnknownItems};
 use crate::error::{Error, Result};
 use crate::run::Run;
 use rayon::prelude::*;
@@ -90,7 +90,7 @@ impl Filling {
         let mut rows = Vec::new();
         let tags = Tags::new();
         let parse = |line: &str| parse(table, &reader, line, &tags);
-        source.for_each_row(table.name(), run, parse, |number, row| {
+        source.for_each_row(reader.rows(), table.name(), run, parse, |number, row| {
             rows.push((number, row));
             Ok(())
         })?;
@@ -105,8 +105,9 @@ impl Filling {
         let source = format!("{} in memory", table.name());
         let source = Path::new(&source);
         let text = text.trim_start_matches('\u{feff}');
-        let lines: Vec<(u64, &str)> = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).collect();
-        let reader = self.reader(table, source, lines.first().map_or("", |(_, line)| line))?;
+        let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let reader = self.reader(table, source, first)?;
+        let lines: Vec<(u64, &str)> = reader.rows().of(text).collect();
         let tags = Tags::new();
         let mut rows = Vec::with_capacity(lines.len());
         for chunk in lines.chunks(CHUNK) {
@@ -129,12 +130,11 @@ impl Filling {
     }
 
     fn reader(&self, table: Table, path: &Path, first: &str) -> Result<Reader> {
-        let format = Format::parse(&self.config.format)?;
+        let format = self.config.format;
         match table {
             Table::Items => Reader::of_items(format, path, first),
-            Table::Interactions if first.is_empty() => Ok(Reader::Json(format)),
             Table::Interactions => Reader::of_interactions(format, path, first),
-            Table::Reviews => Ok(Reader::Json(format)),
+            Table::Reviews => Reader::of_reviews(format, path, first),
         }
     }
 
@@ -142,7 +142,7 @@ impl Filling {
         let mut import = Import {
             config: &self.config,
             dataset: Dataset::default(),
-            keep_unknown: !self.items_given || self.config.unknown_items == "keep",
+            keep_unknown: !self.items_given || self.config.unknown_items == UnknownItems::Keep,
             report: self.report.clone(),
         };
         // Everything that can be refused is refused before the first row is added.
@@ -187,10 +187,7 @@ fn parse(table: Table, reader: &Reader, line: &str, tags: &Tags) -> Parsed<Optio
     match table {
         Table::Items => Ok(reader.item(line, tags)?.map(Row::Item)),
         Table::Interactions => Ok(reader.interaction(line)?.map(Row::Interaction)),
-        Table::Reviews => match reader {
-            Reader::Json(format) => formats::review(*format, line).map(|review| Some(Row::Review(review))),
-            Reader::Csv(_) => Err("reviews are JSON lines".into()),
-        },
+        Table::Reviews => Ok(Some(Row::Review(reader.review(line)?))),
     }
 }
 

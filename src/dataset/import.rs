@@ -1,9 +1,9 @@
 //! Files → [`Dataset`]: streamed, parsed in parallel, appended in the files' order.
 
-use super::formats::{self, Format, Reader, Tags};
-use super::lines::{Parsed, Source};
+use super::formats::{self, Reader, Tags};
+use super::lines::Source;
 use super::table::{Dataset, Interaction, Item, Review, Summary};
-use crate::config::DatasetConfig;
+use crate::config::{DatasetConfig, SourceFormat, UnknownItems};
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::{self, Level, Run};
 use std::fmt;
@@ -98,7 +98,7 @@ impl ImportReport {
 /// `dataset.max_bad_lines` bad lines (the message shows the first ones), and for a file that yields nothing;
 /// [`ErrorKind::Invalid`] when no file is named; [`ErrorKind::Cancelled`]. Nothing on disk is touched.
 pub fn import(config: &DatasetConfig, run: &Run) -> Result<(Dataset, ImportReport)> {
-    let format = Format::parse(&config.format)?;
+    let format = config.format;
     let (items, reviews) = (path_of(&config.items), path_of(&config.reviews));
     let (interactions, tags) = (path_of(&config.interactions), path_of(&config.tags));
     // A missing file is told before minutes are spent on another one.
@@ -113,7 +113,7 @@ pub fn import(config: &DatasetConfig, run: &Run) -> Result<(Dataset, ImportRepor
     let mut import = Import {
         config,
         dataset: Dataset::default(),
-        keep_unknown: items.is_none() || config.unknown_items == "keep",
+        keep_unknown: items.is_none() || config.unknown_items == UnknownItems::Keep,
         report: ImportReport::empty(),
     };
     let result = import.all(format, items, reviews, interactions, run);
@@ -126,7 +126,7 @@ pub fn import(config: &DatasetConfig, run: &Run) -> Result<(Dataset, ImportRepor
 impl Import<'_> {
     fn all(
         &mut self,
-        format: Format,
+        format: SourceFormat,
         items: Option<&Path>,
         reviews: Option<&Path>,
         interactions: Option<&Path>,
@@ -144,6 +144,7 @@ impl Import<'_> {
             let first = source.first_line()?.unwrap_or_default();
             let reader = Reader::of_items(format, path, &first)?;
             source.for_each_row(
+                reader.rows(),
                 "items",
                 run,
                 |line| reader.item(line, &tags),
@@ -156,21 +157,25 @@ impl Import<'_> {
             self.not_empty(path, "items", self.dataset.items.len())?;
         }
         if let Some(path) = reviews {
-            let parse = |line: &str| formats::review(format, line);
-            Source::open(path)?.for_each_row("reviews", run, parse, |number, row: Parsed<Review>| match row {
-                Ok(review) => self.review(&review),
-                Err(cause) => self.bad(path, number, &cause),
-            })?;
+            let mut source = Source::open(path)?;
+            let reader = Reader::of_reviews(format, path, &source.first_line()?.unwrap_or_default())?;
+            source.for_each_row(
+                reader.rows(),
+                "reviews",
+                run,
+                |line| reader.review(line),
+                |number, row| match row {
+                    Ok(review) => self.review(&review),
+                    Err(cause) => self.bad(path, number, &cause),
+                },
+            )?;
             self.not_empty(path, "reviews", self.dataset.reviews())?;
         }
         if let Some(path) = interactions {
             let mut source = Source::open(path)?;
-            let first = source.first_line()?;
-            let reader = match &first {
-                Some(first) => Reader::of_interactions(format, path, first)?,
-                None => Reader::Json(format),
-            };
+            let reader = Reader::of_interactions(format, path, &source.first_line()?.unwrap_or_default())?;
             source.for_each_row(
+                reader.rows(),
                 "interactions",
                 run,
                 |line| reader.interaction(line),

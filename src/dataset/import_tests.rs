@@ -99,9 +99,9 @@ fn bad_lines_are_counted_and_told_and_past_the_limit_the_import_stops() {
     let mut reviews = REVIEWS.as_bytes().to_vec();
     let nested = format!("{{\"item\": \"a\", \"text\": \"x\", \"title\": {}{}}}", "[".repeat(5000), "]".repeat(5000));
     for bad in [
-        "{\"item\": \"a\", \"text\": \"x\", \"rating10\": NaN}",
+        "{\"item\": \"a\", \"text\": \"x\", \"rating10\": Nan}",
         "{\"item\": \"a\", \"text\": \"x\", \"rating10\": 11}",
-        "{\"item\": \"a\", \"text\": \"x\", \"rating10\": \"NaN\"}",
+        "{\"item\": \"a\", \"text\": \"x\", \"rating10\": \"many\"}",
         "{\"item\": \"a\", \"text\": \"x\", \"rating10\": 1e999}",
         "{\"item\": \"a\"}",
         "{\"text\": \"x\"}",
@@ -125,6 +125,69 @@ fn bad_lines_are_counted_and_told_and_past_the_limit_the_import_stops() {
     assert!(e.message().contains("dataset.max_bad_lines = 10") && e.message().contains(":5: bad JSON"), "{e}");
     config.max_bad_lines = 11;
     assert!(import(&config, &run()).is_ok());
+}
+
+#[test]
+fn times_and_ids_that_pandas_writes_as_floats_were_bad_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let items = "{\"item\": 12.0, \"title\": \"Heat\", \"year\": 1995.0}\n{\"item\": \"b\", \"year\": \"2009.0\", \"price\": NaN}\n";
+    let interactions = "User ID,item,rating10,timestamp_ms\nu1,12,7,1548806400000.0\nu2,b,5,\nu3,12.0,nan,1.5488064e12\n4.0,b,,2019-01-30\n,b,1,NaT\n";
+    let reviews = "{\"item\": 12.0, \"user\": NaN, \"rating10\": NaN, \"text\": \"cut \\ud83d\", \"timestamp\": \"2019-01-30T00:00:00Z\"}\n";
+    let files: [(&str, &[u8]); 3] = [
+        ("items.jsonl", items.as_bytes()),
+        ("interactions.csv", interactions.as_bytes()),
+        ("reviews.jsonl", reviews.as_bytes()),
+    ];
+    let (dataset, report) = import(&config(folder.path(), &files), &run()).unwrap();
+    assert_eq!((dataset.items.name(0), dataset.items.name(1)), ("Heat (1995)".into(), "b (2009)".into()));
+    let rows: Vec<_> = (0..4).map(|i| dataset.interaction(i)).collect();
+    let time = Some(1_548_806_400_000);
+    assert_eq!(
+        rows.iter().map(|row| (row.1, row.2, row.3)).collect::<Vec<_>>(),
+        [(0, Some(7.0), time), (1, Some(5.0), None), (0, None, time), (1, None, time)]
+    );
+    assert_eq!((report.bad_lines, dataset.interactions()), (1, 4));
+    assert!(report.bad_examples[0].contains("interactions.csv:6: no user id"), "{:?}", report.bad_examples);
+    assert_eq!((dataset.review_user(0), dataset.review_rating10(0)), (None, None));
+    assert_eq!((dataset.review_text(0), dataset.review_timestamp_ms(0)), ("cut \u{fffd}", time));
+}
+
+#[test]
+fn a_line_break_in_a_cell_and_other_separators_were_bad_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    for text in [
+        "user,item,rating,comment\nu1,a,4,\"two\n\nlines\"\nu2,b,4,ok\n",
+        "\"user\";\"item\";\"rating\"\r\n\"u1\";\"a\";\"4,0\"\r\n\"u2\";\"b\";\"4\"\r\n",
+        "\u{feff}User\tItem\tRating\nu1\ta\t4\nu2\tb\t4.0",
+        "Rating|Item|User\n4|a|u1\n\"4\"|\"b\"|u2\n",
+    ] {
+        let (dataset, report) =
+            import(&config(folder.path(), &[("interactions.csv", text.as_bytes())]), &run()).unwrap();
+        assert_eq!((dataset.interactions(), report.bad_lines), (2, 0), "{text:?}: {report}");
+        assert_eq!((dataset.interaction(0).2, dataset.interaction(1).2), (Some(8.0), Some(8.0)), "{text:?}");
+    }
+    // Where a quote is not closed, its own line is the bad one, by its number in the file.
+    let text = "user,item,rating\n\"u1\n\",a,4\nu2,\"b,4\nu3,b,4\n";
+    let (dataset, report) = import(&config(folder.path(), &[("interactions.csv", text.as_bytes())]), &run()).unwrap();
+    assert_eq!((dataset.interactions(), report.bad_lines), (2, 1), "{report}");
+    assert!(report.bad_examples[0].contains("interactions.csv:4: a quote"), "{report}");
+}
+
+#[test]
+fn files_of_another_shape_say_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let utf16: Vec<u8> = "\u{feff}user,item\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (name, bytes, says) in [
+        ("reviews.jsonl", &b"[{\"item\": \"a\", \"text\": \"x\"},\n{\"item\": \"b\"}]"[..], "jq -c"),
+        ("items.jsonl", b"[\n{\"item\": \"a\"}\n]", "one JSON object a line"),
+        ("interactions.csv", b" [ {\"user\": 1}]", "jq -c"),
+        ("interactions.csv", &utf16, "UTF-16"),
+        ("reviews.jsonl", &utf16, "UTF-16"),
+        ("interactions.csv", b"a:b\n1:2\n", "separated by commas, semicolons, tabs or bars"),
+    ] {
+        let e = import(&config(folder.path(), &[(name, bytes)]), &run()).unwrap_err();
+        assert!(e.message().contains(says) && e.message().contains(&format!("{name}:1")), "{e}");
+    }
 }
 
 #[test]

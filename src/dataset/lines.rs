@@ -1,5 +1,5 @@
-//! A file as blocks of whole lines: one batch is parsed on the run's threads while the next is being read; the rows come
-//! back in the file's order, whatever the number of threads.
+//! A file as blocks of whole rows, which are lines or records of CSV: one batch is parsed on the run's threads while the next
+//! is being read; the rows come back in the file's order, whatever the number of threads.
 
 use crate::artifact;
 use crate::error::{Error, Result};
@@ -15,7 +15,116 @@ const BATCH_BLOCKS: usize = 8;
 /// A longer line is no row of any of our formats; it is passed over without being held.
 const LINE_BYTES: usize = 16 << 20;
 
-/// Whole lines.
+/// A quoted cell that is longer is taken for a quote that somebody forgot to close.
+const CELL_BYTES: usize = 1 << 20;
+
+/// What the rows of a file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// A line each.
+    Lines,
+    /// A record of CSV each: a line, or several where a cell in quotes holds line breaks.
+    Records { separator: u8 },
+}
+
+/// How far a record reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Record {
+    /// Bytes of it, with its line break.
+    Whole(usize),
+    /// A cell in quotes goes on behind what is there.
+    Open,
+    /// Its quotes make no sense.
+    Broken,
+}
+
+/// The record at the beginning of `bytes`.
+fn record(bytes: &[u8], separator: u8) -> Record {
+    let mut at = 0;
+    loop {
+        if bytes.get(at) == Some(&b'"') {
+            // To the quote that closes the cell; two of them are one within it.
+            at += 1;
+            let cell = at;
+            loop {
+                let quote = memchr::memchr(b'"', &bytes[at..]);
+                at = quote.map_or(bytes.len(), |quote| at + quote + 1);
+                if at - cell > CELL_BYTES {
+                    return Record::Broken;
+                }
+                if quote.is_none() {
+                    return Record::Open;
+                }
+                if bytes.get(at) != Some(&b'"') {
+                    break;
+                }
+                at += 1;
+            }
+            at += bytes[at..].iter().take_while(|b| matches!(**b, b' ' | b'\r')).count();
+            match bytes.get(at) {
+                None => return Record::Whole(at),
+                Some(b'\n') => return Record::Whole(at + 1),
+                Some(b) if *b == separator => at += 1,
+                Some(_) => return Record::Broken,
+            }
+            continue;
+        }
+        match memchr::memchr2(separator, b'\n', &bytes[at..]) {
+            None => return Record::Whole(bytes.len()),
+            Some(n) if bytes[at + n] == b'\n' => return Record::Whole(at + n + 1),
+            Some(n) => at += n + 1,
+        }
+    }
+}
+
+/// Whether the quotes of one record are as RFC 4180 has them.
+pub(super) fn well_quoted(text: &str, separator: u8) -> bool {
+    record(text.as_bytes(), separator) == Record::Whole(text.len())
+}
+
+impl Rows {
+    /// Bytes of the row at the beginning of `bytes`, with its line break. Where quotes make no sense, or stay open to the
+    /// end, the first line alone is the row: it costs no other line.
+    fn first(self, bytes: &[u8]) -> usize {
+        let line = || memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
+        match self {
+            Rows::Lines => line(),
+            Rows::Records { separator } => match record(bytes, separator) {
+                Record::Whole(length) => length,
+                Record::Open | Record::Broken => line(),
+            },
+        }
+    }
+    /// The rows of a text that are not blank, with the number of their first line, from 1.
+    pub fn of(self, text: &str) -> impl Iterator<Item = (u64, &str)> {
+        let (mut rest, mut number) = (text, 1);
+        std::iter::from_fn(move || {
+            let (row, more) = (!rest.is_empty()).then(|| rest.split_at(self.first(rest.as_bytes())))?;
+            let this = number;
+            number += row.bytes().filter(|b| *b == b'\n').count() as u64;
+            rest = more;
+            Some((this, row.trim_end_matches(['\n', '\r'])))
+        })
+        .filter(|(_, row)| !row.trim().is_empty())
+    }
+    /// Bytes of `bytes` that are whole rows; `bytes` ends with a line break. The cell that may be open behind them is
+    /// completed by what comes next.
+    fn whole(self, bytes: &[u8]) -> usize {
+        let Rows::Records { separator } = self else { return bytes.len() };
+        // The rows before the first quote are lines.
+        let Some(quote) = memchr::memchr(b'"', bytes) else { return bytes.len() };
+        let mut at = memchr::memrchr(b'\n', &bytes[..quote]).map_or(0, |line| line + 1);
+        while at < bytes.len() {
+            match record(&bytes[at..], separator) {
+                Record::Open => break,
+                Record::Whole(_) | Record::Broken => at += self.first(&bytes[at..]),
+            }
+        }
+        at
+    }
+}
+
+/// Whole rows.
 struct Block {
     bytes: Vec<u8>,
     /// Number of the first line, from 1.
@@ -29,8 +138,9 @@ pub(super) type Parsed<T> = std::result::Result<T, String>;
 
 struct BlockReader {
     path: PathBuf,
+    rows: Rows,
     input: Box<dyn BufRead + Send>,
-    /// The beginning of a line whose end has not been read yet.
+    /// The beginning of a row whose end has not been read yet.
     rest: Vec<u8>,
     next_line: u64,
     ended: bool,
@@ -60,9 +170,9 @@ impl BlockReader {
     fn next(&mut self) -> Result<Option<Block>> {
         let mut bytes = Vec::with_capacity(BLOCK_BYTES);
         bytes.append(&mut self.rest);
-        // Whole lines at hand are a block: what follows them may be a line too long to be held beside them.
-        if let Some(at) = bytes.iter().rposition(|b| *b == b'\n') {
-            self.rest = bytes.split_off(at + 1);
+        // Whole rows at hand are a block: what follows them may be a line too long to be held beside them.
+        if let Some(length) = self.whole(&bytes, 0) {
+            self.rest = bytes.split_off(length);
             return Ok(Some(self.block(bytes)));
         }
         let mut oversized = false;
@@ -71,9 +181,9 @@ impl BlockReader {
             if self.ended || !self.fill(&mut bytes)? {
                 break;
             }
-            if let Some(at) = bytes[from..].iter().rposition(|b| *b == b'\n') {
-                self.rest.extend_from_slice(&bytes[from + at + 1..]);
-                bytes.truncate(from + at + 1);
+            if let Some(length) = self.whole(&bytes, from) {
+                self.rest.extend_from_slice(&bytes[length..]);
+                bytes.truncate(length);
                 break;
             }
             if bytes.len() > LINE_BYTES {
@@ -100,7 +210,12 @@ impl BlockReader {
         }
         Ok(Some(self.block(bytes)))
     }
-    /// The next lines as a block.
+    /// Bytes of `bytes` that are whole rows, if any; there is no line break before `from`, or a cell was open there.
+    fn whole(&self, bytes: &[u8], from: usize) -> Option<usize> {
+        let lines = from + memchr::memrchr(b'\n', &bytes[from..])? + 1;
+        Some(self.rows.whole(&bytes[..lines])).filter(|length| *length > 0)
+    }
+    /// The next rows as a block.
     fn block(&mut self, bytes: Vec<u8>) -> Block {
         let block = Block { first_line: self.next_line, oversized: false, bytes };
         self.next_line += block.bytes.iter().filter(|b| **b == b'\n').count() as u64;
@@ -126,18 +241,24 @@ fn line_text(bytes: &[u8], number: u64) -> Parsed<&str> {
     Ok(line.trim_end_matches(['\n', '\r']))
 }
 
-fn parse_block<T>(block: &Block, parse: &impl Fn(&str) -> Parsed<T>) -> Vec<(u64, Parsed<T>)> {
+fn parse_block<T>(block: &Block, rows: Rows, parse: &impl Fn(&str) -> Parsed<T>) -> Vec<(u64, Parsed<T>)> {
     if block.oversized {
         return vec![(block.first_line, Err(format!("a line of more than {} MiB", LINE_BYTES >> 20)))];
     }
-    let lines = block.bytes.split_inclusive(|b| *b == b'\n').zip(block.first_line..);
-    lines
-        .filter_map(|(bytes, number)| match line_text(bytes, number) {
-            Ok(line) if line.trim().is_empty() => None,
-            Ok(line) => Some((number, parse(line))),
-            Err(cause) => Some((number, Err(cause))),
-        })
-        .collect()
+    let (mut rest, mut number) = (&block.bytes[..], block.first_line);
+    let rows = std::iter::from_fn(|| {
+        let (row, more) = (!rest.is_empty()).then(|| rest.split_at(rows.first(rest)))?;
+        let this = number;
+        number += memchr::memchr_iter(b'\n', row).count().max(1) as u64;
+        rest = more;
+        Some((row, this))
+    });
+    rows.filter_map(|(bytes, number)| match line_text(bytes, number) {
+        Ok(line) if line.trim().is_empty() => None,
+        Ok(line) => Some((number, parse(line))),
+        Err(cause) => Some((number, Err(cause))),
+    })
+    .collect()
 }
 
 /// A file that is open for [`Source::for_each_row`]: opened once, so that a pipe serves as well.
@@ -152,9 +273,12 @@ impl Source {
     /// Opens a file, plain or packed.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Io`]; [`crate::ErrorKind::Invalid`] for a folder.
+    /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Io`]; [`crate::ErrorKind::Invalid`] for a folder;
+    /// [`crate::ErrorKind::Format`] for UTF-16.
     pub(super) fn open(path: &Path) -> Result<Source> {
-        Ok(Source { path: path.into(), input: artifact::open(path)?, read: Vec::new() })
+        let mut input = artifact::open(path)?;
+        artifact::not_utf16(path, input.fill_buf().map_err(|e| artifact::truncated(path, e))?)?;
+        Ok(Source { path: path.into(), input, read: Vec::new() })
     }
 
     /// The first line of the file that is not blank, as text; none in an empty file. The rows still begin with it.
@@ -178,7 +302,7 @@ impl Source {
         Ok(None)
     }
 
-    /// Calls `sink` on this thread with every line that is not blank, in order: its number from 1, and what `parse` made of it
+    /// Calls `sink` on this thread with every row that is not blank, in order: the number of its first line from 1, and what `parse` made of it
     /// on the run's threads. Reports progress as stage `import`, counting `unit`s.
     ///
     /// # Errors
@@ -186,23 +310,24 @@ impl Source {
     /// damaged .gz or .zst, [`crate::ErrorKind::Cancelled`], and those of `sink`.
     pub(super) fn for_each_row<T: Send>(
         self,
+        rows: Rows,
         unit: &'static str,
         run: &Run,
         parse: impl Fn(&str) -> Parsed<T> + Sync,
         mut sink: impl FnMut(u64, Parsed<T>) -> Result<()>,
     ) -> Result<()> {
         let Source { path, input, read } = self;
-        let mut reader = BlockReader { path, input, rest: read, next_line: 1, ended: false };
+        let mut reader = BlockReader { path, rows, input, rest: read, next_line: 1, ended: false };
         let mut batch = reader.batch()?;
         let mut done = 0;
         while !batch.is_empty() {
-            let (rows, next) = run.install(|| {
+            let (parsed, next) = run.install(|| {
                 rayon::join(
-                    || batch.par_iter().map(|block| parse_block(block, &parse)).collect::<Vec<_>>(),
+                    || batch.par_iter().map(|block| parse_block(block, rows, &parse)).collect::<Vec<_>>(),
                     || reader.batch(),
                 )
             });
-            for (number, row) in rows.into_iter().flatten() {
+            for (number, row) in parsed.into_iter().flatten() {
                 sink(number, row)?;
                 done += 1;
             }
@@ -218,7 +343,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const RECORDS: Rows = Rows::Records { separator: b',' };
+
     fn rows(bytes: &[u8], threads: usize) -> Vec<(u64, Parsed<String>)> {
+        rows_of(Rows::Lines, bytes, threads)
+    }
+
+    fn rows_of(kind: Rows, bytes: &[u8], threads: usize) -> Vec<(u64, Parsed<String>)> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         std::fs::write(&path, bytes).unwrap();
@@ -227,6 +358,7 @@ mod tests {
         let _ = source.first_line();
         source
             .for_each_row(
+                kind,
                 "lines",
                 &Run::new(threads).unwrap(),
                 |line| Ok(line.to_string()),
@@ -244,6 +376,29 @@ mod tests {
         let got = rows(b"\xef\xbb\xbfone\r\n\r\n  \ntwo\n\xff\nthree", 2);
         let texts: Vec<_> = got.iter().map(|(n, row)| (*n, row.as_deref().unwrap_or("bad"))).collect();
         assert_eq!(texts, [(1, "one"), (4, "two"), (5, "bad"), (6, "three")]);
+    }
+
+    #[test]
+    fn a_line_break_in_a_quoted_cell_was_the_end_of_the_row() {
+        let long = "x\n".repeat(BLOCK_BYTES);
+        let text = format!("a,\"b\nc\",d\r\n\n\"{long}\"\ne\"f,\"\"\"\n\"\"\"\ng\n");
+        let got = rows_of(RECORDS, text.as_bytes(), 2);
+        let texts: Vec<_> = got.iter().map(|(n, row)| (*n, row.as_deref().unwrap())).collect();
+        let after = 4 + BLOCK_BYTES as u64 + 1;
+        let quoted = format!("\"{long}\"");
+        assert_eq!(texts, [(1, "a,\"b\nc\",d"), (4, &quoted), (after, "e\"f,\"\"\"\n\"\"\""), (after + 2, "g")]);
+        assert_eq!(RECORDS.of(&text).collect::<Vec<_>>(), texts);
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_costs_its_own_line() {
+        for text in ["a\n\"b\nc\nd\n", "a\n\"b\nc,\"x\"\nd\n", "a\n\"b\" c\nc\nd"] {
+            let got = rows_of(RECORDS, text.as_bytes(), 1);
+            assert_eq!(got.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [1, 2, 3, 4], "{text:?}");
+        }
+        // A long file is not read to its end for it.
+        let text = format!("a\n\"b\n{}", "c,d\n".repeat(1 << 20));
+        assert_eq!(rows_of(RECORDS, text.as_bytes(), 1).len(), 2 + (1 << 20));
     }
 
     #[test]
@@ -282,8 +437,15 @@ mod tests {
 
     proptest! {
         #[test]
+        fn the_rows_of_a_file_are_those_of_the_text(text in "[a,\"\n ]{0,60}") {
+            let got = rows_of(RECORDS, text.as_bytes(), 2);
+            let got: Vec<_> = got.iter().map(|(n, row)| (*n, row.as_deref().unwrap())).collect();
+            prop_assert_eq!(got, RECORDS.of(&text).collect::<Vec<_>>());
+        }
+
+        #[test]
         fn any_bytes_give_the_lines_that_a_plain_split_gives(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            prop_assume!(!bytes.starts_with(&[0x1f, 0x8b]) && !bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]));
+            prop_assume!(![&[0x1f, 0x8b][..], &[0x28, 0xb5, 0x2f, 0xfd], &[0xff, 0xfe], &[0xfe, 0xff]].iter().any(|m| bytes.starts_with(m)));
             let twin = bytes.split(|b| *b == b'\n').filter(|line| match std::str::from_utf8(line) {
                 Ok(text) => !text.trim().trim_start_matches('\u{feff}').trim().is_empty(),
                 Err(_) => true,

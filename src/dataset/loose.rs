@@ -1,5 +1,6 @@
 //! A JSON value as it occurs in genuine files: the field is there or not, null, a number, a string, a list.
 
+use super::lines::Parsed;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
@@ -79,11 +80,13 @@ impl Loose<'_> {
             }
         }
     }
-    /// The value as an id: a string or a whole number that is not empty.
+    /// The value as an id: a text, or a whole number, also one written `123.0`.
     pub fn id(&self) -> Option<String> {
         match self {
-            Loose::Text(_) | Loose::Integer(_) => Some(self.text()).filter(|id| !id.is_empty()),
-            Loose::Null | Loose::Bool(_) | Loose::Float(_) | Loose::List(_) | Loose::Map(_) => None,
+            Loose::Text(text) => id(text).map(str::to_string),
+            Loose::Integer(v) => Some(v.to_string()),
+            Loose::Float(v) => (v.fract() == 0.0 && v.abs() < 9e15).then(|| format!("{v:.0}")),
+            Loose::Null | Loose::Bool(_) | Loose::List(_) | Loose::Map(_) => None,
         }
     }
     /// The value as a list of texts: lists flattened, a single value is a list of one.
@@ -104,11 +107,12 @@ impl Loose<'_> {
             Loose::Null | Loose::Bool(_) | Loose::List(_) | Loose::Map(_) => None,
         }
     }
-    /// A time: whole numbers as they are, else [`Loose::number`] cut to a whole one.
-    pub fn time(&self) -> Option<i64> {
+    /// A time in milliseconds; none for what is no time. A bare number is in `unit`.
+    pub fn time(&self, unit: TimeUnit) -> Option<i64> {
         match self {
-            Loose::Integer(v) => Some(*v),
-            Loose::Float(_) | Loose::Text(_) => self.number().map(|v| v as i64),
+            Loose::Integer(v) => Some(unit.milliseconds(*v)),
+            Loose::Float(v) => whole(*v).map(|v| unit.milliseconds(v)),
+            Loose::Text(text) => time(text, unit).ok().flatten(),
             Loose::Null | Loose::Bool(_) | Loose::List(_) | Loose::Map(_) => None,
         }
     }
@@ -123,6 +127,62 @@ impl Loose<'_> {
             }
         }
     }
+}
+
+/// Whether a text stands for an absent value, as pandas, numpy and Python write one.
+pub(super) fn is_missing(text: &str) -> bool {
+    matches!(text.trim(), "" | "NaN" | "nan" | "None" | "<NA>" | "NaT" | "null")
+}
+
+/// The id in a text. pandas makes floats of whole numbers in a column with gaps: `123.0` is 123.
+pub(super) fn id(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let whole = text.strip_suffix(".0").filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    Some(whole.filter(|digits| !digits.is_empty()).unwrap_or(text)).filter(|text| !is_missing(text))
+}
+
+/// What a bare number counts where it is a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TimeUnit {
+    Milliseconds,
+    /// Seconds below 10^11, milliseconds from there on (10^11 ms is 1973, 10^11 s is the year 5138).
+    BySize,
+}
+
+impl TimeUnit {
+    fn milliseconds(self, time: i64) -> i64 {
+        match self {
+            TimeUnit::Milliseconds => time,
+            TimeUnit::BySize if time.unsigned_abs() < 100_000_000_000 => time * 1000,
+            TimeUnit::BySize => time,
+        }
+    }
+}
+
+/// A float as a whole number, cut.
+fn whole(value: f64) -> Option<i64> {
+    (value.is_finite() && value.abs() < 9e18).then_some(value as i64)
+}
+
+/// The time that a text tells, in milliseconds since 1970: a number in `unit`, also as a float (`1.5e12`), or an ISO date with
+/// or without a time of day and an offset (without one: UTC). None where it is absent.
+pub(super) fn time(text: &str, unit: TimeUnit) -> Parsed<Option<i64>> {
+    let text = text.trim();
+    if is_missing(text) {
+        return Ok(None);
+    }
+    let number = text.parse::<i64>().ok().or_else(|| text.parse::<f64>().ok().and_then(whole));
+    if let Some(number) = number {
+        return Ok(Some(unit.milliseconds(number)));
+    }
+    let instant = text.parse::<jiff::Timestamp>().ok().or_else(|| {
+        // A date alone, or a time without an offset.
+        let civil: jiff::civil::DateTime = text.trim_end_matches(" UTC").parse().ok()?;
+        civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    });
+    let unknown =
+        || format!("the time {:?} is neither a number nor an ISO date", text.chars().take(40).collect::<String>());
+    instant.map(|instant| Some(instant.as_millisecond())).ok_or_else(unknown)
 }
 
 /// The first number in a text; commas between digits are thousands.
@@ -153,6 +213,47 @@ mod tests {
         ] {
             assert_eq!(first_number(text), value, "{text}");
         }
+    }
+
+    #[test]
+    fn times_and_ids_of_pandas_are_floats_and_dates_are_iso() {
+        for (text, ms) in [
+            ("1548806400000", Some(1_548_806_400_000)),
+            ("1548806400000.0", Some(1_548_806_400_000)),
+            ("1.5488064e12", Some(1_548_806_400_000)),
+            ("1548806400", Some(1_548_806_400_000)),
+            ("1548806400.7", Some(1_548_806_400_000)),
+            ("-5", Some(-5000)),
+            ("2019-01-30", Some(1_548_806_400_000)),
+            ("2019-01-30 00:00:00", Some(1_548_806_400_000)),
+            ("2019-01-30T00:00:00Z", Some(1_548_806_400_000)),
+            ("2019-01-30 01:00:00+01:00", Some(1_548_806_400_000)),
+            ("2019-01-29T19:00:00.250-05:00", Some(1_548_806_400_250)),
+            ("2019-01-30 00:00:00 UTC", Some(1_548_806_400_000)),
+            ("", None),
+            (" NaT ", None),
+            ("nan", None),
+            ("<NA>", None),
+            ("None", None),
+        ] {
+            assert_eq!(time(text, TimeUnit::BySize), Ok(ms), "{text}");
+        }
+        for text in ["x", "30.01.2019", "2019-13-01", "inf", "1e400"] {
+            assert!(time(text, TimeUnit::BySize).is_err(), "{text}");
+        }
+        assert_eq!(time("7.0", TimeUnit::Milliseconds), Ok(Some(7)));
+        for (text, wanted) in [
+            ("123.0", Some("123")),
+            (" tt1 ", Some("tt1")),
+            ("v1.0", Some("v1.0")),
+            (".0", Some(".0")),
+            ("NaN", None),
+            ("", None),
+        ] {
+            assert_eq!(id(text), wanted, "{text}");
+        }
+        assert_eq!(Loose::Float(123.0).id().as_deref(), Some("123"));
+        assert_eq!((Loose::Float(1.5).id(), Loose::Float(f64::NAN).id()), (None, None));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! texts. The columns of one save lie in a folder of their own; the manifest names that folder and is replaced by rename,
 //! after everything else is on the disk: whatever happens before, the dataset that was there still stands.
 
-use super::column::{Column, RowIndex};
+use super::column::Column;
+use super::row_index::RowIndex;
 use super::table::{Dataset, Items, NONE};
 use super::text::{BLOCK_BYTES, TextColumn};
 use crate::artifact;

@@ -1,6 +1,7 @@
 //! The seed data in memory: columns, no allocation per row.
 
-use super::column::{Column, RowIndex};
+use super::column::Column;
+use super::row_index::RowIndex;
 use super::text::TextColumn;
 use crate::error::{Error, Result};
 

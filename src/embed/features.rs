@@ -13,7 +13,7 @@
 
 use super::als::{AlsOptions, implicit_als};
 use super::{file, words};
-use crate::config::EmbedConfig;
+use crate::config::{EmbedConfig, UserMethod};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Random, Sparse, norm, truncated_svd};
@@ -130,8 +130,8 @@ pub struct Collaborative {
 /// [`crate::ErrorKind::Invalid`] when the dataset knows no user; [`crate::ErrorKind::Cancelled`].
 pub fn collaborative(dataset: &Dataset, config: &EmbedConfig, run: &Run) -> Result<Collaborative> {
     let strengths = strengths(dataset)?;
-    let (mut users, mut items) = match config.user_method.as_str() {
-        "als" => {
+    let (mut users, mut items) = match config.user_method {
+        UserMethod::Als => {
             let options = AlsOptions {
                 dim: config.user_dim,
                 alpha: config.als_alpha,
@@ -141,7 +141,7 @@ pub fn collaborative(dataset: &Dataset, config: &EmbedConfig, run: &Run) -> Resu
             };
             implicit_als(&strengths, &options, run)?
         }
-        "svd" => {
+        UserMethod::Svd => {
             run.step("embed", "SVD of users and items", 0, 1)?;
             let mut random = Random::new(config.seed, b"user features");
             let svd = run.install(|| truncated_svd(&strengths, config.user_dim, POWER, &mut random))?;
@@ -151,7 +151,6 @@ pub fn collaborative(dataset: &Dataset, config: &EmbedConfig, run: &Run) -> Resu
             run.step("embed", "SVD of users and items", 1, 1)?;
             (users, items)
         }
-        other => return Err(Error::invalid(format!("embed.user_method = {other:?} is unknown"))),
     };
     finish(&mut items, "collaborative")?;
     run.install(|| users.normalise_rows());

@@ -2,7 +2,7 @@
 
 use super::Embedder;
 use crate::artifact::hash_file;
-use crate::config::EmbedConfig;
+use crate::config::{EmbedConfig, PoolingChoice};
 use crate::error::{Error, Result};
 use crate::llama::{Adapter, Batch, Context, ContextOptions, MAX_SEQUENCES, Model, Pooling, Token};
 use crate::math::{Matrix, norm};
@@ -59,11 +59,13 @@ impl LmEmbedder {
         let arch = model.header().architecture()?;
         let own = model.header().integer(&format!("{arch}.pooling_type"))?.unwrap_or(0);
         // The format's numbers: 0 none, 1 mean, 2 first token, 3 last token, 4 rank.
-        let (pooling, pooling_name) = match (config.pooling.as_str(), own) {
-            ("auto", 4) => return Err(Error::invalid(format!("{}: a reranker, no embedder", path.display()))),
-            ("auto", 1..=3) => (Pooling::Model, "own"),
-            ("last", _) => (Pooling::Last, "last"),
-            _ => (Pooling::Mean, "mean"),
+        let (pooling, pooling_name) = match (config.pooling, own) {
+            (PoolingChoice::Auto, 4) => {
+                return Err(Error::invalid(format!("{}: a reranker, no embedder", path.display())));
+            }
+            (PoolingChoice::Auto, 1..=3) => (Pooling::Model, "own"),
+            (PoolingChoice::Last, _) => (Pooling::Last, "last"),
+            (PoolingChoice::Auto | PoolingChoice::Mean, _) => (Pooling::Mean, "mean"),
         };
         let trained = model.trained_context();
         let max_tokens = config.max_tokens.min(trained);

@@ -37,7 +37,7 @@ pub use shard::{Shard, join_shards, shard_file};
 pub use stored::{RowType, RowsFile, ShardFile, Shards, StoredRows, pack};
 pub use text::TextEmbedder;
 
-use crate::config::EmbedConfig;
+use crate::config::{EmbedConfig, EmbedMethod};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::math::Matrix;
@@ -73,13 +73,12 @@ fn empty_text(row: usize) -> Error {
 /// [`read_embeddings`]); those of [`TextEmbedder::fit`] and of loading a model; [`crate::ErrorKind::Unsupported`] for
 /// `lm` in a build without llama.cpp.
 pub fn open(config: &EmbedConfig, dataset: &Dataset, run: &Run) -> Result<Box<dyn Embedder>> {
-    match config.method.as_str() {
-        "text" => Ok(Box::new(TextEmbedder::fit_dataset(dataset, config, run)?)),
-        "lm" => open_lm(config, run),
-        "file" => Err(Error::invalid(
+    match config.method {
+        EmbedMethod::Text => Ok(Box::new(TextEmbedder::fit_dataset(dataset, config, run)?)),
+        EmbedMethod::Lm => open_lm(config, run),
+        EmbedMethod::File => Err(Error::invalid(
             "embed.method = \"file\" gives rows for the reviews and cannot embed other texts; set \"text\" or \"lm\"",
         )),
-        other => Err(Error::invalid(format!("embed.method = {other:?} is unknown"))),
     }
 }
 

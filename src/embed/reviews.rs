@@ -71,11 +71,8 @@ pub struct Store {
 
 impl Store {
     /// All rows in the format of the settings.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Invalid`] for an unknown format.
-    pub fn of(config: &EmbedConfig) -> Result<Store> {
-        Ok(Store { format: RowType::parse(&config.store)?, shard: None })
+    pub fn of(config: &EmbedConfig) -> Store {
+        Store { format: config.store.into(), shard: None }
     }
 }
 

@@ -6,8 +6,10 @@
 
 use super::metrics::Metrics;
 use crate::artifact;
-use crate::dataset::{Conversation, Dataset, Item, ItemName, Items, load_conversations};
+use crate::config::DatasetConfig;
+use crate::dataset::{Conversation, Dataset, Item, ItemName, Items, load_conversations, load_item_names};
 use crate::error::{Error, Result};
+use crate::json;
 use crate::titles::{Titles, normalise, parse_titles};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,10 +23,10 @@ pub const NEAREST_EDITS: u64 = 2;
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct Answer {
     /// The conversation's id.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::optional_id")]
     pub id: Option<String>,
     /// In place of the id: the number at the end of the id (`test_0/1`), or the conversation's line, from 0.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::optional_whole")]
     pub index: Option<u64>,
     /// The raw answer.
     #[serde(default)]
@@ -88,9 +90,10 @@ pub struct AnswerReport {
 /// # Errors
 /// Those of reading, with file and line, and those of [`score_answers`].
 pub fn score_answer_files(conversations: &Path, items: &Path, answers: &Path, prefer: Prefer) -> Result<AnswerReport> {
+    let max_bad_lines = DatasetConfig::default().max_bad_lines;
     // Those without an id are called by their line.
-    let talks = load_conversations(conversations)?;
-    let names: Vec<ItemName> = artifact::read_jsonl(items)?;
+    let talks = load_conversations(conversations, max_bad_lines)?;
+    let names = load_item_names(items, max_bad_lines)?;
     let lines: Vec<Answer> = artifact::read_jsonl(answers)?;
     let catalogue = catalogue(&names).map_err(|e| e.context(items.display()))?;
     score_answers(&talks, &catalogue, &lines, prefer).map_err(|e| e.context(answers.display()))

@@ -26,7 +26,7 @@ pub(super) struct Settings {
 pub struct causerie_setting {
     /// "select.budget"
     pub key: *const c_char,
-    /// "integer", "number", "text", "boolean" or "list" (comma-separated in causerie_config_set)
+    /// "integer", "number", "text", "boolean" or "list" (`a,b` or `["a", "b"]` in causerie_config_set)
     pub kind: *const c_char,
     /// The default, as TOML
     pub initial: *const c_char,
@@ -77,7 +77,7 @@ pub unsafe extern "C" fn causerie_config_new(out: *mut *mut causerie_config) -> 
     })
 }
 
-/// Sets `key` from text: ("select.budget", "500"). Lists are comma-separated. CAUSERIE_INVALID for an unknown key (the
+/// Sets `key` from text: ("select.budget", "500"). Lists: `a,b` or TOML. CAUSERIE_INVALID for an unknown key (the
 /// message names the nearest known one) and for a value out of bounds; nothing is changed then.
 #[must_use]
 #[unsafe(no_mangle)]

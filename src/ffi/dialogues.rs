@@ -273,12 +273,6 @@ pub unsafe extern "C" fn causerie_dialogues_parse(
     })
 }
 
-/// JSON lines; the first bad one is the error.
-pub(super) fn parse_lines<T: serde::de::DeserializeOwned>(jsonl: &str, what: &str) -> Result<Vec<T>> {
-    let lines = (1..).zip(jsonl.lines()).filter(|(_, line)| !line.trim().is_empty());
-    lines.map(|(number, line)| serde_json::from_str(line).map_err(|e| Error::format(what, number, e))).collect()
-}
-
 /// Ends dialogues; NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_dialogues_free(dialogues: *mut causerie_dialogues) {

@@ -8,9 +8,9 @@ use super::guard::{guard, guard_or};
 use super::handle::{Out, free, noun, put, shared};
 use super::run::{causerie_run, run_of};
 use super::text::{name, optional_path, path, slice};
-use crate::config::Config;
+use crate::config::{Config, EmbedMethod, StoreType};
 use crate::dataset::Dataset;
-use crate::embed::{self, EMBEDDINGS, Embedder, RowType, Shard, Store, StoredRows, TextEmbedder};
+use crate::embed::{self, EMBEDDINGS, Embedder, Shard, Store, StoredRows, TextEmbedder};
 use crate::error::{Error, Result};
 use crate::math::{self, Matrix};
 use crate::run::Run;
@@ -98,7 +98,7 @@ impl Drop for Scratch {
 
 /// The embedder of the settings; the built-in one is read from `folder` where it stands, else fitted and kept there.
 fn embedder(config: &Config, dataset: &Dataset, folder: &Path, run: &Run) -> Result<Arc<dyn Embedder>> {
-    if config.embed.method != "text" {
+    if config.embed.method != EmbedMethod::Text {
         return Ok(Arc::from(embed::open(&config.embed, dataset, run)?));
     }
     let kept = folder.join("embedder.safetensors");
@@ -130,7 +130,7 @@ pub unsafe extern "C" fn causerie_embed(
         // SAFETY: as above.
         let (folder, run) = unsafe { (optional_path(folder, "embed")?, run_of(run, config.run.threads)?) };
         let dataset = data.filling.dataset();
-        if config.embed.method == "file" {
+        if config.embed.method == EmbedMethod::File {
             let matrix = embed::read_embeddings(Path::new(&config.embed.file), dataset.reviews(), &run)?;
             out.set(Rows::whole(matrix, None));
             return Ok(());
@@ -139,7 +139,7 @@ pub unsafe extern "C" fn causerie_embed(
         let folder = folder.unwrap_or(scratch.path());
         let embedder = embedder(&config, dataset, folder, &run)?;
         let file = folder.join("embeddings.safetensors");
-        embed::embed_reviews_as(dataset, &*embedder, &file, Store::of(&config.embed)?, &run)?;
+        embed::embed_reviews_as(dataset, &*embedder, &file, Store::of(&config.embed), &run)?;
         let matrix = embed::read_embeddings(&file, dataset.reviews(), &run)?;
         out.set(Rows::whole(matrix, Some(embedder)));
         Ok(())
@@ -170,13 +170,13 @@ pub unsafe extern "C" fn causerie_embed_shard(
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
         let shard = Shard::new(index, count)?;
-        if config.embed.method == "file" {
+        if config.embed.method == EmbedMethod::File {
             return Err(Error::invalid("embed: embed.method = file has nothing to embed; open the file instead"));
         }
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let (dataset, list) = (data.filling.dataset(), folder.join(LIST));
         let embedder = embedder(&config, dataset, folder, &run)?;
-        let store = Store { shard: Some(shard), ..Store::of(&config.embed)? };
+        let store = Store { shard: Some(shard), ..Store::of(&config.embed) };
         embed::embed_reviews_as(dataset, &*embedder, &embed::shard_file(&list, shard), store, &run)?;
         let left = embed::join_shards(&list, count)?.len();
         // SAFETY: rule 2 of the header.
@@ -330,7 +330,8 @@ pub unsafe extern "C" fn causerie_embeddings_pack(
         let (rows, store, file) = unsafe { (shared(embeddings)?, name(store, "store")?, path(file, "embeddings")?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, 0)? };
-        embed::pack(rows.rows(), file, RowType::parse(store)?, &Default::default(), &run)
+        let store: StoreType = store.parse().map_err(|e: Error| e.context("embeddings: store"))?;
+        embed::pack(rows.rows(), file, store.into(), &Default::default(), &run)
     })
 }
 

@@ -9,7 +9,7 @@ use super::guard::{guard, guard_or};
 use super::handle::{Out, free, noun, optional, shared};
 use super::run::{causerie_run, run_of};
 use super::text::{c_json, c_text, name, optional_path, path};
-use crate::config::Config;
+use crate::config::{Config, TuneMethod};
 use crate::dataset::Dataset;
 use crate::embed;
 use crate::error::{Error, Result};
@@ -80,7 +80,7 @@ pub unsafe extern "C" fn causerie_tune(
         let (config, out) = unsafe { (config_of(config)?, Out::new(out)?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
-        if config.tune.method != "head" {
+        if config.tune.method != TuneMethod::Head {
             return Err(Error::invalid(format!("tune.method = {}: use causerie_tune_lm", config.tune.method)));
         }
         let dataset = data.filling.dataset();
@@ -133,7 +133,7 @@ fn tuned_files(
     run: &Run,
 ) -> Result<TunedModel> {
     use crate::tune::lm::{Catalogue, tune_lm};
-    if config.tune.method == "head" {
+    if config.tune.method == TuneMethod::Head {
         return Err(Error::invalid("tune.method = head: use causerie_tune, or set it to lora or full"));
     }
     let report = if let Some(dataset) = dataset {

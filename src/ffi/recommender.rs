@@ -12,6 +12,7 @@ use super::query::{causerie_query, parse};
 use super::run::{causerie_run, run_of};
 use super::serving::{RecommenderHandle, Reply};
 use super::text::{name, optional_path, path, slice, text};
+use crate::config::{DatasetConfig, SourceFormat, Strategy};
 use crate::dataset::{Filling, Item, Table};
 use crate::error::Error;
 use crate::recommend::service::Query;
@@ -47,13 +48,13 @@ pub unsafe extern "C" fn causerie_recommender_open(
         // SAFETY: rules 2 to 4 of the header.
         let (dir, config, out) = unsafe { (path(work_dir, "work_dir")?, config_of(config)?, Out::new(out)?) };
         let strategy = match strategy.is_null() {
-            true => "",
+            true => None,
             // SAFETY: rule 4 of the header.
-            false => unsafe { name(strategy, "strategy")? },
+            false => Strategy::asked(unsafe { name(strategy, "strategy")? })?,
         };
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
-        out.set(RecommenderHandle::open(dir, strategy, &config.recommend.system, &config, &run)?);
+        out.set(RecommenderHandle::open(dir, strategy, config.recommend.system, &config, &run)?);
         Ok(())
     })
 }
@@ -457,7 +458,7 @@ pub unsafe extern "C" fn causerie_recommender_add(
         let (serving, lines) = unsafe { (exclusive(recommender)?, text(lines, len, "items")?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, serving.config.run.threads)? };
-        let own = crate::config::DatasetConfig { max_bad_lines: 0, format: "causerie".into(), ..Default::default() };
+        let own = DatasetConfig { max_bad_lines: 0, format: SourceFormat::Causerie, ..Default::default() };
         let mut filling = Filling::new(&own);
         filling.add_lines(Table::Items, lines, &run)?;
         let items = &filling.dataset().items;

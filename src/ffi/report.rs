@@ -1,7 +1,6 @@
 //! Evaluation, and the whole loop in one call.
 
 use super::config::{causerie_config, config_of};
-use super::dialogues::parse_lines;
 use super::embeddings::Scratch;
 use super::error::causerie_error;
 use super::guard::{guard, guard_or};
@@ -10,7 +9,7 @@ use super::recommender::causerie_recommender;
 use super::run::{causerie_run, run_of};
 use super::text::{LentTexts, c_json, name, path, slice, text};
 use crate::artifact;
-use crate::dataset::{Conversation, load_conversations};
+use crate::dataset::{Conversation, load_conversations, parse_conversations};
 use crate::error::{Error, Result};
 use crate::evaluate::{CUTOFFS, Metric, ReportData, evaluate, write_report};
 use crate::pipeline::pipeline;
@@ -75,10 +74,13 @@ pub unsafe extern "C" fn causerie_evaluate(
                 .map(|file| {
                     let stem =
                         Path::new(file).file_stem().map_or_else(|| file.clone(), |s| s.to_string_lossy().into_owned());
-                    Ok((stem, load_conversations(Path::new(file))?))
+                    Ok((stem, load_conversations(Path::new(file), config.dataset.max_bad_lines)?))
                 })
                 .collect::<Result<_>>()?,
-            lines => vec![("conversations".to_string(), parse_lines(lines, "conversations in memory")?)],
+            lines => vec![(
+                "conversations".to_string(),
+                parse_conversations(lines, "conversations in memory", config.dataset.max_bad_lines)?,
+            )],
         };
         if sets.is_empty() {
             return Err(Error::invalid("evaluate: no conversations; give them, or set evaluate.conversations"));

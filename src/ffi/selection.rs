@@ -8,7 +8,7 @@ use super::guard::{guard, guard_or};
 use super::handle::{Out, free, noun, optional, put, shared};
 use super::run::{causerie_run, run_of};
 use super::text::{c_json, c_text, optional_path, path, slice};
-use crate::config::Config;
+use crate::config::{Config, Features};
 use crate::dataset::Dataset;
 use crate::embed;
 use crate::error::{Error, Result};
@@ -50,8 +50,8 @@ struct SelectionInputs {
 
 impl SelectionInputs {
     fn new(dataset: Option<&Dataset>, rows: &Rows, config: &Config, run: &Run) -> Result<SelectionInputs> {
-        let strategy = &config.select.strategy;
-        let aware = strategy.starts_with("metadata_") || strategy.starts_with("user_");
+        let strategy = config.select.strategy;
+        let aware = strategy.is_aware();
         let capped = config.select.max_per_item > 0 || config.select.max_per_user > 0;
         let Some(dataset) = dataset else {
             return match (aware, capped) {
@@ -71,10 +71,10 @@ impl SelectionInputs {
                 dataset.reviews()
             )));
         }
-        let features = match (aware, strategy.starts_with("metadata_")) {
-            (false, _) => None,
-            (true, true) => Some(embed::metadata_rows(dataset, &config.embed, run)?),
-            (true, false) => Some(embed::collaborative(dataset, &config.embed, run)?.review_rows(dataset)),
+        let features = match strategy.features() {
+            Features::None => None,
+            Features::Metadata => Some(embed::metadata_rows(dataset, &config.embed, run)?),
+            Features::Users => Some(embed::collaborative(dataset, &config.embed, run)?.review_rows(dataset)),
         };
         let (items, users) = match capped {
             true => Some(select::item_and_user_of_reviews(dataset)).unzip(),

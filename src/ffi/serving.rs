@@ -4,7 +4,7 @@ use super::dialogues::Pairs;
 use super::embeddings::Rows;
 use super::model::{Kind, TunedModel};
 use super::text::{LentTexts, c_text};
-use crate::config::Config;
+use crate::config::{Config, RankingSystem, Strategy};
 use crate::dataset::{Dataset, Item};
 use crate::error::{Error, Result};
 use crate::math::Matrix;
@@ -62,7 +62,13 @@ impl RecommenderHandle {
     }
 
     /// A finished work directory. The caller's own of what serving needs; the rest is what the directory was made with.
-    pub fn open(dir: &Path, strategy: &str, system: &str, config: &Config, run: &Run) -> Result<RecommenderHandle> {
+    pub fn open(
+        dir: &Path,
+        strategy: Option<Strategy>,
+        system: RankingSystem,
+        config: &Config,
+        run: &Run,
+    ) -> Result<RecommenderHandle> {
         Ok(RecommenderHandle::new(pipeline::open(dir, system, strategy, run)?, config.clone()))
     }
 
@@ -75,20 +81,17 @@ impl RecommenderHandle {
         config: Config,
         run: &Run,
     ) -> Result<RecommenderHandle> {
-        let system = config.recommend.system.clone();
-        if system == "lm" {
-            return Err(Error::unsupported("recommender: recommend.system = lm cannot be made of parts"));
-        }
+        let system = config.recommend.system;
         let head = match model.map(|m| &m.kind) {
             Some(Kind::Head(head)) => Some(&**head),
-            Some(Kind::Files(_)) if ["head", "fusion"].contains(&system.as_str()) => {
+            Some(Kind::Files(_)) if [RankingSystem::Head, RankingSystem::Fusion].contains(&system) => {
                 return Err(Error::invalid(format!(
                     "recommender: recommend.system = {system} needs a ranking head; this model is a language model's files"
                 )));
             }
             Some(Kind::Files(_)) | None => None,
         };
-        let embedder = match rows.filter(|_| system != "popularity") {
+        let embedder = match rows.filter(|_| system != RankingSystem::Popularity) {
             Some(rows) => Some(rows.embedder("recommender")?),
             None => None,
         };
@@ -102,7 +105,7 @@ impl RecommenderHandle {
             settings: &config.recommend,
             seed: config.tune.seed,
         };
-        let recommender = from.build(&system, run)?;
+        let recommender = from.build(system, run)?;
         let evidence = match (config.recommend.explain, rows) {
             (0, _) => None,
             (_, Some(rows)) => {
@@ -115,7 +118,8 @@ impl RecommenderHandle {
             }
         };
         let settings = config.recommend.clone();
-        let service = Service::new(Parts { system, dataset, titles, recommender, evidence, settings })?;
+        let service =
+            Service::new(Parts { system: system.to_string(), dataset, titles, recommender, evidence, settings })?;
         Ok(RecommenderHandle::new(service, config))
     }
 
@@ -136,7 +140,8 @@ impl RecommenderHandle {
         let settings = config.recommend.clone();
         let recommender = open_language_model(model, adapter, &dataset, &titles, &settings, run)?;
         let system = format!("lm-{}", settings.mode);
-        let service = Service::new(Parts { system, dataset, titles, recommender, evidence: None, settings })?;
+        let service =
+            Service::new(Parts { system: system.to_string(), dataset, titles, recommender, evidence: None, settings })?;
         Ok(RecommenderHandle::new(service, config))
     }
 

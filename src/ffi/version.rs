@@ -53,7 +53,10 @@ pub extern "C" fn causerie_abi() -> u32 {
 pub extern "C" fn causerie_version() -> *const c_char {
     static TEXT: OnceLock<CString> = OnceLock::new();
     TEXT.get_or_init(|| {
-        let llama = if cfg!(feature = "llama") { " llama-cpp-sys-2/0.1.161" } else { "" };
+        let llama = match cfg!(feature = "llama") {
+            true => format!(" llama-cpp-sys-2/{}", crate::artifact::llama_version()),
+            false => String::new(),
+        };
         c_text(format!("{}{llama} cpu/{}", crate::artifact::made_by(), cpu()))
     })
     .as_ptr()

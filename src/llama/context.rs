@@ -229,7 +229,7 @@ impl Context {
             u32::try_from(value)
                 .ok()
                 .filter(|_| value > 0 && value <= most)
-                .ok_or_else(|| Error::invalid(format!("a context with {value} {what}; allowed are 1 to {most}")))
+                .ok_or_else(|| Error::invalid(format!("a context with {value} {what}; must be 1 to {most}")))
         };
         let tokens = size("tokens", options.tokens, 1 << 24)?;
         let batch_tokens = size("tokens per batch", options.batch_tokens, 1 << 24)?;

@@ -2,54 +2,13 @@
 
 use super::{backend, guarded};
 use crate::artifact::Replacement;
+pub use crate::config::Quantisation;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use llama_cpp_sys_2 as sys;
 use std::path::Path;
 
-/// What a model's weights become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quantisation {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit floats.
-    F16,
-    /// Brain floats of 16 bits.
-    BF16,
-    /// 8 bits.
-    Q8_0,
-    /// 6 bits.
-    Q6K,
-    /// 5 bits and some 6.
-    Q5KM,
-    /// 4 bits and some 6: the usual choice.
-    Q4KM,
-    /// 4 bits, which llama.cpp repacks and runs fastest.
-    Q4_0,
-}
-
 impl Quantisation {
-    /// The name users know: `q4_k_m`.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Invalid`] for an unknown name.
-    pub fn from_name(name: &str) -> Result<Quantisation> {
-        Ok(match name.to_ascii_lowercase().as_str() {
-            "f32" => Quantisation::F32,
-            "f16" => Quantisation::F16,
-            "bf16" => Quantisation::BF16,
-            "q8_0" => Quantisation::Q8_0,
-            "q6_k" => Quantisation::Q6K,
-            "q5_k_m" => Quantisation::Q5KM,
-            "q4_k_m" => Quantisation::Q4KM,
-            "q4_0" => Quantisation::Q4_0,
-            _ => {
-                return Err(Error::invalid(format!(
-                    "unknown quantisation {name:?}; known are f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m, q4_0"
-                )));
-            }
-        })
-    }
     fn raw(self) -> sys::llama_ftype {
         match self {
             Quantisation::F32 => sys::LLAMA_FTYPE_ALL_F32,

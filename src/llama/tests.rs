@@ -437,7 +437,7 @@ fn a_quantised_model_is_smaller_and_says_nearly_the_same() {
     let Some(model) = stories() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("q8.gguf");
-    quantise(model.header().path(), &path, Quantisation::from_name("q8_0").unwrap(), 2).unwrap();
+    quantise(model.header().path(), &path, Quantisation::Q8_0, 2).unwrap();
     let small = Model::load(&path).unwrap();
     assert!(small.header().file_bytes() < model.header().file_bytes() / 2);
     let tokens = model.tokenise(TEXT, true, false).unwrap();
@@ -450,7 +450,7 @@ fn a_quantised_model_is_smaller_and_says_nearly_the_same() {
     let cosine = crate::math::dot(&a, &b) / (crate::math::norm(&a) * crate::math::norm(&b));
     assert!(cosine > 0.999 && cosine < 1.0, "{cosine}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    assert!(Quantisation::from_name("q3").is_err());
+    assert!("q3".parse::<Quantisation>().is_err());
 }
 
 /// Loads and, when it loads, uses the model: a broken file is an error or a model, never the end of the process.

@@ -1,7 +1,7 @@
 //! The demonstration: the whole loop on the simulated domain, with nothing but this machine.
 
 use crate::artifact;
-use crate::config::Config;
+use crate::config::{Compression, Config, Quantisation, Strategy, TuneMethod};
 use crate::dataset::{SimulatedFiles, simulate_to};
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
@@ -12,19 +12,19 @@ use std::path::Path;
 pub fn demo_defaults() -> Config {
     let mut config = Config::default();
     config.pipeline.title = "Simulated domain".to_string();
-    config.pipeline.strategies = ["random", "js", "fisher"].map(String::from).to_vec();
+    config.pipeline.strategies = vec![Strategy::Random, Strategy::Js, Strategy::Fisher];
     config.pipeline.rounds = 2;
     config.pipeline.budget = 250;
     config.pipeline.naive = true;
     if cfg!(feature = "llama") {
-        config.tune.method = "full".to_string();
-        config.pipeline.students = vec!["fisher".to_string()];
+        config.tune.method = TuneMethod::Full;
+        config.pipeline.students = vec![Strategy::Fisher];
         config.tune.new_parameters = 800_000;
         config.tune.pretrain_max_tokens = 96;
         config.tune.epochs = 2;
         config.tune.learning_rate = 0.002;
         config.tune.micro_batch_tokens = 4096;
-        config.tune.export = "f32".to_string();
+        config.tune.export = Quantisation::F32;
     }
     config
 }
@@ -53,10 +53,10 @@ pub fn demo_config(dir: &Path, base: &Config, run: &Run) -> Result<Config> {
         Err(e) => return Err(e),
     };
     let files = if there {
-        let extension = match base.simulate.compress.as_str() {
-            "gz" => ".gz",
-            "zst" => ".zst",
-            _ => "",
+        let extension = match base.simulate.compress {
+            Compression::Gz => ".gz",
+            Compression::Zst => ".zst",
+            Compression::None => "",
         };
         SimulatedFiles {
             items: data.join("items.jsonl"),
@@ -80,7 +80,7 @@ pub fn demo_config(dir: &Path, base: &Config, run: &Run) -> Result<Config> {
     if pipeline.students == demo_defaults().pipeline.students
         && !pipeline.students.iter().all(|s| pipeline.strategies.contains(s))
     {
-        pipeline.students = pipeline.strategies.first().cloned().into_iter().collect();
+        pipeline.students = pipeline.strategies.first().copied().into_iter().collect();
     }
     Ok(config)
 }
@@ -95,10 +95,10 @@ mod tests {
         let mut base = demo_defaults();
         (base.simulate.items, base.simulate.users, base.simulate.reviews) = (20, 30, 50);
         base.simulate.conversations = 5;
-        base.pipeline.students = vec!["fisher".to_string()];
-        base.pipeline.strategies = vec!["js".to_string(), "random".to_string()];
+        base.pipeline.students = vec![Strategy::Fisher];
+        base.pipeline.strategies = vec![Strategy::Js, Strategy::Random];
         let config = demo_config(folder.path(), &base, &Run::new(1).unwrap()).unwrap();
-        let wanted = if demo_defaults().pipeline.students.is_empty() { "fisher" } else { "js" };
+        let wanted = if demo_defaults().pipeline.students.is_empty() { Strategy::Fisher } else { Strategy::Js };
         assert_eq!(config.pipeline.students, [wanted]);
     }
 }

@@ -3,7 +3,7 @@
 use super::stages::{self, Artifacts};
 use super::systems::Builder;
 use crate::artifact;
-use crate::config::{Config, RecommendConfig};
+use crate::config::{Choice, Config, RankingSystem, RecommendConfig, Strategy, listed};
 use crate::embed::{Embedder, Remembering};
 use crate::error::{Error, ErrorKind, Result};
 use crate::recommend::{Parts, Service};
@@ -39,12 +39,11 @@ pub fn settings_of(dir: &Path) -> Result<Config> {
     Ok(config)
 }
 
-/// Opens `dir` for the recommender `system` (`head`, `nbcrs`, `fusion`, `popularity`, `lm`) of `strategy` (empty: the first one
-/// of the run), tuned on all its rounds, under the settings that the directory was made with.
+/// Opens `dir` for the recommender `system` of `strategy` (none: the first one of the run), tuned on all its rounds, under the settings that the directory was made with.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] when the run did not get so far; [`ErrorKind::Invalid`] for an unknown system or strategy.
-pub fn open(dir: &Path, system: &str, strategy: &str, run: &Run) -> Result<Service> {
+/// [`ErrorKind::NotFound`] when the run did not get so far; [`ErrorKind::Invalid`] for a strategy that was not run.
+pub fn open(dir: &Path, system: RankingSystem, strategy: Option<Strategy>, run: &Run) -> Result<Service> {
     let ranking = RecommendConfig { model: String::new(), ..settings_of(dir)?.recommend };
     open_with(dir, &ranking, system, strategy, run)
 }
@@ -54,18 +53,24 @@ pub fn open(dir: &Path, system: &str, strategy: &str, run: &Run) -> Result<Servi
 ///
 /// # Errors
 /// Those of [`open`].
-pub fn open_with(dir: &Path, ranking: &RecommendConfig, system: &str, strategy: &str, run: &Run) -> Result<Service> {
+pub fn open_with(
+    dir: &Path,
+    ranking: &RecommendConfig,
+    system: RankingSystem,
+    strategy: Option<Strategy>,
+    run: &Run,
+) -> Result<Service> {
     let mut config = settings_of(dir)?;
     config.recommend = ranking.clone();
     let strategies = &config.pipeline.strategies;
-    let strategy = match strategy {
-        "" => strategies.first().cloned().unwrap_or_default(),
-        named if strategies.iter().any(|s| s == named) => named.to_string(),
-        other => {
+    let strategy = match strategy.or(strategies.first().copied()) {
+        Some(named) if strategies.contains(&named) => named,
+        named => {
             return Err(Error::invalid(format!(
-                "{}: was not run with strategy {other}; it has {}",
+                "{}: was not run with strategy {}; it has {}",
                 dir.display(),
-                strategies.join(", ")
+                named.map_or("", Choice::name),
+                listed(strategies)
             )));
         }
     };

@@ -1,6 +1,6 @@
 //! What would stop a run only after hours, told before its first stage.
 
-use crate::config::Config;
+use crate::config::{Config, TuneMethod, listed};
 use crate::dataset::{load_conversations, load_posts};
 use crate::error::{Error, Result};
 use crate::synthesize;
@@ -18,11 +18,11 @@ pub(super) fn check(config: &Config) -> Result<()> {
     if let Some((_, twice)) = strategies.iter().enumerate().find(|(at, name)| strategies[..*at].contains(name)) {
         return Err(Error::invalid(format!("pipeline.strategies names {twice} twice; once is enough")));
     }
-    let tunes = config.tune.method != "head";
+    let tunes = config.tune.method != TuneMethod::Head;
     if let Some(absent) = students.iter().find(|name| tunes && !strategies.contains(name)) {
         return Err(Error::invalid(format!(
             "pipeline.students names {absent}, which pipeline.strategies ({}) does not run; name it there too",
-            strategies.join(", ")
+            listed(strategies)
         )));
     }
     if config.pipeline.reembed && !tunes {
@@ -31,11 +31,12 @@ pub(super) fn check(config: &Config) -> Result<()> {
         ));
     }
     for path in &config.evaluate.conversations {
-        load_conversations(Path::new(path)).map_err(|e| e.context("evaluate.conversations"))?;
+        load_conversations(Path::new(path), config.dataset.max_bad_lines)
+            .map_err(|e| e.context("evaluate.conversations"))?;
     }
     for path in config.evaluate.posts.iter().map(Path::new) {
-        if load_posts(path).is_err() {
-            load_conversations(path).map_err(|e| e.context("evaluate.posts"))?;
+        if load_posts(path, config.dataset.max_bad_lines).is_err() {
+            load_conversations(path, config.dataset.max_bad_lines).map_err(|e| e.context("evaluate.posts"))?;
         }
     }
     let model = Path::new(&config.tune.model);

@@ -3,7 +3,7 @@
 use super::stages::{Artifacts, Round};
 use super::systems::{Builder, System};
 use super::work_directory::WorkDirectory;
-use crate::config::{Config, EvaluateConfig};
+use crate::config::{Config, EvaluateConfig, listed};
 use crate::dataset::{Conversation, load_conversations};
 use crate::error::{Error, Result};
 use crate::evaluate::{
@@ -55,7 +55,7 @@ pub(super) fn evaluate_and_write(
 fn evaluate_all(config: &Config, made: &Artifacts, run: &Run) -> Result<(Vec<Evaluation>, Vec<CurvePoint>)> {
     let mut sets: Vec<(String, Vec<Conversation>)> = Vec::new();
     for (name, path) in set_names(&config.evaluate.conversations).into_iter().zip(&config.evaluate.conversations) {
-        sets.push((name, load_conversations(Path::new(path))?));
+        sets.push((name, load_conversations(Path::new(path), config.dataset.max_bad_lines)?));
     }
     if sets.is_empty() {
         return Ok((Vec::new(), Vec::new()));
@@ -113,7 +113,7 @@ fn set_names(paths: &[String]) -> Vec<String> {
 fn point(set: &str, round: &Round, system: &SystemReport) -> CurvePoint {
     CurvePoint {
         set: set.to_string(),
-        strategy: round.strategy.clone(),
+        strategy: round.strategy.to_string(),
         system: kind_of(&system.label),
         budget: round.budget as u64,
         metrics: system.seen_removed.clone(),
@@ -131,7 +131,7 @@ fn kind_of(label: &str) -> String {
 }
 
 fn title(config: &Config, made: &Artifacts) -> String {
-    let strategies = config.pipeline.strategies.join(", ");
+    let strategies = listed(&config.pipeline.strategies);
     let budget = made.rounds.iter().map(|r| r.budget).max().unwrap_or(0);
     format!("{}: {strategies} · {budget} seeds", dataset_name(config))
 }
@@ -233,7 +233,7 @@ fn losses(work: &WorkDirectory) -> Vec<LossPoint> {
 fn versions() -> Vec<(String, String)> {
     let mut versions = vec![("causerie".to_string(), env!("CARGO_PKG_VERSION").to_string())];
     if cfg!(feature = "llama") {
-        versions.push(("llama.cpp (llama-cpp-sys-2)".to_string(), "0.1.161".to_string()));
+        versions.push(("llama.cpp (llama-cpp-sys-2)".to_string(), crate::artifact::llama_version().to_string()));
     }
     versions
 }

@@ -3,7 +3,7 @@
 use super::student::{self, Student};
 use super::work_directory::{WorkDirectory, round_file};
 use crate::artifact;
-use crate::config::{Config, SelectConfig};
+use crate::config::{Config, EmbedMethod, Features, SelectConfig, Strategy};
 use crate::dataset::{self, Dataset, Summary};
 use crate::dataset::{Dialogue, DialogueLines};
 use crate::embed::{self, Collaborative, Embedder, TextEmbedder};
@@ -42,7 +42,7 @@ pub(super) struct Artifacts {
 
 /// What one round of one strategy made.
 pub(super) struct Round {
-    pub strategy: String,
+    pub strategy: Strategy,
     /// From 1.
     pub number: usize,
     /// Seeds of this and all earlier rounds.
@@ -60,7 +60,7 @@ pub(super) struct Round {
 pub(super) fn run_stages(work: &mut WorkDirectory, config: &Config, run: &Run) -> Result<Artifacts> {
     let (dataset, summary) = load(work, config, run)?;
     let Embeddings { embedder, reviews, given, items, collaborative } = embed_all(work, config, &dataset, run)?;
-    let context = QueryWindow::from_config(&config.recommend)?;
+    let context = QueryWindow::from_config(&config.recommend);
     let mentions = Arc::new(Titles::of(&dataset));
     let base_model = student::wanted(config).then(|| student::base(&work.path("."), config));
     if base_model.is_some() {
@@ -80,7 +80,7 @@ pub(super) fn run_stages(work: &mut WorkDirectory, config: &Config, run: &Run) -
         rounds: Vec::new(),
         naive: None,
     };
-    for strategy in &config.pipeline.strategies {
+    for &strategy in &config.pipeline.strategies {
         let features = features(work, config, &made, strategy, run)?;
         let mut earlier: Option<Round> = None;
         for number in 1..=config.pipeline.rounds {
@@ -128,14 +128,14 @@ struct Embeddings {
 }
 
 fn embed_all(work: &mut WorkDirectory, config: &Config, dataset: &Dataset, run: &Run) -> Result<Embeddings> {
-    let given = match config.embed.method.as_str() {
-        "file" => Some(embed::read_embeddings(Path::new(&config.embed.file), dataset.reviews(), run)?),
-        _ => None,
+    let given = match config.embed.method {
+        EmbedMethod::File => Some(embed::read_embeddings(Path::new(&config.embed.file), dataset.reviews(), run)?),
+        EmbedMethod::Text | EmbedMethod::Lm => None,
     };
     let embedder = open_embedder(work, config, dataset, run)?;
     let rows = work.path("embeddings.safetensors");
     work.stage("embed", "embed", &["embeddings.safetensors".to_string()], run, |_| {
-        let store = embed::Store::of(&config.embed)?;
+        let store = embed::Store::of(&config.embed);
         let done = embed::embed_reviews_as(dataset, &*embedder, &rows, store, run)?;
         Ok((format!("{done}, {}", embedder.name()), json!({ "passed_over": done.passed_over })))
     })?;
@@ -176,7 +176,7 @@ fn item_vectors(
 
 /// The embedder of the settings; the built-in one is fitted once and kept.
 fn open_embedder(work: &mut WorkDirectory, config: &Config, dataset: &Dataset, run: &Run) -> Result<Arc<dyn Embedder>> {
-    if config.embed.method == "lm" {
+    if config.embed.method == EmbedMethod::Lm {
         return Ok(Arc::from(embed::open(&config.embed, dataset, run)?));
     }
     let path = work.path("embedder.safetensors");
@@ -212,28 +212,28 @@ fn features(
     work: &mut WorkDirectory,
     config: &Config,
     made: &Artifacts,
-    strategy: &str,
+    strategy: Strategy,
     run: &Run,
 ) -> Result<Option<Matrix>> {
-    if strategy.starts_with("metadata_") {
-        let path = work.path("metadata.safetensors");
-        work.stage("metadata features", "embed", &["metadata.safetensors".to_string()], run, |_| {
-            let rows = embed::metadata_features(&made.dataset, &config.embed, run)?;
-            embed::write_matrix(&path, "items", &rows, &Default::default())?;
-            Ok((format!("{} dimensions", rows.dim()), json!({})))
-        })?;
-        let items: Vec<usize> = (0..made.dataset.reviews()).map(|r| made.dataset.review_item(r)).collect();
-        return Ok(Some(embed::read_matrix(&path, "items")?.gather(&items)));
-    }
-    if strategy.starts_with("user_") {
-        let Some(collaborative) = &made.collaborative else {
-            return Err(Error::invalid(format!(
+    match strategy.features() {
+        Features::None => Ok(None),
+        Features::Metadata => {
+            let path = work.path("metadata.safetensors");
+            work.stage("metadata features", "embed", &["metadata.safetensors".to_string()], run, |_| {
+                let rows = embed::metadata_features(&made.dataset, &config.embed, run)?;
+                embed::write_matrix(&path, "items", &rows, &Default::default())?;
+                Ok((format!("{} dimensions", rows.dim()), json!({})))
+            })?;
+            let items: Vec<usize> = (0..made.dataset.reviews()).map(|r| made.dataset.review_item(r)).collect();
+            Ok(Some(embed::read_matrix(&path, "items")?.gather(&items)))
+        }
+        Features::Users => match &made.collaborative {
+            Some(collaborative) => Ok(Some(collaborative.review_rows(&made.dataset))),
+            None => Err(Error::invalid(format!(
                 "strategy {strategy} needs interactions or reviews with users, and the dataset has none; import interactions, or leave it out"
-            )));
-        };
-        return Ok(Some(collaborative.review_rows(&made.dataset)));
+            ))),
+        },
     }
-    Ok(None)
 }
 
 /// One round: select, synthesize, tune.
@@ -242,7 +242,7 @@ fn round(
     work: &mut WorkDirectory,
     config: &Config,
     made: &Artifacts,
-    strategy: &str,
+    strategy: Strategy,
     number: usize,
     features: Option<&Matrix>,
     earlier: Option<&Round>,
@@ -262,7 +262,7 @@ fn round(
     let path = work.path(&file);
     work.stage(&name("select"), "select", &[file], run, |w| {
         let budget = config.pipeline.budget.saturating_mul(number);
-        let settings = SelectConfig { strategy: strategy.to_string(), budget, ..config.select.clone() };
+        let settings = SelectConfig { strategy, budget, ..config.select.clone() };
         let before = match earlier {
             Some(e) => Selection::load(&w.path(&round_file(strategy, e.number, "selection.jsonl")))?,
             None => Selection::default(),
@@ -307,7 +307,7 @@ fn round(
         false => None,
     };
     let seeds = selection.rows();
-    Ok(Round { strategy: strategy.to_string(), number, budget: seeds.len(), seeds, dialogues, head, student })
+    Ok(Round { strategy, number, budget: seeds.len(), seeds, dialogues, head, student })
 }
 
 /// The ranking head tuned on `dialogues`, in `file`.
@@ -360,7 +360,7 @@ fn plain_pairs(
 /// What a finished run made, without running anything: the last round of the one strategy in `config`.
 pub(super) fn load_finished(dir: &Path, config: &Config, run: &Run) -> Result<Artifacts> {
     let dataset = Dataset::load(&dir.join("dataset"))?;
-    let embedder: Arc<dyn Embedder> = if config.embed.method == "lm" {
+    let embedder: Arc<dyn Embedder> = if config.embed.method == EmbedMethod::Lm {
         Arc::from(embed::open(&config.embed, &dataset, run)?)
     } else {
         Arc::new(TextEmbedder::load(&dir.join("embedder.safetensors"))?)
@@ -373,9 +373,9 @@ pub(super) fn load_finished(dir: &Path, config: &Config, run: &Run) -> Result<Ar
     };
     let items = item_vectors(config, &dataset, rows, &*embedder, &reviews, collaborative.as_ref())?;
     let mentions = Arc::new(Titles::of(&dataset));
-    let context = QueryWindow::from_config(&config.recommend)?;
+    let context = QueryWindow::from_config(&config.recommend);
     let mut rounds = Vec::new();
-    for strategy in &config.pipeline.strategies {
+    for &strategy in &config.pipeline.strategies {
         let number = config.pipeline.rounds;
         let mut dialogues = Vec::new();
         for earlier in 1..=number {
@@ -385,7 +385,6 @@ pub(super) fn load_finished(dir: &Path, config: &Config, run: &Run) -> Result<Ar
         let head = Head::load(&dir.join(round_file(strategy, number, "head.safetensors")))?;
         let student =
             student::wanted_in(config, strategy, number).then(|| student::of_round(dir, config, strategy, number));
-        let strategy = strategy.clone();
         rounds.push(Round { strategy, number, budget: seeds.len(), seeds, dialogues, head, student });
     }
     let summary = dataset.summary();

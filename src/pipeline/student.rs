@@ -2,7 +2,7 @@
 //! reviews embedded by it for the next round (paper §3.2, §3.4).
 
 use super::work_directory::{WorkDirectory, round_file};
-use crate::config::{Config, RecommendConfig};
+use crate::config::{Config, Mode, RecommendConfig, Strategy, TuneMethod};
 use crate::dataset::Dataset;
 use crate::dataset::Dialogue;
 use crate::error::{Error, Result};
@@ -21,13 +21,6 @@ pub(super) struct Student {
     pub adapter: Option<PathBuf>,
 }
 
-/// The model names titles, and only those of the catalogue.
-pub(super) const TITLES: &str = "constrained";
-/// The model writes a list, which is looked up.
-pub(super) const LIST: &str = "generate";
-/// The ranking head that was trained along reads the model's last state.
-pub(super) const HEAD: &str = "head";
-
 /// Where the base stands: given by `tune.model`, or made in the work directory.
 fn base_path(dir: &Path, config: &Config) -> PathBuf {
     match config.tune.model.as_str() {
@@ -38,14 +31,14 @@ fn base_path(dir: &Path, config: &Config) -> PathBuf {
 
 /// Whether a language model is tuned at all.
 pub(super) fn wanted(config: &Config) -> bool {
-    config.tune.method != "head"
+    config.tune.method != TuneMethod::Head
 }
 
 /// Whether one is tuned in round `number` of `strategy`.
-pub(super) fn wanted_in(config: &Config, strategy: &str, number: usize) -> bool {
+pub(super) fn wanted_in(config: &Config, strategy: Strategy, number: usize) -> bool {
     let pipeline = &config.pipeline;
     wanted(config)
-        && (pipeline.students.is_empty() || pipeline.students.iter().any(|s| s == strategy))
+        && (pipeline.students.is_empty() || pipeline.students.contains(&strategy))
         && (pipeline.reembed || number == pipeline.rounds)
 }
 
@@ -55,9 +48,9 @@ pub(super) fn base(dir: &Path, config: &Config) -> Student {
 }
 
 /// The model tuned in round `number` of `strategy`.
-pub(super) fn of_round(dir: &Path, config: &Config, strategy: &str, number: usize) -> Student {
+pub(super) fn of_round(dir: &Path, config: &Config, strategy: Strategy, number: usize) -> Student {
     let folder = dir.join(round_file(strategy, number, "student"));
-    if config.tune.method == "lora" {
+    if config.tune.method == TuneMethod::Lora {
         Student { model: base_path(dir, config), adapter: Some(folder.join("adapter.gguf")) }
     } else {
         Student { model: folder.join("model.gguf"), adapter: None }
@@ -67,7 +60,7 @@ pub(super) fn of_round(dir: &Path, config: &Config, strategy: &str, number: usiz
 #[cfg(feature = "llama")]
 mod with_llama {
     use super::*;
-    use crate::config::TuneConfig;
+    use crate::config::{Objective, StopOn, TuneConfig};
     use crate::embed::{self, LmEmbedder};
     use crate::tune::lm::{Catalogue, new_model, pretrain, tune_lm};
     use serde_json::json;
@@ -92,9 +85,9 @@ mod with_llama {
                 epochs: tune.pretrain_epochs,
                 learning_rate: tune.pretrain_learning_rate,
                 max_tokens: tune.pretrain_max_tokens,
-                objective: "text".to_string(),
+                objective: Objective::Text,
                 recall_candidates: 0,
-                stop_on: "loss".to_string(),
+                stop_on: StopOn::Loss,
                 ..tune.clone()
             };
             let read = match tune.pretrain_reviews {
@@ -124,13 +117,13 @@ mod with_llama {
         config: &Config,
         dataset: &Dataset,
         mentions: &Titles,
-        strategy: &str,
+        strategy: Strategy,
         number: usize,
         dialogues: &[Dialogue],
         run: &Run,
     ) -> Result<Student> {
         let folder = round_file(strategy, number, "student");
-        let file = if config.tune.method == "lora" { "adapter.gguf" } else { "model.gguf" };
+        let file = if config.tune.method == TuneMethod::Lora { "adapter.gguf" } else { "model.gguf" };
         let artifacts = [format!("{folder}/{file}"), format!("{folder}/tune.json")];
         let (base, folder) = (base_path(&work.path("."), config), work.path(&folder));
         work.stage(&format!("tune model {strategy} {number}"), "tune", &artifacts, run, |_| {
@@ -160,7 +153,7 @@ mod with_llama {
         work: &mut WorkDirectory,
         config: &Config,
         dataset: &Dataset,
-        strategy: &str,
+        strategy: Strategy,
         number: usize,
         run: &Run,
     ) -> Result<Matrix> {
@@ -192,14 +185,21 @@ mod with_llama {
         _: &Config,
         _: &Dataset,
         _: &Titles,
-        _: &str,
+        _: Strategy,
         _: usize,
         _: &[Dialogue],
         _: &Run,
     ) -> Result<Student> {
         missing()
     }
-    pub fn embed_again(_: &mut WorkDirectory, _: &Config, _: &Dataset, _: &str, _: usize, _: &Run) -> Result<Matrix> {
+    pub fn embed_again(
+        _: &mut WorkDirectory,
+        _: &Config,
+        _: &Dataset,
+        _: Strategy,
+        _: usize,
+        _: &Run,
+    ) -> Result<Matrix> {
         missing()
     }
 }
@@ -208,14 +208,14 @@ impl Student {
     /// As a recommender over the catalogue that ranks by `mode` (as `recommend.mode`).
     pub fn open(
         &self,
-        mode: &str,
+        mode: Mode,
         dataset: &Dataset,
         titles: &Arc<Titles>,
         config: &Config,
         run: &Run,
     ) -> Result<Arc<dyn Recommender>> {
         let contexts = config.recommend.contexts.max(run.threads());
-        let settings = RecommendConfig { contexts, mode: mode.to_string(), ..config.recommend.clone() };
+        let settings = RecommendConfig { contexts, mode, ..config.recommend.clone() };
         open_language_model(&self.model, self.adapter.as_deref(), dataset, titles, &settings, run)
     }
 }

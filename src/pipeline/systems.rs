@@ -1,8 +1,8 @@
 //! The recommenders that a finished work directory holds: for the evaluation all of them, for serving one.
 
 use super::stages::{Artifacts, Round};
-use super::student::{self, Student};
-use crate::config::Config;
+use super::student::Student;
+use crate::config::{Config, Mode, Objective, RankingSystem};
 use crate::dataset::Dialogue;
 use crate::embed::{Embedder, Remembering};
 use crate::error::{Error, Result};
@@ -79,7 +79,7 @@ impl<'a> Builder<'a> {
         ];
         if let Some(base) = &made.base_model {
             let (dataset, mentions) = (&made.dataset, &made.mentions);
-            let recommender = base.open(student::TITLES, dataset, mentions, self.config, run)?;
+            let recommender = base.open(Mode::Constrained, dataset, mentions, self.config, run)?;
             systems.push(System { label: UNTUNED.to_string(), recommender });
         }
         if let Some((dialogues, head)) = &made.naive {
@@ -89,7 +89,8 @@ impl<'a> Builder<'a> {
         if !self.config.evaluate.posts.is_empty() {
             let mut posts = Posts::default();
             for path in &self.config.evaluate.posts {
-                posts.extend(Posts::read(Path::new(path), &made.mentions, made.context)?);
+                let most = self.config.dataset.max_bad_lines;
+                posts.extend(Posts::read(Path::new(path), &made.mentions, made.context, most)?);
             }
             let store = Datastore::from_posts(posts, made.dataset.items.len(), &*self.embedder, run)?;
             systems.push(self.nbcrs("NBCRS (in-domain)", store, run)?);
@@ -101,7 +102,7 @@ impl<'a> Builder<'a> {
     /// the fusion of head and NBCRS, its language model.
     pub fn of_round(&self, round: &Round, run: &Run) -> Result<Vec<System>> {
         let made = self.made;
-        let strategy = &round.strategy;
+        let strategy = round.strategy;
         let popularity = Popularity::from_dialogues(&round.dialogues, &made.dataset.items)?;
         let seeds: Vec<usize> = round.seeds.iter().map(|r| *r as usize).collect();
         let mentions = seeds.iter().map(|r| vec![made.dataset.review_item(*r) as u32]).collect();
@@ -113,14 +114,18 @@ impl<'a> Builder<'a> {
         let popularity = system(format!("popularity (synthetic, {strategy})"), popularity);
         let mut systems = vec![popularity, seed_reviews, synthetic, head, fusion];
         if let Some(student) = &round.student {
-            let (method, objective) = (&self.config.tune.method, self.config.tune.objective.as_str());
+            let (method, objective) = (self.config.tune.method, self.config.tune.objective);
             let modes = [
-                (student::TITLES, format!("language model ({method}, {strategy})"), objective != "items"),
-                (student::LIST, format!("language model, its list ({method}, {strategy})"), objective != "items"),
-                (student::HEAD, format!("language model, its head ({method}, {strategy})"), objective != "text"),
+                (Mode::Constrained, format!("language model ({method}, {strategy})"), objective != Objective::Items),
+                (
+                    Mode::Generate,
+                    format!("language model, its list ({method}, {strategy})"),
+                    objective != Objective::Items,
+                ),
+                (Mode::Head, format!("language model, its head ({method}, {strategy})"), objective != Objective::Text),
             ];
-            let asked = |mode: &str| self.config.evaluate.modes.iter().any(|m| m == mode);
-            for (mode, label, _) in modes.into_iter().filter(|(mode, _, trained)| *trained && asked(mode)) {
+            let asked = &self.config.evaluate.modes;
+            for (mode, label, _) in modes.into_iter().filter(|(mode, _, trained)| *trained && asked.contains(mode)) {
                 let recommender = student.open(mode, &made.dataset, &made.mentions, self.config, run)?;
                 systems.push(System { label, recommender });
             }
@@ -129,9 +134,9 @@ impl<'a> Builder<'a> {
     }
 
     /// One recommender of a round, for serving.
-    pub fn one(&self, name: &str, round: &Round, run: &Run) -> Result<Arc<dyn Recommender>> {
+    pub fn one(&self, system: RankingSystem, round: &Round, run: &Run) -> Result<Arc<dyn Recommender>> {
         let made = self.made;
-        if name == "lm" {
+        if system == RankingSystem::Lm {
             let (student, mode) = self.student(round)?;
             return student.open(mode, &made.dataset, &made.mentions, self.config, run);
         }
@@ -144,19 +149,19 @@ impl<'a> Builder<'a> {
             settings: &self.config.recommend,
             seed: self.config.tune.seed,
         };
-        from.build(name, run)
+        from.build(system, run)
     }
 
     /// The language model of a round, and the mode that suits what it was tuned for.
-    fn student<'r>(&'r self, round: &'r Round) -> Result<(&'r Student, &'r str)> {
+    fn student<'r>(&'r self, round: &'r Round) -> Result<(&'r Student, Mode)> {
         let student = round.student.as_ref().ok_or_else(|| {
             Error::invalid(
                 "recommend.system = lm: this run tuned no language model; run it with tune.method = lora or full",
             )
         })?;
-        let mode = match self.config.tune.objective.as_str() {
-            "items" => student::HEAD,
-            _ => &self.config.recommend.mode,
+        let mode = match self.config.tune.objective {
+            Objective::Items => Mode::Head,
+            Objective::Text | Objective::Both => self.config.recommend.mode,
         };
         Ok((student, mode))
     }
@@ -170,7 +175,7 @@ impl<'a> Builder<'a> {
 
     /// Head, NBCRS over the dialogues, and the two as one.
     fn fusion(&self, label: &str, round: &Round, run: &Run) -> Result<(System, System, System)> {
-        let strategy = &round.strategy;
+        let strategy = round.strategy;
         let synthetic = self.nbcrs_of(&format!("NBCRS (synthetic, {strategy})"), &round.dialogues, run)?;
         let head = self.head(&format!("head ({strategy})"), round.head.clone())?;
         let parts = vec![(head.recommender.clone(), 1.0), (synthetic.recommender.clone(), 1.0)];

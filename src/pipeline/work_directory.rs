@@ -4,7 +4,7 @@
 //! stand on disk; a directory made with other settings is refused unless the caller asks to remake what differs.
 
 use crate::artifact;
-use crate::config::{Config, STRATEGIES, table};
+use crate::config::{Choice, Config, Strategy, TeacherKind, table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::{self, Run};
 use crate::tune::CHECKPOINT;
@@ -83,7 +83,7 @@ struct State {
 }
 
 /// The file names of a round's artifacts.
-pub(super) fn round_file(strategy: &str, number: usize, name: &str) -> String {
+pub(super) fn round_file(strategy: Strategy, number: usize, name: &str) -> String {
     format!("{strategy}/round-{number}/{name}")
 }
 
@@ -232,7 +232,7 @@ const FOLDERS: &[&str] = &["dataset", "base", "naive"];
 fn remove_temporary(dir: &Path) -> Result<()> {
     let simulated = dir.join(super::demo::DATA).join(super::demo::STAMP).is_file();
     remove_temporary_in(dir, &|name| {
-        FOLDERS.contains(&name) || STRATEGIES.contains(&name) || (simulated && name == super::demo::DATA)
+        FOLDERS.contains(&name) || Strategy::from_name(name).is_some() || (simulated && name == super::demo::DATA)
     })
 }
 
@@ -312,7 +312,7 @@ fn inputs_of(config: &Config) -> BTreeMap<String, String> {
         add("select", entry.strip_prefix('@').unwrap_or_default());
     }
     add("select", &config.select.centers);
-    if config.synthesize.teacher == "local" {
+    if config.synthesize.teacher == TeacherKind::Local {
         add("synthesize", &config.synthesize.model);
     }
     if !config.synthesize.prompts.is_empty() {

@@ -67,12 +67,12 @@ impl Posts {
     ///
     /// # Errors
     /// Those of reading it as either, both said.
-    pub fn read(path: &Path, titles: &Titles, window: QueryWindow) -> Result<Posts> {
-        let as_posts = match load_posts(path) {
+    pub fn read(path: &Path, titles: &Titles, window: QueryWindow, max_bad_lines: u64) -> Result<Posts> {
+        let as_posts = match load_posts(path, max_bad_lines) {
             Ok(recorded) => return Ok(Posts::from_posts(&recorded, titles)),
             Err(e) => e,
         };
-        match load_conversations(path) {
+        match load_conversations(path, max_bad_lines) {
             Ok(recorded) => Ok(Posts::from_conversations(&recorded, titles, window)),
             Err(as_conversations) if as_conversations.to_string() == as_posts.to_string() => Err(as_posts),
             Err(as_conversations) => Err(Error::new(
@@ -513,7 +513,7 @@ mod tests {
         let path = folder.path().join("recorded.jsonl");
         let read = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            Posts::read(&path, &titles, window)
+            Posts::read(&path, &titles, window, 0)
         };
         let post = r#"{"text": "something in space", "mentions": ["m1"]}"#;
         let talk = r#"{"turns": [{"role": "user", "text": "hello"}], "targets": [{"item": "m1"}]}"#;
@@ -521,7 +521,7 @@ mod tests {
         assert_eq!(read(talk).unwrap().mentions, [[1]]);
         let e = read("{\"words\": 1}").unwrap_err();
         assert!(e.message().contains("as posts: ") && e.message().contains("as conversations: "), "{e}");
-        let e = Posts::read(&folder.path().join("gone"), &titles, window).unwrap_err();
+        let e = Posts::read(&folder.path().join("gone"), &titles, window, 0).unwrap_err();
         assert_eq!(e.kind(), crate::ErrorKind::NotFound);
     }
 

@@ -1,17 +1,8 @@
 //! How a conversation becomes the text that is embedded.
 
 use crate::config::RecommendConfig;
+pub use crate::config::Speakers;
 use crate::dataset::{Conversation, Role};
-use crate::error::{Error, Result};
-
-/// Whose words count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speakers {
-    /// What the user said: in the words that synthetic queries are written in.
-    User,
-    /// What everybody said.
-    All,
-}
 
 /// How a conversation is cut to a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,16 +17,8 @@ pub struct QueryWindow {
 
 impl QueryWindow {
     /// From `recommend.context`, `.context_turns`, `.context_chars`.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Invalid`] for an unknown choice.
-    pub fn from_config(config: &RecommendConfig) -> Result<QueryWindow> {
-        let speakers = match config.context.as_str() {
-            "user" => Speakers::User,
-            "all" => Speakers::All,
-            other => return Err(Error::invalid(format!("recommend.context = {other:?}: allowed is user | all"))),
-        };
-        Ok(QueryWindow { speakers, turns: config.context_turns, chars: config.context_chars })
+    pub fn from_config(config: &RecommendConfig) -> QueryWindow {
+        QueryWindow { speakers: config.context, turns: config.context_turns, chars: config.context_chars }
     }
     /// Whether it leaves out some of what its speakers say in `conversation`.
     pub fn cuts(self, conversation: &Conversation) -> bool {

@@ -1,7 +1,7 @@
 //! Centres that the JS strategies are given in place of K-means (`select.centers`, [`Terms::centers`]), known by what they
 //! hold: parts of a selection that were made with other centres are told apart by a hash, wherever the file lay.
 
-use super::{Kind, Method, Terms, blocks, check, kmeans, memory};
+use super::{Terms, blocks, check, kmeans, memory};
 use crate::config::SelectConfig;
 use crate::embed;
 use crate::error::{Error, Result};
@@ -22,11 +22,10 @@ pub fn given<'a>(
     terms: &Terms<'a>,
     config: &SelectConfig,
 ) -> Result<Option<Cow<'a, Matrix>>> {
-    let method = Method::of(&config.strategy)?;
-    if !matches!(method.kind, Kind::Js) {
+    if !config.strategy.has_clusters() {
         return Ok(None);
     }
-    let width = x.width() + features.filter(|_| method.aware).map_or(0, Matrix::dim);
+    let width = x.width() + features.filter(|_| config.strategy.is_aware()).map_or(0, Matrix::dim);
     let checked = |centers: &Matrix, from: &str| match fit_for(centers, width) {
         Ok(()) => Ok(()),
         Err(e) if from.is_empty() => Err(e),
@@ -79,7 +78,7 @@ pub fn hash(centers: &Matrix) -> String {
 /// [`crate::ErrorKind::Memory`]; [`crate::ErrorKind::Cancelled`].
 pub fn fit(x: &dyn Rows, features: Option<&Matrix>, config: &SelectConfig, run: &Run) -> Result<kmeans::Clustering> {
     check(x, config)?;
-    if !matches!(Method::of(&config.strategy)?.kind, Kind::Js) {
+    if !config.strategy.has_clusters() {
         return Err(Error::invalid(format!(
             "select: strategy {} uses no clusters; centres are for js, metadata_js and user_js",
             config.strategy

@@ -6,7 +6,7 @@
 use super::field::NamedRows;
 use super::{Order, Pick, Selection, SelectionResult, Terms, centers, extend_keeping};
 use crate::artifact;
-use crate::config::SelectConfig;
+use crate::config::{CompareWhole, SelectConfig};
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Rows};
 use crate::run::{Level, Run, log};
@@ -99,7 +99,7 @@ pub(super) fn fingerprint(
         budget: 0,
         max_memory_bytes: 0,
         checkpoint_s: 0,
-        compare_whole: String::new(),
+        compare_whole: CompareWhole::Auto,
         centers: String::new(),
         force: Vec::new(),
         exclude: Vec::new(),

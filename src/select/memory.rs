@@ -20,18 +20,17 @@ pub struct Estimate {
 /// The estimate for selecting from `x` on `terms` by `config`.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Invalid`] for an unknown strategy; those of [`centers::given`].
+/// Those of [`centers::given`].
 pub fn estimate(x: &dyn Rows, features: Option<&Matrix>, terms: &Terms, config: &SelectConfig) -> Result<Estimate> {
     let rows = x.count();
-    let method = super::Method::of(&config.strategy)?;
-    let (dim, aware) = shape(x, features, method.aware);
+    let (dim, aware) = shape(x, features, config.strategy.is_aware());
     let budget = config.budget.min(rows);
     // The field, and the lengths of the rows as they are checked.
     let common = (2 + 8) * rows as u64
         + aware
         + if config.max_per_item > 0 || config.max_per_user > 0 { 8 * rows as u64 } else { 0 };
     let working_bytes = common
-        + match method.kind {
+        + match super::Kind::of(config.strategy) {
             super::Kind::Random => 4 * rows as u64,
             super::Kind::Fisher => Fisher::bytes(rows, dim, budget),
             super::Kind::Js => {
@@ -53,7 +52,7 @@ pub fn estimate(x: &dyn Rows, features: Option<&Matrix>, terms: &Terms, config: 
 /// # Errors
 /// [`crate::ErrorKind::Invalid`] for an unknown strategy.
 pub fn of_kmeans(x: &dyn Rows, features: Option<&Matrix>, config: &SelectConfig) -> Result<Estimate> {
-    let (dim, aware) = shape(x, features, super::Method::of(&config.strategy)?.aware);
+    let (dim, aware) = shape(x, features, config.strategy.is_aware());
     let lengths = 8 * x.count() as u64;
     Ok(Estimate::of(x, lengths + aware + kmeans::bytes(x.count(), dim, &kmeans::Options::of(config))))
 }
@@ -86,7 +85,7 @@ impl Estimate {
              in partitions (--partition i/n), or lower {}",
             human(self.working_bytes),
             human(most),
-            if config.strategy.ends_with("js") { "select.clusters" } else { "select.budget" },
+            if config.strategy.has_clusters() { "select.clusters" } else { "select.budget" },
         )))
     }
 }

@@ -38,8 +38,9 @@ pub use field::{Terms, item_and_user_of_reviews};
 pub use report::{Parts, Report, Spread};
 
 use crate::artifact;
-use crate::config::SelectConfig;
+use crate::config::{SelectConfig, Strategy};
 use crate::error::{Error, Result};
+use crate::json;
 use crate::math::{Matrix, Random, Rows, squares};
 use crate::run::{self, Level, Run};
 use checkpoint::Keeper;
@@ -53,8 +54,10 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pick {
     /// Place in the selection, from 0.
+    #[serde(deserialize_with = "json::whole")]
     pub rank: u64,
     /// Row of the embeddings: the review.
+    #[serde(deserialize_with = "json::whole")]
     pub row: u64,
     /// What the pick added: log(1 + x' Lambda x) for Fisher, H + lambda JS for JS, 0 for random.
     pub gain: f64,
@@ -88,7 +91,7 @@ impl Selection {
         let mut picks: Vec<Pick> = Vec::new();
         let mut order = Order::default();
         artifact::for_each_line(path, |line, text| {
-            let pick: Pick = serde_json::from_str(text).map_err(|e| Error::format(path, line, e))?;
+            let pick: Pick = json::owned(text).map_err(|cause| Error::format(path, line, cause))?;
             order.next(&pick).map_err(|cause| Error::format(path, line, cause))?;
             picks.push(pick);
             Ok(())
@@ -196,7 +199,6 @@ fn select_after(
     keeper: &mut Option<Keeper>,
     run: &Run,
 ) -> Result<SelectionResult> {
-    let method = Method::of(&config.strategy)?;
     let meter = Meter::begin(memory::estimate(x, features, terms, config)?, run);
     meter.estimate.allow(config)?;
     let mut lengths = squares(x, "select: embeddings", run)?;
@@ -221,7 +223,7 @@ fn select_after(
         run::log(Level::Warn, &text);
     }
     let budget = budget(&field, config.budget);
-    let picks = match method.kind {
+    let picks = match Kind::of(config.strategy) {
         Kind::Random => random(&mut field, budget, config.seed, run)?,
         Kind::Js => {
             let centers = match terms.centers {
@@ -272,7 +274,7 @@ fn blocks<'a>(
     config: &SelectConfig,
     run: &Run,
 ) -> Result<Option<(aware::Blocks<'a>, Vec<f64>)>> {
-    match (Method::of(&config.strategy)?.aware, features) {
+    match (config.strategy.is_aware(), features) {
         (false, _) => Ok(None),
         (true, Some(features)) => {
             let blocks = run.install(|| aware::Blocks::new(x, lengths, features, config.weight))?;
@@ -374,22 +376,13 @@ enum Kind {
     Fisher,
 }
 
-struct Method {
-    kind: Kind,
-    aware: bool,
-}
-
-impl Method {
-    fn of(strategy: &str) -> Result<Method> {
-        let (kind, aware) = match strategy {
-            "random" => (Kind::Random, false),
-            "js" => (Kind::Js, false),
-            "fisher" => (Kind::Fisher, false),
-            "metadata_js" | "user_js" => (Kind::Js, true),
-            "metadata_fisher" | "user_fisher" => (Kind::Fisher, true),
-            other => return Err(Error::invalid(format!("select: unknown strategy {other}"))),
-        };
-        Ok(Method { kind, aware })
+impl Kind {
+    fn of(strategy: Strategy) -> Kind {
+        match strategy {
+            Strategy::Random => Kind::Random,
+            Strategy::Js | Strategy::MetadataJs | Strategy::UserJs => Kind::Js,
+            Strategy::Fisher | Strategy::MetadataFisher | Strategy::UserFisher => Kind::Fisher,
+        }
     }
 }
 

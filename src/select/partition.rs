@@ -10,9 +10,9 @@ use super::field::NamedRows;
 use super::fisher::Fisher;
 use super::greedy::Greedy;
 use super::report::Parts;
-use super::{Kind, Method, Order, Pick, Selection, SelectionResult, Terms, centers, checkpoint, kmeans, memory};
+use super::{Kind, Order, Pick, Selection, SelectionResult, Terms, centers, checkpoint, kmeans, memory};
 use crate::artifact;
-use crate::config::SelectConfig;
+use crate::config::{CompareWhole, SelectConfig};
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Rows, squares};
 use crate::run::{Level, Run, log};
@@ -205,14 +205,13 @@ fn select_among(
     let (items, users) = (columns(terms.items)?, columns(terms.users)?);
     let candidates: Option<Vec<u32>> =
         terms.candidates.map(|c| c.iter().filter_map(|&row| place(u64::from(row))).map(|row| row as u32).collect());
-    let method = Method::of(&config.strategy)?;
-    let features = features.filter(|_| method.aware);
+    let features = features.filter(|_| config.strategy.is_aware());
     if let Some(features) = features.filter(|f| f.rows() as u64 != total) {
         return Err(Error::invalid(format!("select: {} rows of features for {total} rows", features.rows())));
     }
     let gathered = features.map(|f| f.gather(&rows.iter().map(|&row| row as usize).collect::<Vec<_>>()));
     // K-means sees all rows, so that every part has the same clusters.
-    let fitted = match method.kind {
+    let fitted = match Kind::of(config.strategy) {
         Kind::Js if terms.centers.is_none() => {
             memory::of_kmeans(x, features, config)?.allow(config)?;
             // A bad row would make bad centres, and these would be named in its stead.
@@ -258,7 +257,7 @@ pub fn select_part(
     super::check(x, config)?;
     let centers = centers::given(x, features, terms, config)?;
     let terms = &Terms { centers: centers.as_deref(), ..*terms };
-    let aware_js = config.strategy == "metadata_js" || config.strategy == "user_js";
+    let aware_js = config.strategy.is_aware() && config.strategy.has_clusters();
     if aware_js && terms.centers.is_none() {
         return Err(Error::invalid(format!(
             "select: strategy {} needs select.centers in partitions: K-means of one part would not be that of another; \
@@ -416,7 +415,7 @@ pub fn finalise(
     // A part need not hold the rows that are forced in.
     let complete = terms.forced.is_empty() && merged.best.len() == selected.selection.picks.len();
     let mut parts = Parts::new(merged.parts, merged.rows.len(), sum(&merged.best));
-    let kind = Method::of(&config.strategy)?.kind;
+    let kind = Kind::of(config.strategy);
     if matches!(kind, Kind::Fisher) {
         if complete && sum(&merged.best) > sum(&selected.selection.picks) {
             selected.selection = Selection { picks: merged.best.clone() };
@@ -442,7 +441,7 @@ fn second_round(
     terms: &Terms,
     config: &SelectConfig,
 ) -> Result<memory::Estimate> {
-    let kind = Method::of(&config.strategy)?.kind;
+    let kind = Kind::of(config.strategy);
     let among = memory::estimate(&Subset { x, rows: &merged.rows }, features, terms, config)?;
     let all = match kind {
         Kind::Fisher => memory::estimate(x, features, terms, config)?,
@@ -458,14 +457,13 @@ const COMPARED: f64 = 1e10;
 
 /// Whether `select.compare_whole` asks for the selection from all rows.
 fn compared(x: &dyn Rows, features: Option<&Matrix>, terms: &Terms, config: &SelectConfig) -> Result<bool> {
-    match config.compare_whole.as_str() {
-        "always" => Ok(true),
-        "auto" => {
+    match config.compare_whole {
+        CompareWhole::Always => Ok(true),
+        CompareWhole::Auto => {
             let work = x.count() as f64 * x.width() as f64 * config.budget.min(x.count()) as f64;
             Ok(work <= COMPARED && memory::estimate(x, features, terms, config)?.allow(config).is_ok())
         }
-        "never" => Ok(false),
-        other => Err(Error::invalid(format!("select.compare_whole = {other:?} is none of auto, always, never"))),
+        CompareWhole::Never => Ok(false),
     }
 }
 

@@ -141,9 +141,9 @@ impl std::fmt::Display for Report {
 
 impl Report {
     pub(super) fn new(x: &dyn Rows, config: &SelectConfig) -> Report {
-        let aware = config.strategy.starts_with("metadata_") || config.strategy.starts_with("user_");
+        let aware = config.strategy.is_aware();
         Report {
-            strategy: config.strategy.clone(),
+            strategy: config.strategy.to_string(),
             rows: x.count(),
             dim: x.width(),
             budget: config.budget,

@@ -4,6 +4,7 @@ use super::field::Field;
 use super::greedy::Greedy;
 use super::twin::{FisherTwin, JsTwin, picks};
 use super::*;
+use crate::config::{Choice, Strategy};
 use crate::math::Random;
 
 pub(super) fn run() -> Run {
@@ -271,7 +272,7 @@ fn rows_of_zeros_are_passed_over_by_every_strategy_and_make_no_nan() {
     let (mut x, features) = (clustered(60, 5, 9), clustered(60, 3, 1));
     let blank = [0, 7, 30, 59];
     blank.iter().for_each(|row| x.row_mut(*row).fill(0.0));
-    for strategy in crate::config::STRATEGIES {
+    for strategy in Strategy::ALL.iter().map(|strategy| strategy.name()) {
         let aware = strategy.contains('_');
         let select = |terms: &Terms, budget| {
             let config = config(strategy, budget);

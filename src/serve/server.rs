@@ -9,7 +9,6 @@ use super::reload;
 use super::shared::{LogLine, Shared};
 use super::slots::{ConnectionSlot, ConnectionSlots};
 use super::stall::Stall;
-use super::voice::Voice;
 use crate::config::ServeConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::recommend::service::{LiveService, Service};
@@ -101,7 +100,7 @@ impl Server {
     /// Those of the first `load`; [`ErrorKind::Io`] when the system gives no threads.
     pub fn run(self, load: impl Fn() -> Result<Service> + Send + Sync + 'static) -> Result<()> {
         let Server { listener, address, config, token, threads, stop, log } = self;
-        let voice = Voice::from_name(&config.voice)?;
+        let voice = config.voice;
         let load = move || {
             let service = load()?;
             voice.check(&service)?;

@@ -1,20 +1,11 @@
 //! The reply in words. Whoever says it is given the names of the returned items and may name no others.
 
+pub(super) use crate::config::ReplyVoice as Voice;
 use crate::dataset::Conversation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::recommend::service::Service;
 use crate::recommend::{LanguageModel, TokenCount};
 use crate::run::Run;
-
-/// Who says the reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Voice {
-    /// A sentence of ours, and the list.
-    List,
-    /// The language model that ranks says a sentence of its own about the best items, then comes the list. A sentence that
-    /// would name anything else stops short of it; one that comes to nothing is replaced by ours.
-    Model,
-}
 
 /// What a reply is about.
 #[derive(Debug, Clone, Copy)]
@@ -28,23 +19,11 @@ pub(super) struct ReplySubject<'a> {
 }
 
 impl Voice {
-    /// Of `serve.voice`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`] for another name.
-    pub fn from_name(name: &str) -> Result<Voice> {
-        match name {
-            "list" => Ok(Voice::List),
-            "model" => Ok(Voice::Model),
-            other => Err(Error::invalid(format!("serve.voice = {other:?}: must be one of list | model"))),
-        }
-    }
-
     /// Whether `service` can be heard in this voice.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] without a language model, [`ErrorKind::Unsupported`] for one that computes no words.
-    pub fn check(self, service: &Service) -> Result<()> {
+    pub(super) fn check(self, service: &Service) -> Result<()> {
         match self {
             Voice::List => Ok(()),
             Voice::Model => {
@@ -58,7 +37,7 @@ impl Voice {
     ///
     /// # Errors
     /// Those of `say`, passed on at once (the caller has gone); [`ErrorKind::Cancelled`]; the language model's own.
-    pub fn speak(
+    pub(super) fn speak(
         self,
         service: &Service,
         subject: ReplySubject<'_>,

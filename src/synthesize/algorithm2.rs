@@ -9,7 +9,7 @@ use super::plan::Plan;
 use super::prompts::Prompts;
 use super::report::{Dialogues, SynthesisReport};
 use super::teacher::Teacher;
-use crate::config::SynthesizeConfig;
+use crate::config::{SynthesizeConfig, TeacherKind};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::run::{Level, Run, log};
@@ -30,22 +30,21 @@ pub fn synthesize(
     run: &Run,
     journal: &Path,
 ) -> Result<Dialogues> {
-    match config.teacher.as_str() {
-        "offline" => {
+    match config.teacher {
+        TeacherKind::Offline => {
             let teacher = OfflineTeacher::new(dataset, config, run)?;
             synthesize_with(dataset, selection, &teacher, config, round, run, journal)
         }
         // Its answers may all be in the journal, from a batch: no address is needed then.
-        "http" if config.base_url.is_empty() => {
+        TeacherKind::Http if config.base_url.is_empty() => {
             let teacher = AbsentTeacher::new(config)?;
             synthesize_with(dataset, selection, &teacher, config, round, run, journal)
         }
-        "http" => {
+        TeacherKind::Http => {
             let teacher = HttpTeacher::new(config)?;
             synthesize_with(dataset, selection, &teacher, config, round, run, journal)
         }
-        "local" => local(dataset, selection, config, round, run, journal),
-        other => Err(Error::invalid(format!("synthesize.teacher = {other:?}: allowed is offline | http | local"))),
+        TeacherKind::Local => local(dataset, selection, config, round, run, journal),
     }
 }
 
@@ -56,17 +55,17 @@ pub fn synthesize(
 /// Those that [`synthesize`] would begin with.
 pub fn check_teacher(config: &SynthesizeConfig) -> Result<()> {
     Prompts::load(config)?;
-    match config.teacher.as_str() {
-        "http" if config.base_url.is_empty() => AbsentTeacher::new(config).map(drop),
-        "http" => HttpTeacher::new(config).map(drop),
-        "local" if config.model.is_empty() => {
+    match config.teacher {
+        TeacherKind::Http if config.base_url.is_empty() => AbsentTeacher::new(config).map(drop),
+        TeacherKind::Http => HttpTeacher::new(config).map(drop),
+        TeacherKind::Local if config.model.is_empty() => {
             Err(Error::invalid("synthesize.model is empty; name the GGUF of the teacher"))
         }
-        "local" => {
+        TeacherKind::Local => {
             let path = Path::new(&config.model);
             std::fs::metadata(path).map(drop).map_err(|e| Error::io(path, e).context("synthesize.model"))
         }
-        _ => Ok(()),
+        TeacherKind::Offline => Ok(()),
     }
 }
 

@@ -14,7 +14,7 @@ use super::plan::Plan;
 use super::prompts::Prompts;
 use super::teacher::{Answer, Teacher};
 use crate::artifact;
-use crate::config::SynthesizeConfig;
+use crate::config::{SynthesizeConfig, TeacherKind};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::run::{Level, Run, log};
@@ -57,7 +57,7 @@ pub fn export_requests(
     journal: &Path,
     out: &Path,
 ) -> Result<ExportReport> {
-    if config.teacher != "http" {
+    if config.teacher != TeacherKind::Http {
         let why = "batches are for synthesize.teacher = \"http\" (with synthesize.model; no address is needed)";
         return Err(Error::invalid(format!("synthesize: {why}; it is {:?}", config.teacher)));
     }

@@ -1,7 +1,7 @@
 //! The fields of a request that not every server takes: which are sent, and what a refusal teaches about them.
 
 use super::teacher::Request;
-use crate::config::SynthesizeConfig;
+use crate::config::{OptionalField, SynthesizeConfig, TokenField};
 use serde_json::{Value, json};
 
 /// A field that a server may refuse.
@@ -46,13 +46,14 @@ pub(super) struct Fields {
 impl Fields {
     /// As the settings say.
     pub(super) fn new(config: &SynthesizeConfig) -> Fields {
-        let (limit, limit_open) = match config.token_field.as_str() {
-            "max_completion_tokens" => (Field::MaxCompletionTokens, false),
-            "max_tokens" => (Field::MaxTokens, false),
-            _ => (Field::MaxTokens, true),
+        let (limit, limit_open) = match config.token_field {
+            TokenField::MaxCompletionTokens => (Field::MaxCompletionTokens, false),
+            TokenField::MaxTokens => (Field::MaxTokens, false),
+            TokenField::Auto => (Field::MaxTokens, true),
         };
-        let sent = |field: Field| !config.omit.iter().any(|name| name == field.name());
-        Fields { limit, limit_open, temperature: sent(Field::Temperature), seed: sent(Field::Seed), stream: false }
+        let sent = |field| !config.omit.contains(&field);
+        let (temperature, seed) = (sent(OptionalField::Temperature), sent(OptionalField::Seed));
+        Fields { limit, limit_open, temperature, seed, stream: false }
     }
 
     /// The body of a request to `/chat/completions`, without `stream` where nothing is streamed.

@@ -3,7 +3,7 @@
 //! A template is cut into text and slots once, when it is read. What fills a slot is never read again as a template,
 //! so a review that says `{styles}` stays a review that says so.
 
-use crate::config::SynthesizeConfig;
+use crate::config::{Domain, SynthesizeConfig};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -128,12 +128,9 @@ impl Prompts {
     /// # Errors
     /// [`crate::ErrorKind::NotFound`] and [`crate::ErrorKind::Format`] with file and line.
     pub(super) fn load(config: &SynthesizeConfig) -> Result<Prompts> {
-        let built_in = match config.domain.as_str() {
-            "movies" => MOVIES,
-            "products" => PRODUCTS,
-            other => {
-                return Err(Error::invalid(format!("synthesize.domain = {other:?}: allowed is movies | products")));
-            }
+        let built_in = match config.domain {
+            Domain::Movies => MOVIES,
+            Domain::Products => PRODUCTS,
         };
         let folder = PathBuf::from(if config.prompts.is_empty() {
             format!("prompts/{}", config.domain)

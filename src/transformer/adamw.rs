@@ -4,6 +4,7 @@
 //! w -= lr (decay w + (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)), decay on every trained tensor.
 
 use super::weights::{Grads, Storage, Tensor, TensorId};
+use crate::config::{Moments, Schedule};
 use crate::math::packed::vectorised;
 use half::bf16;
 use rayon::prelude::*;
@@ -29,26 +30,6 @@ impl Default for AdamWSettings {
     fn default() -> Self {
         AdamWSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.01, moments: Moments::F32, seed: 0 }
     }
-}
-
-/// How the moments are held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moments {
-    /// 8 bytes per weight.
-    F32,
-    /// 2 bytes per weight, and 8 per block of 256.
-    Bits8,
-}
-
-/// The learning rate's course, as a factor: `transformers.get_linear_schedule_with_warmup` and its cosine sister.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Schedule {
-    /// After the warm-up down to 0 in a line.
-    Linear,
-    /// After the warm-up down to 0 in half a cosine.
-    Cosine,
-    /// After the warm-up as it is.
-    Constant,
 }
 
 impl Schedule {

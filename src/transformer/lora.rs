@@ -6,7 +6,8 @@
 
 use super::linear::{self, PlainWeight, TurnedWeight};
 use super::weights::{Grads, Part, Tensor, TensorId};
-use crate::error::{Error, Result};
+use crate::config::LoraTarget;
+use crate::error::Result;
 use crate::math::gemm::Into;
 use crate::math::packed::{Arithmetic, Left, Term, product};
 use rayon::prelude::*;
@@ -28,6 +29,20 @@ pub struct LoraSettings {
     pub seed: u64,
 }
 
+impl From<LoraTarget> for Part {
+    fn from(target: LoraTarget) -> Part {
+        match target {
+            LoraTarget::Q => Part::Q,
+            LoraTarget::K => Part::K,
+            LoraTarget::V => Part::V,
+            LoraTarget::O => Part::O,
+            LoraTarget::Gate => Part::Gate,
+            LoraTarget::Up => Part::Up,
+            LoraTarget::Down => Part::Down,
+        }
+    }
+}
+
 impl LoraSettings {
     /// The projections in their order in a layer.
     pub const PROJECTIONS: [Part; 7] = [Part::Q, Part::K, Part::V, Part::O, Part::Gate, Part::Up, Part::Down];
@@ -37,11 +52,7 @@ impl LoraSettings {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for any other name.
     pub fn target(name: &str) -> Result<Part> {
-        let names = ["q", "k", "v", "o", "gate", "up", "down"];
-        match names.iter().position(|n| *n == name) {
-            Some(i) => Ok(LoraSettings::PROJECTIONS[i]),
-            None => Err(Error::invalid(format!("LoRA target {name:?}: known are {}", names.join(", ")))),
-        }
+        name.parse::<LoraTarget>().map(Part::from).map_err(|e| e.context("LoRA target"))
     }
 }
 

@@ -33,9 +33,10 @@ mod check;
 #[cfg(all(test, feature = "llama"))]
 mod llama_tests;
 
+pub use crate::config::{Moments, Schedule};
 pub use crate::map::Map;
 pub use activation::Activation;
-pub use adamw::{AdamW, AdamWSettings, MomentData, Moments, Schedule};
+pub use adamw::{AdamW, AdamWSettings, MomentData};
 pub use batch::{Batch, Segment, Target};
 pub use config::{Family, ModelConfig, RopeLayout};
 pub use gguf_out::{Metadata, Precision};

@@ -3,6 +3,7 @@
 
 use super::recommend::Case;
 use crate::cli::progress::print;
+use causerie::config::Mode;
 use causerie::llama::{self, Batch, Pooling, Token};
 use causerie::math::Random;
 use causerie::recommend::LanguageModel;
@@ -90,7 +91,7 @@ impl Case<'_> {
 
     /// The time of an answer with half of the catalogue masked beside one with nothing masked, and of the masks alone.
     pub(super) fn masks(&self) -> Result<()> {
-        let lm = self.open("constrained")?;
+        let lm = self.open(Mode::Constrained)?;
         let items = self.dataset.items.len() as u32;
         let mut random = Random::new(4, b"bench masks");
         let half: Vec<u32> = (0..items).filter(|_| random.below(2) == 0).collect();
@@ -135,7 +136,7 @@ impl Case<'_> {
 
     /// From the cancel to the return of an answer, cancelled at many places of its prompt and search.
     pub(super) fn cancel(&self) -> Result<()> {
-        let lm = self.open("constrained")?;
+        let lm = self.open(Mode::Constrained)?;
         let (mut times, mut finished) = (Vec::new(), 0);
         let started = Instant::now();
         lm.answer(&self.conversation(0)?, &[], self.config.top_k, self.run)?;
@@ -197,7 +198,7 @@ impl Case<'_> {
         }
         student.write_adapter(&file)?;
         drop(student);
-        let lm = self.open("constrained")?;
+        let lm = self.open(Mode::Constrained)?;
         // The context is there, as with a server that has answered once.
         lm.answer(&self.conversation(u64::MAX)?, &[], self.config.top_k, self.run)?;
         let set: &[(&Path, f32)] = &[(&file, 1.0)];

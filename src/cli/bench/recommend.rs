@@ -3,7 +3,7 @@
 
 use super::super::progress::{print, run_of};
 use super::super::settings::{config_of, with_settings};
-use causerie::config::RecommendConfig;
+use causerie::config::{Choice, Mode, RecommendConfig};
 use causerie::dataset::{Conversation, Dataset, Item, Role, Turn};
 use causerie::llama::{self, Batch, Model, Pooling, Token};
 use causerie::math::{Matrix, Random};
@@ -138,7 +138,7 @@ pub fn recommend(matches: &ArgMatches) -> Result<()> {
                 reset_peak_memory();
                 let before = peak_memory_bytes();
                 let started = Instant::now();
-                let lm = case.open("constrained")?;
+                let lm = case.open(Mode::Constrained)?;
                 let trie = lm.trie();
                 print(&format!(
                     "\ntrie of {} titles: {:.2} s, {:.1} MiB; peak of the build {:.1} MiB above what was held before\n",
@@ -148,7 +148,8 @@ pub fn recommend(matches: &ArgMatches) -> Result<()> {
                     peak_memory_bytes().saturating_sub(before) as f64 / (1 << 20) as f64
                 ))?;
             }
-            _ => {
+            ranked => {
+                let mode = ranked.parse()?;
                 for callers in &callers {
                     case.measure(mode, *callers)?;
                 }
@@ -192,12 +193,12 @@ impl Case<'_> {
         conversation(self.model, self.tokens, seed)
     }
 
-    pub(super) fn open(&self, mode: &str) -> Result<LmRecommender> {
-        let config = RecommendConfig { mode: mode.to_string(), ..self.config.clone() };
+    pub(super) fn open(&self, mode: Mode) -> Result<LmRecommender> {
+        let config = RecommendConfig { mode, ..self.config.clone() };
         let items = &self.dataset.items;
         let head = match mode {
-            "head" => Some(self.head()?),
-            _ => None,
+            Mode::Head => Some(self.head()?),
+            Mode::Constrained | Mode::Generate => None,
         };
         // Nothing of what is said names an item here: an empty index keeps the figures those of the model.
         let mentions = Arc::new(Titles::new(&Dataset::default().items, &[]));
@@ -236,7 +237,7 @@ impl Case<'_> {
     }
 
     /// New conversations (of which the instruction alone is known), then the same ones again.
-    fn measure(&self, mode: &str, callers: usize) -> Result<()> {
+    fn measure(&self, mode: Mode, callers: usize) -> Result<()> {
         let lm = self.open(mode)?;
         let talks: Vec<Vec<Conversation>> = (0..callers)
             .map(|c| (0..self.requests).map(|r| self.conversation((c * 1000 + r) as u64)).collect())
@@ -268,7 +269,7 @@ impl Case<'_> {
             let cpu = cpu_seconds() - cpu;
             let (times, tokens): (Vec<f64>, Vec<usize>) =
                 results.into_iter().collect::<Result<Vec<_>>>()?.concat().into_iter().unzip();
-            self.row(mode, callers, prompt, Measurement { times, tokens: tokens.iter().sum(), wall, cpu })?;
+            self.row(mode.name(), callers, prompt, Measurement { times, tokens: tokens.iter().sum(), wall, cpu })?;
         }
         Ok(())
     }

@@ -5,7 +5,8 @@ use super::super::progress::{print, run_of};
 use super::super::settings::{config_of, with_settings};
 use super::super::stages::{file, path};
 use super::rows::ClusteredRows;
-use causerie::embed::{self, RowType, StoredRows};
+use causerie::config::{Choice, StoreType};
+use causerie::embed::{self, StoredRows};
 use causerie::math::{Rows, squares};
 use causerie::os::{cpu_seconds, peak_memory_bytes, reset_peak_memory};
 use causerie::select::memory::{estimate, human};
@@ -42,7 +43,7 @@ pub fn bench_select_command() -> Command {
             Arg::new("store")
                 .long("store")
                 .default_value("f32")
-                .value_parser(["f32", "f16", "i8"])
+                .value_parser(StoreType::ALL.iter().map(|store| store.name()).collect::<Vec<_>>())
                 .help("How made rows are stored"),
         )
         .arg(file("out", "Where made rows are written").requires("make-rows"))
@@ -108,9 +109,9 @@ pub fn select(matches: &ArgMatches) -> Result<()> {
     if let Some(rows) = matches.get_one::<u32>("make-rows") {
         let dim = matches.get_one::<u32>("dim").map_or(0, |dim| *dim as usize);
         let made = ClusteredRows::new(*rows as usize, dim)?;
-        let format = RowType::parse(matches.get_one::<String>("store").map_or("f32", String::as_str))?;
+        let store: StoreType = matches.get_one::<String>("store").map_or("f32", String::as_str).parse()?;
         let out = path(matches, "out");
-        embed::pack(&made, &out, format, &Default::default(), &run)?;
+        embed::pack(&made, &out, store.into(), &Default::default(), &run)?;
         return print(&format!("{rows} rows x {dim} values: {}", out.display()));
     }
     let speed = bandwidth(&run);

@@ -3,10 +3,9 @@
 
 use super::super::clean;
 use super::super::lines::Parsed;
-use super::super::loose::Loose;
+use super::super::loose::{Loose, TimeUnit};
 use super::super::table::{Item, Review};
-use super::own::helpful;
-use super::{distinct, json, rating10};
+use super::field::{distinct, helpful, json, rating10};
 use serde::Deserialize;
 
 #[derive(Deserialize, Default)]
@@ -32,14 +31,15 @@ struct Review2023<'a> {
 
 /// A review of '23. A text that is null or absent occurs in the genuine files: it is an empty review, not a bad line.
 pub(super) fn review_2023(line: &str) -> Parsed<Review> {
-    let row: Review2023<'_> = json(line)?;
+    let mut spare = String::new();
+    let row: Review2023<'_> = json(line, &mut spare)?;
     Ok(Review {
         item: row.parent_asin.id().or_else(|| row.asin.id()).ok_or("no item id (`parent_asin`)")?,
         user: row.user_id.id(),
         rating10: rating10(&row.rating, 2.0)?,
         title: clean::html(&row.title.text()),
         text: clean::html(&row.text.text()),
-        timestamp_ms: row.timestamp.time().map(clean::milliseconds),
+        timestamp_ms: row.timestamp.time(TimeUnit::BySize),
         helpful: helpful(&row.helpful_vote),
     })
 }
@@ -67,14 +67,15 @@ struct Review2018<'a> {
 
 /// A review of 2018 or 2014. `reviewText` is absent in some genuine lines: an empty review, not a bad line.
 pub(super) fn review_2018(line: &str) -> Parsed<Review> {
-    let row: Review2018<'_> = json(line)?;
+    let mut spare = String::new();
+    let row: Review2018<'_> = json(line, &mut spare)?;
     Ok(Review {
         item: row.asin.id().ok_or("no item id (`asin`)")?,
         user: row.reviewer_id.id(),
         rating10: rating10(&row.overall, 2.0)?,
         title: clean::html(&row.summary.text()),
         text: clean::html(&row.review_text.text()),
-        timestamp_ms: row.unix_review_time.time().map(clean::milliseconds),
+        timestamp_ms: row.unix_review_time.time(TimeUnit::BySize),
         helpful: helpful(&row.vote).max(helpful(&row.helpful)),
     })
 }
@@ -142,7 +143,8 @@ pub(super) fn item(line: &str) -> Parsed<Item> {
         }
         false => line,
     };
-    let row: Meta<'_> = json(line)?;
+    let mut spare = String::new();
+    let row: Meta<'_> = json(line, &mut spare)?;
     let id = row.parent_asin.id().or_else(|| row.asin.id()).ok_or("no item id (`parent_asin` or `asin`)")?;
     let (title, year_in_title) = clean::title_and_year(&clean::html(&row.title.text()));
     let texts = |value: &Loose<'_>| -> Vec<String> {

@@ -2,7 +2,8 @@
 //! (`userId,movieId,tag,timestamp`).
 
 use super::super::clean;
-use super::super::lines::{Parsed, Source};
+use super::super::lines::{Parsed, Rows, Source};
+use super::super::loose;
 use super::super::table::Item;
 use super::csv::Columns;
 use crate::error::Result;
@@ -30,10 +31,12 @@ pub(in super::super) fn read_tags(
             return Ok(None);
         }
         let [item, tag, _, _] = columns.row(line)?;
-        Ok(Some((item.trim().to_string(), tag.trim().to_lowercase())))
+        let item = loose::id(&item).ok_or("no item id (`movieId`)")?;
+        Ok(Some((item.to_string(), tag.trim().to_lowercase())))
     };
     let mut counts: HashMap<String, HashMap<String, u32>> = HashMap::new();
-    source.for_each_row("tags", run, parse, |number, row| {
+    let rows = Rows::Records { separator: columns.separator() };
+    source.for_each_row(rows, "tags", run, parse, |number, row| {
         match row {
             Ok(Some((item, tag))) => *counts.entry(item).or_default().entry(tag).or_default() += 1,
             Ok(None) => {}
@@ -55,10 +58,7 @@ pub(super) fn item(columns: &Columns, line: &str, tags: &Tags) -> Parsed<Option<
         return Ok(None);
     }
     let [id, title, genres, _] = columns.row(line)?;
-    let id = id.trim();
-    if id.is_empty() {
-        return Err("no item id (`movieId`)".into());
-    }
+    let id = loose::id(&id).ok_or("no item id (`movieId`)")?;
     let (title, year) = clean::title_and_year(&title);
     let genres = genres.split('|').map(str::trim).filter(|genre| !genre.is_empty() && *genre != "(no genres listed)");
     Ok(Some(Item {

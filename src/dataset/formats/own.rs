@@ -3,14 +3,14 @@
 //! - items: `{"item", "title", "year", "genres", "plot" | "overview" | "description", "director", "writer", "stars" |
 //!   "creators", "keywords", "price"}`; only `item` (or `id`) must be there.
 //! - reviews: `{"item", "user", "rating10" | "rating", "title", "text", "timestamp", "helpful"}`; `item` and `text` must be
-//!   there. `rating` is of five stars. Times are in milliseconds since 1970.
+//!   there. `rating` is of five stars. Times are in milliseconds since 1970, or ISO dates.
 //! - interactions: `{"user", "item", "rating10" | "rating", "timestamp_ms" | "timestamp"}`.
 
 use super::super::clean;
 use super::super::lines::Parsed;
-use super::super::loose::Loose;
+use super::super::loose::{Loose, TimeUnit};
 use super::super::table::{Interaction, Item, Review};
-use super::{distinct, json, rating10};
+use super::field::{distinct, helpful, json, rating10};
 use serde::Deserialize;
 
 #[derive(Deserialize, Default)]
@@ -47,7 +47,8 @@ struct ItemLine<'a> {
 }
 
 pub(super) fn item(line: &str) -> Parsed<Item> {
-    let row: ItemLine<'_> = json(line)?;
+    let mut spare = String::new();
+    let row: ItemLine<'_> = json(line, &mut spare)?;
     let id = row.item.id().or_else(|| row.id.id()).ok_or("no item id (`item`)")?;
     let year = row.year.number().filter(|year| (1.0..=9999.0).contains(year)).map(|year| year as u16);
     let texts = [&row.plot, &row.overview, &row.description].map(|text| clean::html(&text.text()));
@@ -88,7 +89,8 @@ struct ReviewLine<'a> {
 }
 
 pub(super) fn review(line: &str) -> Parsed<Review> {
-    let row: ReviewLine<'_> = json(line)?;
+    let mut spare = String::new();
+    let row: ReviewLine<'_> = json(line, &mut spare)?;
     let item = row.item.id().ok_or("no item id (`item`)")?;
     if !matches!(row.text, Loose::Text(_)) {
         return Err("no review text (`text`)".into());
@@ -99,19 +101,13 @@ pub(super) fn review(line: &str) -> Parsed<Review> {
         rating10: stars(&row.rating10, &row.rating)?,
         title: clean::html(&row.title.text()),
         text: clean::html(&row.text.text()),
-        timestamp_ms: row.timestamp_ms.time().or_else(|| row.timestamp.time()),
+        timestamp_ms: own_time(&row.timestamp_ms, &row.timestamp),
         helpful: helpful(&row.helpful),
     })
 }
 
-/// Helpful votes: a number, a text (`1,204`), or the pair [helpful, all].
-pub(super) fn helpful(value: &Loose<'_>) -> u32 {
-    let value = match value {
-        Loose::List(list) => list.first().unwrap_or(&Loose::Null),
-        Loose::Null | Loose::Bool(_) | Loose::Integer(_) | Loose::Float(_) | Loose::Text(_) | Loose::Map(_) => value,
-    };
-    // `as` saturates: a negative number of votes is none.
-    value.number().map_or(0, |votes| votes as u32)
+fn own_time(timestamp_ms: &Loose<'_>, timestamp: &Loose<'_>) -> Option<i64> {
+    [timestamp_ms, timestamp].iter().find_map(|time| time.time(TimeUnit::Milliseconds))
 }
 
 fn stars(of_ten: &Loose<'_>, of_five: &Loose<'_>) -> Parsed<Option<f32>> {
@@ -139,11 +135,12 @@ struct InteractionLine<'a> {
 }
 
 pub(super) fn interaction(line: &str) -> Parsed<Interaction> {
-    let row: InteractionLine<'_> = json(line)?;
+    let mut spare = String::new();
+    let row: InteractionLine<'_> = json(line, &mut spare)?;
     Ok(Interaction {
         user: row.user.id().ok_or("no user id (`user`)")?,
         item: row.item.id().ok_or("no item id (`item`)")?,
         rating10: stars(&row.rating10, &row.rating)?,
-        timestamp_ms: row.timestamp_ms.time().or_else(|| row.timestamp.time()),
+        timestamp_ms: own_time(&row.timestamp_ms, &row.timestamp),
     })
 }

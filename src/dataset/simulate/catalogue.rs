@@ -1,9 +1,42 @@
 //! How the catalogue is drawn: invented names and titles, facets that hang together, directors with a signature.
 
+use super::vector::{DIM, Vector, add, dot, unit};
 use super::words;
-use super::world::{DIM, Director, Vector, WorldItem, add, dot, unit};
 use crate::math::Random;
 use std::collections::HashSet;
+
+/// A director: a name and a signature.
+pub(super) struct Director {
+    pub name: String,
+    pub genre: usize,
+    pub mood: usize,
+    pub theme: usize,
+    pub vector: Vector,
+}
+
+/// An item of the world. Values are rows of [`super::world::World::values`].
+pub(super) struct WorldItem {
+    pub title: String,
+    pub year: u16,
+    pub genre: usize,
+    pub second_genre: Option<usize>,
+    pub mood: usize,
+    pub setting: usize,
+    pub themes: [usize; 2],
+    pub director: usize,
+    pub stars: Vec<usize>,
+    pub hero: usize,
+    pub vector: Vector,
+    /// Standard normal.
+    pub quality: f64,
+}
+
+impl WorldItem {
+    /// The values that people speak of.
+    pub fn values(&self) -> [usize; 5] {
+        [self.genre, self.mood, self.setting, self.themes[0], self.themes[1]]
+    }
+}
 
 /// Draws a row of `weights` (not cumulative).
 fn draw(random: &mut Random, weights: impl Iterator<Item = f64> + Clone) -> usize {
@@ -59,7 +92,7 @@ fn title(random: &mut Random) -> String {
     }
 }
 
-/// First and last+1 row of each facet in [`World::values`].
+/// First and last+1 row of each facet in [`super::world::World::values`].
 pub(super) const GENRES: (usize, usize) = (0, words::GENRES.len());
 pub(super) const MOODS: (usize, usize) = (GENRES.1, GENRES.1 + words::MOODS.len());
 pub(super) const SETTINGS: (usize, usize) = (MOODS.1, MOODS.1 + words::SETTINGS.len());

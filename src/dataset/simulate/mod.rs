@@ -10,13 +10,14 @@ mod prose;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod vector;
 mod words;
 mod world;
 
 use super::table::{Interaction, Item, Review};
 use super::{Conversation, Dataset};
 use crate::artifact;
-use crate::config::SimulateConfig;
+use crate::config::{Choice, Compression, SimulateConfig};
 use crate::error::{Error, Result};
 use crate::run::Run;
 use rayon::prelude::*;
@@ -85,7 +86,7 @@ pub fn simulate(config: &SimulateConfig, run: &Run) -> Result<Simulated> {
         config,
         "reviews",
         run,
-        |user| world.reviews(user),
+        |user| prose::reviews(&world, user),
         |reviews: Vec<Review>| {
             reviews.iter().try_for_each(|review| dataset.add_review(review))?;
             Ok(reviews.len() as u64)
@@ -127,8 +128,8 @@ pub fn simulate_to(folder: &Path, config: &SimulateConfig, run: &Run) -> Result<
     write_all(&world, &names, config, run)?;
     let done = files(folder, config);
     // A reviews file of another compression would be an older simulation's.
-    for compress in ["none", "gz", "zst"] {
-        let stale = files(folder, &SimulateConfig { compress: compress.into(), ..config.clone() }).reviews;
+    for &compress in Compression::ALL {
+        let stale = files(folder, &SimulateConfig { compress, ..config.clone() }).reviews;
         if stale != done.reviews && stale.exists() {
             std::fs::remove_file(&stale).map_err(|e| Error::io(&stale, e))?;
         }
@@ -145,9 +146,9 @@ pub fn simulate_to(folder: &Path, config: &SimulateConfig, run: &Run) -> Result<
 }
 
 fn files(folder: &Path, config: &SimulateConfig) -> SimulatedFiles {
-    let reviews = match config.compress.as_str() {
-        "none" => "reviews.jsonl".to_string(),
-        ending => format!("reviews.jsonl.{ending}"),
+    let reviews = match config.compress {
+        Compression::None => "reviews.jsonl".to_string(),
+        packed => format!("reviews.jsonl.{packed}"),
     };
     SimulatedFiles {
         items: folder.join("items.jsonl"),
@@ -201,18 +202,18 @@ fn write_all(world: &World, names: &SimulatedFiles, config: &SimulateConfig, run
         Ok(())
     })?;
     let failed = |e| Error::io(&names.reviews, e);
-    artifact::write_atomic(&names.reviews, |out| match config.compress.as_str() {
-        "gz" => {
+    artifact::write_atomic(&names.reviews, |out| match config.compress {
+        Compression::Gz => {
             let mut packed = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
             write_reviews(world, config, run, &mut packed, &names.reviews)?;
             packed.finish().map(drop).map_err(failed)
         }
-        "zst" => {
+        Compression::Zst => {
             let mut packed = zstd::Encoder::new(out, 3).map_err(failed)?;
             write_reviews(world, config, run, &mut packed, &names.reviews)?;
             packed.finish().map(drop).map_err(failed)
         }
-        _ => write_reviews(world, config, run, out, &names.reviews),
+        Compression::None => write_reviews(world, config, run, out, &names.reviews),
     })?;
     artifact::write_atomic(&names.interactions, |out| {
         out.write_all(b"user,item,rating10,timestamp_ms\n").map_err(|e| Error::io(&names.interactions, e))?;
@@ -236,7 +237,7 @@ fn write_all(world: &World, names: &SimulatedFiles, config: &SimulateConfig, run
 
 fn write_reviews(world: &World, config: &SimulateConfig, run: &Run, out: &mut dyn Write, path: &Path) -> Result<()> {
     let lines = |user| {
-        let reviews = world.reviews(user);
+        let reviews = prose::reviews(world, user);
         let mut lines = Vec::with_capacity(reviews.len() * 512);
         for Review { item, user, rating10, title, text, timestamp_ms, helpful } in &reviews {
             let (rating10, timestamp, helpful) = (*rating10, *timestamp_ms, *helpful);

@@ -1,6 +1,7 @@
 //! Reviews: a grammar over what the item is and what its reviewer thinks of it.
 
 use super::world::{Pick, User, World, capital};
+use crate::dataset::Review;
 use crate::math::Random;
 
 const OPENINGS: &[&str] = &[
@@ -226,8 +227,34 @@ fn sentence(out: &mut String, templates: &[&str], slots: &Slots<'_>, random: &mu
     }
 }
 
+/// The reviews of user `number`, in the order of the file.
+pub(super) fn reviews(world: &World, number: usize) -> Vec<Review> {
+    let count = world.reviews_of[number] as usize;
+    if count == 0 {
+        return Vec::new();
+    }
+    let (user, picks) = world.picks_of(number);
+    let mut random = Random::new(world.seed, format!("simulate prose {number}").as_bytes());
+    picks
+        .iter()
+        .take(count)
+        .map(|pick| {
+            let (title, text) = review(world, &user, pick, &mut random);
+            Review {
+                item: World::item_id(pick.item),
+                user: Some(World::user_id(number)),
+                rating10: Some(f32::from(pick.rating10)),
+                title,
+                text,
+                timestamp_ms: Some(pick.timestamp_ms),
+                helpful: (-random.uniform().max(1e-12).ln() * 1.5) as u32,
+            }
+        })
+        .collect()
+}
+
 /// A review's headline and text, 1 to 12 sentences.
-pub(super) fn review(world: &World, user: &User, pick: &Pick, random: &mut Random) -> (String, String) {
+fn review(world: &World, user: &User, pick: &Pick, random: &mut Random) -> (String, String) {
     let item = &world.items[pick.item];
     let rating = f64::from(pick.rating10);
     let mood = match pick.rating10 {

@@ -1,7 +1,8 @@
 //! Held-out conversations, in the manner of people who type: greetings, what they liked, what they wish, a wrong guess.
 //! Their wishes are worded unlike any review, and their people write no reviews.
 
-use super::world::{World, WorldItem};
+use super::catalogue::WorldItem;
+use super::world::World;
 use crate::dataset::{Conversation, ItemName, Role, Turn};
 use crate::math::Random;
 

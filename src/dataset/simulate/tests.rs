@@ -41,7 +41,7 @@ fn importing_the_written_files_gives_the_simulated_dataset() {
         };
         let (dataset, _) = import(&paths, &run(2)).unwrap();
         assert_eq!(dataset.fingerprint(), twin.dataset.fingerprint(), "{compress}");
-        assert_eq!(load_conversations(&files.conversations).unwrap(), twin.conversations);
+        assert_eq!(load_conversations(&files.conversations, 0).unwrap(), twin.conversations);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4, "stale or temporary files stayed");
     }
 }

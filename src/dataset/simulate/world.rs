@@ -1,18 +1,18 @@
 //! The simulated world: a catalogue drawn from latent factors, and users with tastes in the same space.
 //!
-//! Every value of every facet (genre, mood, setting, theme) and every director is a direction in a space of [`DIM`]
+//! Every value of every facet (genre, mood, setting, theme) and every director is a direction in a space of [`super::vector::DIM`]
 //! dimensions. An item lies where its values lie; a user's taste points to a few values; what a user picks follows
 //! popularity x exp([`CHOOSINESS`] x taste·item), and the rating taste·item + quality + noise.
 
-use super::catalogue::{GENRES, MOODS, SETTINGS, THEMES, item, name, pick, related, unique};
+use super::catalogue::{Director, GENRES, MOODS, SETTINGS, THEMES, WorldItem, item, name, pick, related, unique};
+use super::vector::{Vector, add, dot, normal, unit};
 use super::words::{self, Value};
 use crate::config::SimulateConfig;
-use crate::dataset::{Interaction, Item, Review};
+use crate::dataset::{Interaction, Item};
 use crate::error::{Error, Result};
 use crate::math::Random;
 use std::collections::HashSet;
 
-pub(super) const DIM: usize = 12;
 /// How much taste outweighs popularity. 0: popularity alone.
 const CHOOSINESS: f64 = 8.0;
 /// Exponent of the items' popularity over their rank.
@@ -20,61 +20,6 @@ const ZIPF: f64 = 0.75;
 /// 2015-01-01 and nine years, in milliseconds.
 const FIRST_MS: i64 = 1_420_070_400_000;
 const SPAN_MS: usize = 9 * 365 * 86_400_000;
-
-pub(super) type Vector = [f64; DIM];
-
-pub(super) fn dot(a: &Vector, b: &Vector) -> f64 {
-    a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + a * b)
-}
-
-fn normal(random: &mut Random) -> Vector {
-    std::array::from_fn(|_| random.normal())
-}
-
-pub(super) fn add(sum: &mut Vector, weight: f64, term: &Vector) {
-    for (s, t) in sum.iter_mut().zip(term) {
-        *s += weight * t;
-    }
-}
-
-pub(super) fn unit(mut v: Vector) -> Vector {
-    let norm = dot(&v, &v).sqrt().max(1e-12);
-    v.iter_mut().for_each(|x| *x /= norm);
-    v
-}
-
-/// A director: a name and a signature.
-pub(super) struct Director {
-    pub name: String,
-    pub genre: usize,
-    pub mood: usize,
-    pub theme: usize,
-    pub vector: Vector,
-}
-
-/// An item of the world. Values are rows of [`World::values`].
-pub(super) struct WorldItem {
-    pub title: String,
-    pub year: u16,
-    pub genre: usize,
-    pub second_genre: Option<usize>,
-    pub mood: usize,
-    pub setting: usize,
-    pub themes: [usize; 2],
-    pub director: usize,
-    pub stars: Vec<usize>,
-    pub hero: usize,
-    pub vector: Vector,
-    /// Standard normal.
-    pub quality: f64,
-}
-
-impl WorldItem {
-    /// The values that people speak of.
-    pub fn values(&self) -> [usize; 5] {
-        [self.genre, self.mood, self.setting, self.themes[0], self.themes[1]]
-    }
-}
 
 /// A user: a taste, and a way to write.
 pub(super) struct User {
@@ -276,32 +221,6 @@ impl World {
                 item: World::item_id(pick.item),
                 rating10: Some(f32::from(pick.rating10)),
                 timestamp_ms: Some(pick.timestamp_ms),
-            })
-            .collect()
-    }
-
-    /// The reviews of user `number`, in the order of the file.
-    pub fn reviews(&self, number: usize) -> Vec<Review> {
-        let count = self.reviews_of[number] as usize;
-        if count == 0 {
-            return Vec::new();
-        }
-        let (user, picks) = self.picks_of(number);
-        let mut random = Random::new(self.seed, format!("simulate prose {number}").as_bytes());
-        picks
-            .iter()
-            .take(count)
-            .map(|pick| {
-                let (title, text) = super::prose::review(self, &user, pick, &mut random);
-                Review {
-                    item: World::item_id(pick.item),
-                    user: Some(World::user_id(number)),
-                    rating10: Some(f32::from(pick.rating10)),
-                    title,
-                    text,
-                    timestamp_ms: Some(pick.timestamp_ms),
-                    helpful: (-random.uniform().max(1e-12).ln() * 1.5) as u32,
-                }
             })
             .collect()
     }

@@ -1,6 +1,6 @@
 //! How the values of a row are stored, and how they come back as f32: the stored values are the truth from then on.
 
-use crate::error::{Error, Result};
+use crate::config::StoreType;
 use pulp::{Simd, WithSimd};
 use safetensors::tensor::Dtype;
 
@@ -19,19 +19,18 @@ pub enum RowType {
     I8,
 }
 
-impl RowType {
-    /// The format that `embed.store` names.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Invalid`].
-    pub fn parse(name: &str) -> Result<RowType> {
-        match name {
-            "f32" => Ok(RowType::F32),
-            "f16" => Ok(RowType::F16),
-            "i8" => Ok(RowType::I8),
-            other => Err(Error::invalid(format!("embed.store = {other:?}: allowed is f32 | f16 | i8"))),
+/// What `embed.store` says.
+impl From<StoreType> for RowType {
+    fn from(store: StoreType) -> RowType {
+        match store {
+            StoreType::F32 => RowType::F32,
+            StoreType::F16 => RowType::F16,
+            StoreType::I8 => RowType::I8,
         }
     }
+}
+
+impl RowType {
     /// The format of a tensor; none for what holds no rows.
     pub(in super::super) fn of(dtype: Dtype) -> Option<RowType> {
         match dtype {

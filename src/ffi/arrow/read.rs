@@ -170,8 +170,11 @@ impl<'a> NamedColumn<'a> {
     fn id(&self, column: &Column<'_>, row: usize) -> Result<String> {
         match column.number(self.offset + row) {
             Ok(Some(Value::Whole(id))) => Ok(id.to_string()),
+            // pandas makes floats of whole numbers in a column with gaps.
+            Ok(Some(Value::Float(id))) if id.is_nan() => Ok(String::new()),
+            Ok(Some(Value::Float(id))) if id.fract() == 0.0 && id.abs() < 9e15 => Ok(format!("{id:.0}")),
             Ok(Some(Value::Float(_))) => {
-                Err(Error::new(ErrorKind::Format, format!("Arrow: {}: ids are no floats", column.name)))
+                Err(Error::new(ErrorKind::Format, format!("Arrow: {}: ids are no fractions", column.name)))
             }
             Ok(None) => Ok(String::new()),
             Err(_) => self.text(Some(column), row),
@@ -182,16 +185,18 @@ impl<'a> NamedColumn<'a> {
     }
     fn number(&self, column: Option<&Column<'_>>, row: usize) -> Result<Option<f64>> {
         let value = column.map(|c| c.number(self.offset + row)).transpose()?.flatten();
-        Ok(value.map(|v| match v {
+        // NaN stands for an absent value.
+        let value = value.map(|v| match v {
             Value::Whole(v) => v as f64,
             Value::Float(v) => v,
-        }))
+        });
+        Ok(value.filter(|v| !v.is_nan()))
     }
     fn whole(&self, column: Option<&Column<'_>>, row: usize) -> Result<Option<i64>> {
         let value = column.map(|c| c.number(self.offset + row)).transpose()?.flatten();
-        Ok(value.map(|v| match v {
-            Value::Whole(v) => v,
-            Value::Float(v) => v as i64,
+        Ok(value.and_then(|v| match v {
+            Value::Whole(v) => Some(v),
+            Value::Float(v) => (!v.is_nan()).then_some(v as i64),
         }))
     }
     /// The rating as 1 to 10, or why the row is a bad one.

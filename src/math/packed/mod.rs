@@ -28,15 +28,7 @@ const STRIPE: usize = 64;
 /// Rows of a task, at most: its results stay in cache.
 const TALL: usize = 1020;
 
-/// In which numbers a product multiplies; sums are f32 in either.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Arithmetic {
-    /// f32.
-    #[default]
-    F32,
-    /// Both sides rounded to bf16, to the nearest (ties to even).
-    Bf16,
-}
+pub use crate::config::Arithmetic;
 
 impl Arithmetic {
     /// Values of the inner dimension in a word.

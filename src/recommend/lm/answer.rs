@@ -2,41 +2,7 @@
 
 use crate::recommend::RankedItem;
 
-/// How the model's knowledge becomes a ranking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Beam search over the catalogue's titles: only what is in the catalogue can be named.
-    Constrained,
-    /// The paper's way: a list as text, parsed and looked up.
-    Generate,
-    /// The ranking head on the last hidden state of the prompt.
-    Head,
-}
-
-impl Mode {
-    /// From `recommend.mode`.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Invalid`] for an unknown name.
-    pub fn from_name(name: &str) -> crate::Result<Mode> {
-        match name {
-            "constrained" => Ok(Mode::Constrained),
-            "generate" => Ok(Mode::Generate),
-            "head" => Ok(Mode::Head),
-            other => Err(crate::Error::invalid(format!(
-                "recommend.mode = {other:?}: allowed is constrained | generate | head"
-            ))),
-        }
-    }
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Mode::Constrained => "constrained",
-            Mode::Generate => "generate",
-            Mode::Head => "head",
-        }
-    }
-}
+pub use crate::config::Mode;
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Default)]

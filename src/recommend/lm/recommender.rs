@@ -13,7 +13,7 @@ use super::pool::{Loan, Pool};
 use super::prompt::{Prompt, Prompter};
 use super::session::Row;
 use super::trie::{Surfaces, Trie};
-use crate::config::RecommendConfig;
+use crate::config::{Batching, RankedBy, RecommendConfig};
 use crate::dataset::{Conversation, Items};
 use crate::error::{Error, ErrorKind, Result};
 use crate::llama::{Adapter, Model, Pooling};
@@ -79,7 +79,7 @@ impl LmRecommender {
         config: &RecommendConfig,
         run: &Run,
     ) -> Result<LmRecommender> {
-        let mode = Mode::from_name(&config.mode)?;
+        let mode = config.mode;
         let head = match mode {
             Mode::Head => Some(head_file::beside(adapter.map_or(model, |(path, _)| path))?),
             Mode::Constrained | Mode::Generate => None,
@@ -105,7 +105,7 @@ impl LmRecommender {
         config: &RecommendConfig,
         run: &Run,
     ) -> Result<LmRecommender> {
-        let mode = Mode::from_name(&config.mode)?;
+        let mode = config.mode;
         if items.is_empty() {
             return Err(Error::invalid("recommend: the catalogue is empty; import items first"));
         }
@@ -126,24 +126,12 @@ impl LmRecommender {
             // Neither names items by the trie; it still says which items there are.
             Mode::Generate | Mode::Head => Trie::build(Surfaces::default(), items.len(), run)?,
         };
-        let shared = match config.batching.as_str() {
-            "alone" => false,
-            "shared" => true,
-            other => {
-                return Err(Error::invalid(format!("recommend.batching = {other:?}: allowed is alone | shared")));
-            }
-        };
-        let telling = match config.ranked_by.as_str() {
-            "telling" => true,
-            "title" => false,
-            other => {
-                return Err(Error::invalid(format!("recommend.ranked_by = {other:?}: allowed is telling | title")));
-            }
-        };
+        let shared = config.batching == Batching::Shared;
+        let telling = config.ranked_by == RankedBy::Telling;
         let width = width_of(config, config.top_k);
         let longest = trie.longest().max(1);
         let limit = config.context_tokens.min(model.trained_context().saturating_sub(longest));
-        let prompter = Prompter::new(chat, QueryWindow::from_config(config)?, lead, limit)?;
+        let prompter = Prompter::new(chat, QueryWindow::from_config(config), lead, limit)?;
         let lane = LaneOptions {
             prompt_tokens: limit,
             search_tokens: (2 * width * longest.min(64)).clamp(SEARCH_TOKENS.0, SEARCH_TOKENS.1),
@@ -167,7 +155,7 @@ impl LmRecommender {
         };
         let set = Set { list: adapters, head: head.map(Arc::new) };
         Ok(LmRecommender {
-            name: format!("language model, {}", mode.name()),
+            name: format!("language model, {}", mode),
             model,
             prompter,
             trie: RwLock::new(Arc::new(trie)),

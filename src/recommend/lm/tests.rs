@@ -99,7 +99,7 @@ fn slow_twin(model: &Path, conversation: &Conversation, dataset: &Dataset, rows:
     let model = Model::load(model).unwrap();
     let chat = Chat::of(model.clone()).unwrap();
     let config = settings();
-    let text = query_text(conversation, crate::recommend::QueryWindow::from_config(&config).unwrap());
+    let text = query_text(conversation, crate::recommend::QueryWindow::from_config(&config));
     let prompt = chat.prompt(&recommend_messages(&text)).unwrap();
     let run = run();
     let sizes = ContextOptions { tokens: 512, batch_tokens: 256, sequences: 1, pooling: Pooling::Logits, exact: true };

@@ -75,7 +75,7 @@ impl Service {
                 dataset.items.len()
             )));
         }
-        let window = QueryWindow::from_config(&settings)?;
+        let window = QueryWindow::from_config(&settings);
         let evidence = match evidence {
             Some((rows, embedder)) => Some((Evidence::new(&dataset, rows)?, embedder)),
             None => None,

@@ -1,6 +1,6 @@
 //! Makes the recommenders of the house from what the stages made.
 
-use crate::config::RecommendConfig;
+use crate::config::{RankingSystem, RecommendConfig};
 use crate::dataset::{Dataset, Dialogue};
 use crate::embed::Embedder;
 use crate::error::{Error, Result};
@@ -34,47 +34,45 @@ impl Ingredients<'_> {
     /// The recommender `head`, `nbcrs`, `fusion` or `popularity`.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`] for another name, what is missing, and parts that do not belong together.
-    pub fn build(&self, system: &str, run: &Run) -> Result<Arc<dyn Recommender>> {
+    /// [`crate::ErrorKind::Unsupported`] for `lm`; [`crate::ErrorKind::Invalid`] for what is missing, and parts that do not belong together.
+    pub fn build(&self, system: RankingSystem, run: &Run) -> Result<Arc<dyn Recommender>> {
         Ok(match system {
-            "head" => Arc::new(self.head(system)?),
-            "popularity" => Arc::new(Popularity::from_dataset(self.dataset)?),
-            "nbcrs" => Arc::new(self.nbcrs(system, run)?),
-            "fusion" => {
+            RankingSystem::Head => Arc::new(self.head(system)?),
+            RankingSystem::Popularity => Arc::new(Popularity::from_dataset(self.dataset)?),
+            RankingSystem::Nbcrs => Arc::new(self.nbcrs(system, run)?),
+            RankingSystem::Fusion => {
                 let head: Arc<dyn Recommender> = Arc::new(self.head(system)?);
                 let nbcrs: Arc<dyn Recommender> = Arc::new(self.nbcrs(system, run)?);
                 Arc::new(Fusion::new("fusion", vec![(head, 1.0), (nbcrs, 1.0)])?)
             }
-            other => {
-                return Err(Error::invalid(format!(
-                    "recommend.system = {other:?}: must be one of head | nbcrs | fusion | popularity | lm"
-                )));
+            RankingSystem::Lm => {
+                return Err(Error::unsupported("recommender: recommend.system = lm cannot be made of parts"));
             }
         })
     }
 
-    fn head(&self, system: &str) -> Result<HeadRecommender> {
+    fn head(&self, system: RankingSystem) -> Result<HeadRecommender> {
         let head = self.head.ok_or_else(|| missing(system, "the model"))?.clone();
         let titles = self.settings.mentions.then(|| self.titles.clone());
-        let window = QueryWindow::from_config(self.settings)?;
+        let window = QueryWindow::from_config(self.settings);
         HeadRecommender::new("head", head, &self.dataset.items, self.embedder(system)?, titles, window)
     }
 
-    fn nbcrs(&self, system: &str, run: &Run) -> Result<Nbcrs> {
+    fn nbcrs(&self, system: RankingSystem, run: &Run) -> Result<Nbcrs> {
         let embedder = self.embedder(system)?;
         let dialogues = self.dialogues.ok_or_else(|| missing(system, "the dialogues"))?;
         let items = &self.dataset.items;
         let mut store = Datastore::from_posts(Posts::from_dialogues(dialogues, items), items.len(), &*embedder, run)?;
         store.choose_k(self.settings.neighbours, self.seed, run)?;
-        Nbcrs::new("nbcrs", store, embedder, QueryWindow::from_config(self.settings)?)
+        Nbcrs::new("nbcrs", store, embedder, QueryWindow::from_config(self.settings))
     }
 
-    fn embedder(&self, system: &str) -> Result<Arc<dyn Embedder>> {
+    fn embedder(&self, system: RankingSystem) -> Result<Arc<dyn Embedder>> {
         self.embedder.cloned().ok_or_else(|| missing(system, "the embeddings"))
     }
 }
 
-fn missing(system: &str, what: &str) -> Error {
+fn missing(system: RankingSystem, what: &str) -> Error {
     Error::invalid(format!("recommender: recommend.system = {system} needs {what}"))
 }
 

@@ -77,7 +77,7 @@ pub(super) fn export(
         model.write_adapter(&file)?;
         model.write_peft(&folder.join("adapter"), &base.display().to_string())?;
     } else {
-        write_full(model, base, &file, &config.export, run)?;
+        write_full(model, base, &file, config.export, run)?;
     }
     let (served, applied) = if adapter { (base, Some(file.as_path())) } else { (file.as_path(), None) };
     let llama_loss = llama_loss(served, applied, &examples, run)?;
@@ -91,8 +91,8 @@ pub(super) fn export(
     let allowed = tolerance(model, config) + 1e-3 * trainer_loss.abs();
     if (llama_loss - trainer_loss).abs() > allowed {
         return Err(Error::bug(format!(
-            "{}: llama.cpp's loss is {llama_loss:.5}, the trainer's {trainer_loss:.5} (base {base_loss:.5}, allowed is \
-             a difference of {allowed:.3}): the file is not the model that was trained",
+            "{}: llama.cpp's loss is {llama_loss:.5}, the trainer's {trainer_loss:.5} (base {base_loss:.5}; they \
+             may differ by {allowed:.3}): the file is not the model that was trained",
             file.display()
         )));
     }
@@ -138,7 +138,7 @@ fn prove_head(
     let agreement = ours.iter().zip(&theirs).map(both).sum::<f64>() / probe.len().max(1) as f64;
     if (loss - trainer_loss).abs() > allowed || agreement < 0.5 {
         return Err(Error::bug(format!(
-            "{}: on llama.cpp's rows its loss is {loss:.5}, the trainer's {trainer_loss:.5} (allowed is a difference of \
+            "{}: on llama.cpp's rows its loss is {loss:.5}, the trainer's {trainer_loss:.5} (they may differ by \
              {allowed:.3}), and {:.0} % of the best {COMPARED} items are the same: the file is not the head that was trained",
             file.display(),
             100.0 * agreement
@@ -208,28 +208,28 @@ fn tolerance(model: &Model, config: &TuneConfig) -> f64 {
         let quantised = model.tensors.iter().any(|t| t.block_values() > 1);
         return if quantised { 0.03 } else { 0.005 };
     }
-    match config.export.as_str() {
-        "f32" => 0.002,
-        "f16" | "bf16" => 0.02,
-        "q8_0" => 0.05,
-        _ => 0.5,
+    match config.export {
+        Quantisation::F32 => 0.002,
+        Quantisation::F16 | Quantisation::BF16 => 0.02,
+        Quantisation::Q8_0 => 0.05,
+        Quantisation::Q6K | Quantisation::Q5KM | Quantisation::Q4KM | Quantisation::Q4_0 => 0.5,
     }
 }
 
-pub(super) fn write_full(model: &Model, base: &Path, file: &Path, kind: &str, run: &Run) -> Result<()> {
+pub(super) fn write_full(model: &Model, base: &Path, file: &Path, kind: Quantisation, run: &Run) -> Result<()> {
     let metadata = Metadata::of(&Map::open(base)?)?;
     let precision = match kind {
-        "f32" => Some(Precision::F32),
-        "f16" => Some(Precision::F16),
-        "bf16" => Some(Precision::Bf16),
-        _ => None,
+        Quantisation::F32 => Some(Precision::F32),
+        Quantisation::F16 => Some(Precision::F16),
+        Quantisation::BF16 => Some(Precision::Bf16),
+        Quantisation::Q8_0 | Quantisation::Q6K | Quantisation::Q5KM | Quantisation::Q4KM | Quantisation::Q4_0 => None,
     };
     if let Some(precision) = precision {
         return run.install(|| model.write_gguf(file, &metadata, precision));
     }
     let whole = file.with_extension("f32.gguf");
     run.install(|| model.write_gguf(&whole, &metadata, Precision::F32))?;
-    let result = llama::quantise(&whole, file, Quantisation::from_name(kind)?, run.threads());
+    let result = llama::quantise(&whole, file, kind, run.threads());
     let _ = std::fs::remove_file(&whole);
     result
 }

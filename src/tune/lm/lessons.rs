@@ -1,7 +1,7 @@
 //! What a model learns from: dialogues in tokens, with the catalogue items that they name where a catalogue is given.
 
 use super::chat::{Chat, Example};
-use crate::config::TuneConfig;
+use crate::config::{Objective, TuneConfig};
 use crate::dataset::Dataset;
 use crate::dataset::Dialogue;
 use crate::error::{Error, Result};
@@ -99,7 +99,7 @@ pub(super) fn lessons_of(
             left_out.unknown_items += unknown;
             let sum: f64 = list.iter().map(|(_, w)| w).sum();
             lesson.targets = list.into_iter().map(|(item, w)| (item, (w / sum) as f32)).collect();
-            if lesson.targets.is_empty() && config.objective == "items" {
+            if lesson.targets.is_empty() && config.objective == Objective::Items {
                 left_out.no_item += 1;
                 first.get_or_insert(format!("dialogue {:?} lists no item to learn from", dialogue.id));
                 continue;

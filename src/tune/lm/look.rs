@@ -5,7 +5,7 @@ use super::items::{ItemHead, Tally};
 use super::lessons::Lesson;
 use super::pack::{Scope, micro_batches};
 use super::recall::Candidates;
-use crate::config::TuneConfig;
+use crate::config::{LossOn, Objective, TuneConfig};
 use crate::error::{Error, Result};
 use crate::run::Run;
 use crate::transformer::{Keep, Loss, Model};
@@ -40,10 +40,10 @@ impl Look {
 
 /// What of the examples is run and trained under `config`.
 pub(super) fn trained(config: &TuneConfig) -> Scope {
-    match (config.objective.as_str(), config.loss_on.as_str()) {
-        ("items", _) => Scope::Prompts,
-        (_, "all") => Scope::AllTokens,
-        (_, _) => Scope::Answers,
+    match (config.objective, config.loss_on) {
+        (Objective::Items, _) => Scope::Prompts,
+        (Objective::Text | Objective::Both, LossOn::All) => Scope::AllTokens,
+        (Objective::Text | Objective::Both, LossOn::Answer) => Scope::Answers,
     }
 }
 

@@ -2,7 +2,7 @@
 
 pub use crate::os::available_memory_bytes as available_bytes;
 
-use crate::config::TuneConfig;
+use crate::config::{Moments, TuneConfig, TuneMethod, WeightType};
 use crate::transformer::{Model, Storage};
 
 /// Bytes by what they hold.
@@ -26,14 +26,14 @@ impl Estimate {
     /// Of `model`, with its adapters or before a full tuning takes its weights into memory, under `config`; `items`: those of the ranking head trained along, or 0.
     pub fn of(model: &Model, config: &TuneConfig, items: usize) -> Estimate {
         let c = &model.config;
-        let full = config.method == "full";
+        let full = config.method == TuneMethod::Full;
         let (mut weights, mut gradients, mut moments) = (0u64, 0u64, 0u64);
         let mut largest_layer = 0u64;
         let mut layer_gradients = vec![0u64; c.layers];
         for tensor in &model.tensors {
             let values = tensor.len() as u64;
             weights += match &tensor.storage {
-                _ if full && config.weights == "bf16" && tensor.rows > 1 => 2 * values,
+                _ if full && config.weights == WeightType::Bf16 && tensor.rows > 1 => 2 * values,
                 _ if full => 4 * values,
                 Storage::F32(_) => 4 * values,
                 Storage::Bf16(_) => 2 * values,
@@ -47,7 +47,10 @@ impl Estimate {
                     }
                     None => gradients += 4 * values,
                 }
-                moments += if config.moments == "8bit" { 2 * values + values / 32 } else { 8 * values };
+                moments += match config.moments {
+                    Moments::Bits8 => 2 * values + values / 32,
+                    Moments::F32 => 8 * values,
+                };
             }
         }
         gradients += largest_layer;
@@ -60,7 +63,10 @@ impl Estimate {
         let activations = working + if config.checkpointing { kept + 4 * tokens * dim * layers } else { kept * layers };
         let rows = (tokens).min(((128u64 << 20) / 4 / c.vocabulary as u64).clamp(1, 1024));
         // Vectors, their gradient and a product of that shape, moments; scores of up to 64 prompts; W_q and W_m.
-        let moment_bytes = if config.moments == "8bit" { 2 } else { 8 };
+        let moment_bytes = match config.moments {
+            Moments::Bits8 => 2,
+            Moments::F32 => 8,
+        };
         let items = match items as u64 {
             0 => 0,
             n => n * (dim * (12 + moment_bytes) + 8 * 64) + 8 * dim * dim,
@@ -100,7 +106,7 @@ mod tests {
         let path = folder.path().join("base.gguf");
         crate::transformer::write_test_model(&path);
         for weights in ["f32", "bf16"] {
-            let method = "full".to_string();
+            let method = TuneMethod::Full;
             let config = TuneConfig { method, weights: weights.into(), ..TuneConfig::default() };
             let mut model = Model::from_gguf(&path).unwrap();
             let before = Estimate::of(&model, &config, 0);

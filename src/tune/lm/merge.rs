@@ -33,8 +33,8 @@ pub struct MergeReport {
 /// [`crate::ErrorKind::Format`] for broken files or other shapes; [`crate::ErrorKind::Bug`] when llama.cpp does not see base
 /// and adapter in the merged file: it is removed then; those of writing.
 pub fn merge(base: &Path, adapter: &Path, out: &Path, kind: &str, run: &Run) -> Result<MergeReport> {
-    let kind = kind.to_ascii_lowercase();
-    Quantisation::from_name(&kind)?;
+    let kind: Quantisation =
+        kind.to_ascii_lowercase().parse().map_err(|e: Error| e.context("the merged model's kind"))?;
     let mut model = Model::from_gguf(base)?;
     if adapter.is_dir() {
         model.add_peft(adapter)?
@@ -43,7 +43,7 @@ pub fn merge(base: &Path, adapter: &Path, out: &Path, kind: &str, run: &Run) -> 
     }
     model.check_adapter()?;
     run.check()?;
-    write_full(&model, base, out, &kind, run)?;
+    write_full(&model, base, out, kind, run)?;
     run.check()?;
     // llama.cpp reads adapters as GGUF alone.
     let own = out.with_extension("adapter.gguf");
@@ -53,7 +53,7 @@ pub fn merge(base: &Path, adapter: &Path, out: &Path, kind: &str, run: &Run) -> 
     } else {
         adapter
     };
-    let proof = prove(&model, base, applied, out, &kind, run);
+    let proof = prove(&model, base, applied, out, kind, run);
     let _ = std::fs::remove_file(&own);
     if proof.is_err() {
         let _ = std::fs::remove_file(out);
@@ -61,7 +61,7 @@ pub fn merge(base: &Path, adapter: &Path, out: &Path, kind: &str, run: &Run) -> 
     proof
 }
 
-fn prove(model: &Model, base: &Path, adapter: &Path, out: &Path, kind: &str, run: &Run) -> Result<MergeReport> {
+fn prove(model: &Model, base: &Path, adapter: &Path, out: &Path, kind: Quantisation, run: &Run) -> Result<MergeReport> {
     let count = TOKENS.min(model.config.context);
     let mut random = Random::new(0, b"merge");
     let tokens: Vec<u32> = (0..count).map(|_| random.below(model.config.vocabulary) as u32).collect();
@@ -80,7 +80,7 @@ fn prove(model: &Model, base: &Path, adapter: &Path, out: &Path, kind: &str, run
     }
     if difference.is_nan() || difference > allowed {
         return Err(Error::bug(format!(
-            "{}: its logits differ from those of base and adapter by {difference:.4} (allowed are {allowed:.4}; the adapter \
+            "{}: its logits differ from those of base and adapter by {difference:.4} (at most {allowed:.4} is accepted; the adapter \
              itself moves them by {effect:.4}): the file is not the merged model",
             out.display()
         )));
@@ -92,15 +92,15 @@ fn prove(model: &Model, base: &Path, adapter: &Path, out: &Path, kind: &str, run
 /// from a table of halves); 11 or 8 bits of mantissa and rounded activations otherwise; blocks of 8 to 4 bits. A base whose
 /// weights are quantised adds the rounding of its own activations to 8 bits. Measured on random weights, the worst case,
 /// whose errors no training has made small: about half of each.
-fn tolerance(kind: &str) -> f64 {
+fn tolerance(kind: Quantisation) -> f64 {
     match kind {
-        "f32" => 0.003,
-        "f16" => 0.01,
-        "bf16" => 0.03,
-        "q8_0" => 0.08,
-        "q6_k" => 0.2,
-        "q5_k_m" => 0.25,
-        _ => 0.5,
+        Quantisation::F32 => 0.003,
+        Quantisation::F16 => 0.01,
+        Quantisation::BF16 => 0.03,
+        Quantisation::Q8_0 => 0.08,
+        Quantisation::Q6K => 0.2,
+        Quantisation::Q5KM => 0.25,
+        Quantisation::Q4KM | Quantisation::Q4_0 => 0.5,
     }
 }
 

@@ -5,7 +5,7 @@ use super::bpe::{Bpe, printable};
 use super::chat::Example;
 use super::report::LmReport;
 use super::train::tune_examples;
-use crate::config::TuneConfig;
+use crate::config::{LossOn, Objective, StopOn, TuneConfig, TuneMethod};
 use crate::error::{Error, Result};
 use crate::llama;
 use crate::run::Run;
@@ -136,9 +136,8 @@ fn metadata(config: &ModelConfig, bpe: &Bpe) -> Metadata {
 /// # Errors
 /// Those of [`super::tune_lm`].
 pub fn pretrain(base: &Path, texts: &[&str], config: &TuneConfig, folder: &Path, run: &Run) -> Result<LmReport> {
-    let text = |value: &str| value.to_string();
-    let (method, loss_on, objective) = (text("full"), text("all"), text("text"));
-    let config = TuneConfig { method, loss_on, objective, stop_on: text("loss"), ..config.clone() };
+    let (method, loss_on, objective) = (TuneMethod::Full, LossOn::All, Objective::Text);
+    let config = TuneConfig { method, loss_on, objective, stop_on: StopOn::Loss, ..config.clone() };
     let model = llama::Model::load_vocabulary(base)?;
     let mut examples = Vec::new();
     for text in texts {

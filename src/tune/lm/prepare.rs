@@ -2,11 +2,11 @@
 
 use super::lessons::{Catalogue, Lesson};
 use crate::artifact;
-use crate::config::TuneConfig;
+use crate::config::{TuneConfig, TuneMethod, WeightType};
 use crate::error::{Error, Result};
 use crate::math::packed::{Arithmetic, bf16_is_native};
 use crate::run::{Level, log};
-use crate::transformer::{LoraSettings, Model};
+use crate::transformer::{LoraSettings, Model, Part};
 use std::path::Path;
 
 /// Refuses a folder, which would be a model in Hugging Face's layout: its tokeniser is none that llama.cpp reads, and what
@@ -25,10 +25,11 @@ pub(super) fn gguf_base(base: &Path) -> Result<&Path> {
 /// The base model with its adapters. For a full tuning it still stands in its file: [`own`] comes after the estimate.
 pub(super) fn open(base: &Path, config: &TuneConfig) -> Result<Model> {
     let mut model = Model::from_gguf(base)?;
-    model.arithmetic = arithmetic(config)?;
-    match config.method.as_str() {
-        "lora" => {
-            let targets = config.targets.iter().map(|t| LoraSettings::target(t)).collect::<Result<_>>()?;
+    model.arithmetic = config.arithmetic;
+    advise(config.arithmetic);
+    match config.method {
+        TuneMethod::Lora => {
+            let targets = config.targets.iter().map(|target| Part::from(*target)).collect();
             let layers = model.config.layers;
             let first = if config.lora_layers == 0 { 0 } else { layers.saturating_sub(config.lora_layers) };
             model.add_lora(LoraSettings {
@@ -40,36 +41,35 @@ pub(super) fn open(base: &Path, config: &TuneConfig) -> Result<Model> {
                 seed: config.seed,
             })?;
         }
-        "full" => {}
-        other => return Err(Error::invalid(format!("tune.method = {other:?} does not tune a language model"))),
+        TuneMethod::Full => {}
+        TuneMethod::Head => {
+            return Err(Error::invalid(
+                "tune.method = \"head\" does not tune a language model; set it to lora or full",
+            ));
+        }
     }
     Ok(model)
 }
 
-/// In which numbers the products multiply; says so where the other choice would be faster.
-fn arithmetic(config: &TuneConfig) -> Result<Arithmetic> {
-    match (config.arithmetic.as_str(), bf16_is_native()) {
-        ("f32", true) => log(
+/// Says where the other arithmetic would be faster.
+fn advise(arithmetic: Arithmetic) {
+    match (arithmetic, bf16_is_native()) {
+        (Arithmetic::F32, true) => log(
             Level::Info,
             "tune: this processor multiplies bf16 itself: tune.arithmetic = \"bf16\" would be up to twice as fast",
         ),
-        ("bf16", false) => log(
+        (Arithmetic::Bf16, false) => log(
             Level::Warn,
             "tune: this processor does not multiply bf16 itself: tune.arithmetic = \"f32\" would be faster",
         ),
-        _ => {}
-    }
-    match config.arithmetic.as_str() {
-        "f32" => Ok(Arithmetic::F32),
-        "bf16" => Ok(Arithmetic::Bf16),
-        other => Err(Error::invalid(format!("tune.arithmetic = {other:?}"))),
+        (Arithmetic::F32, false) | (Arithmetic::Bf16, true) => {}
     }
 }
 
 /// Takes the weights of a full tuning into memory.
 pub(super) fn own(model: &mut Model, config: &TuneConfig) {
-    if config.method == "full" {
-        model.train_all(config.weights == "bf16");
+    if config.method == TuneMethod::Full {
+        model.train_all(config.weights == WeightType::Bf16);
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a fine-tuning went: for its reader, and for the checkpoint that it goes on from.
 
 use super::export::Export;
+use crate::config::{Arithmetic, Objective, TuneMethod};
 use crate::transformer::Loss;
 use crate::tune::LeftOut;
 use serde::{Deserialize, Serialize};
@@ -32,11 +33,11 @@ pub struct LmPoint {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LmReport {
     /// `lora` or `full`.
-    pub method: String,
+    pub method: TuneMethod,
     /// In which numbers products multiplied: `f32` or `bf16`.
-    pub arithmetic: String,
+    pub arithmetic: Arithmetic,
     /// `text`, `items` or `both`.
-    pub objective: String,
+    pub objective: Objective,
     /// k of the curve's Recall@k.
     pub recall_k: usize,
     /// Titles that stood beside the sought one for Recall without a ranking head; 0: the whole catalogue, or not measured.

@@ -8,6 +8,7 @@ use super::look::{rows_of, trained};
 use super::pack::{MicroBatch, Scope, micro_batches};
 use super::report::{LmPoint, StepLoss};
 use super::train::Training;
+use crate::config::Objective;
 use crate::error::{Error, Result};
 use crate::transformer::{AdamW, Forward, Further, Keep, Model};
 use std::time::Instant;
@@ -44,7 +45,7 @@ impl Training<'_> {
         }
         let step = self.progress.step;
         let factor = self.schedule.factor(step + 1, self.warmup, self.steps + 1);
-        let items_weight = if config.objective == "both" { config.items_weight } else { 1.0 };
+        let items_weight = if config.objective == Objective::Both { config.items_weight } else { 1.0 };
         let mut scales = Scales {
             text: 1.0 / targets.max(1) as f32,
             items: items_weight / ranked.max(1) as f64,

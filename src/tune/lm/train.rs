@@ -14,13 +14,13 @@ use super::recall::Candidates;
 use super::report::{LmPoint, LmReport, Progress, StepLoss};
 use super::store::{self, Companion};
 use crate::artifact;
-use crate::config::TuneConfig;
+use crate::config::{Objective, StopOn, TuneConfig, TuneMethod};
 use crate::dataset::Dialogue;
 use crate::error::{Error, Result};
 use crate::math::Random;
 use crate::math::packed::Arithmetic;
 use crate::run::{Level, Run, log};
-use crate::transformer::{AdamW, AdamWSettings, Grads, Model, Moments, Schedule};
+use crate::transformer::{AdamW, AdamWSettings, Grads, Model, Schedule};
 use crate::tune::{CHECKPOINT, LeftOut};
 use std::path::Path;
 use std::time::Instant;
@@ -79,7 +79,7 @@ pub(super) fn tune_lessons(
     folder: &Path,
     run: &Run,
 ) -> Result<LmReport> {
-    let ranks = config.objective != "text";
+    let ranks = config.objective != Objective::Text;
     if ranks && catalogue.is_none() {
         return Err(Error::invalid(format!(
             "tune.objective = {:?} ranks a catalogue, and none is given (`causerie tune --dataset DIR`)",
@@ -113,7 +113,7 @@ pub(super) fn tune_lessons(
     // Two trainings into one folder would exchange their checkpoints.
     let _alone = artifact::Lock::of(&folder.join(CHECKPOINT))?;
     run.install(|| own(&mut model, config));
-    let moments = if config.moments == "8bit" { Moments::Bits8 } else { Moments::F32 };
+    let moments = config.moments;
     let settings = AdamWSettings { decay: config.weight_decay, moments, seed: config.seed, ..Default::default() };
     let (mut items, mut candidates) = (None, None);
     if let Some((chat, catalogue)) = catalogue {
@@ -171,19 +171,14 @@ impl<'a> Training<'a> {
     ) -> Result<Training<'a>> {
         let steps_per_epoch = train.len().div_ceil(config.batch) as u64;
         let steps = steps_per_epoch * config.epochs as u64;
-        let schedule = match config.schedule.as_str() {
-            "linear" => Schedule::Linear,
-            "cosine" => Schedule::Cosine,
-            "constant" => Schedule::Constant,
-            other => return Err(Error::invalid(format!("tune.schedule = {other:?}"))),
-        };
-        let learning_rate = match (config.learning_rate > 0.0, config.method.as_str()) {
+        let schedule = config.schedule;
+        let learning_rate = match (config.learning_rate > 0.0, config.method) {
             (true, _) => config.learning_rate,
-            (false, "lora") => 2e-4,
-            (false, _) => 1e-5,
+            (false, TuneMethod::Lora) => 2e-4,
+            (false, TuneMethod::Head | TuneMethod::Full) => 1e-5,
         };
         let sought = held_out.iter().any(|l| !l.targets.is_empty());
-        if config.stop_on == "recall" && !(sought && (items.is_some() || candidates.is_some())) {
+        if config.stop_on == StopOn::Recall && !(sought && (items.is_some() || candidates.is_some())) {
             return Err(Error::invalid(
                 "tune.stop_on = \"recall\" needs held-out dialogues that list items of a catalogue, and tune.objective = \
                  \"items\" or \"both\", or tune.recall_candidates",
@@ -340,7 +335,7 @@ impl<'a> Training<'a> {
         let look = self.look_at_held_out()?;
         let step = self.progress.step;
         self.note_look(look);
-        let by_recall = self.config.stop_on == "recall";
+        let by_recall = self.config.stop_on == StopOn::Recall;
         let value = if by_recall { look.recall } else { look.objective(self.config) };
         let better = match (value, self.progress.best) {
             (Some(value), Some((best, _))) => {
@@ -400,9 +395,9 @@ impl<'a> Training<'a> {
             export(self.model, self.items.as_ref(), self.base, self.folder, self.config, &probe, seen, self.run)?;
         self.draw()?;
         let report = LmReport {
-            method: self.config.method.clone(),
-            arithmetic: self.config.arithmetic.clone(),
-            objective: self.config.objective.clone(),
+            method: self.config.method,
+            arithmetic: self.config.arithmetic,
+            objective: self.config.objective,
             recall_k: self.config.recall_k,
             recall_candidates: self.candidates.as_ref().map_or(0, |_| self.config.recall_candidates),
             dialogues: (self.train.len(), self.held_out.len()),
@@ -411,7 +406,7 @@ impl<'a> Training<'a> {
             curve: self.progress.curve.clone(),
             base_held_out: self.progress.base_held_out,
             best: self.progress.best,
-            best_by_recall: self.config.stop_on == "recall",
+            best_by_recall: self.config.stop_on == StopOn::Recall,
             tokens: self.progress.tokens,
             tokens_per_second,
             memory: estimate.words(),

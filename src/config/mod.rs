@@ -1,10 +1,22 @@
 //! Settings: one table, behind the Rust structs, the TOML file, the command's flags and the C API.
 //!
-//! Each row of the `settings!` block below is a key, its type, default, bounds (or choices) and doc. The structs
-//! ([`Config`] and one per stage) and [`table`] come from that block and from nowhere else.
+//! Each row of the `settings!` block below is a key, its type, default, bounds and doc. The structs ([`Config`] and one per
+//! stage) and [`table`] come from that block and from nowhere else. A type that is an enum has its names in `choices.rs`.
+
+mod choices;
+mod value;
+
+pub(crate) use choices::listed;
+pub use choices::{
+    Arithmetic, Batching, Choice, CompareWhole, Compression, Domain, EmbedMethod, Features, LoraTarget, LossOn, Mode,
+    Moments, Objective, OptionalField, PoolingChoice, Quantisation, RankedBy, RankingSystem, ReplyVoice, Schedule,
+    SourceFormat, Speakers, StopOn, StoreType, Strategy, TeacherKind, TokenField, TuneMethod, UnknownItems, UserMethod,
+    WeightType,
+};
 
 use crate::error::{Error, Result};
 use std::fmt::Write as _;
+use value::{Bounds, Value};
 
 /// One row of the table of settings.
 #[derive(Debug, Clone)]
@@ -19,133 +31,6 @@ pub struct Setting {
     pub bounds: String,
     /// What it does.
     pub doc: &'static str,
-}
-
-/// The bounds of one setting.
-enum Bounds {
-    None,
-    Integer(u64, u64),
-    Number(f64, f64),
-    Choices(&'static [&'static str]),
-}
-
-impl Bounds {
-    fn words(&self) -> String {
-        match self {
-            Bounds::None => String::new(),
-            Bounds::Integer(low, u64::MAX) => format!("at least {low}"),
-            Bounds::Integer(low, high) => format!("{low} to {high}"),
-            Bounds::Number(low, high) if *high == f64::INFINITY => format!("at least {low}"),
-            Bounds::Number(low, high) => format!("{low} to {high}"),
-            Bounds::Choices(choices) => choices.join(" | "),
-        }
-    }
-}
-
-/// A type that a setting can have.
-trait Value: Sized {
-    const KIND: &'static str;
-    fn parse(text: &str) -> std::result::Result<Self, String>;
-    fn show(&self) -> String;
-    fn check(&self, bounds: &Bounds) -> bool;
-}
-
-macro_rules! integer {
-    ($($t:ty),*) => {$(
-        impl Value for $t {
-            const KIND: &'static str = "integer";
-            fn parse(text: &str) -> std::result::Result<Self, String> {
-                text.trim().replace('_', "").parse().map_err(|_| "not a whole number that fits".to_string())
-            }
-            fn show(&self) -> String {
-                self.to_string()
-            }
-            fn check(&self, bounds: &Bounds) -> bool {
-                match bounds {
-                    Bounds::Integer(low, high) => (*low..=*high).contains(&(*self as u64)),
-                    Bounds::None => true,
-                    Bounds::Number(..) | Bounds::Choices(_) => false,
-                }
-            }
-        }
-    )*};
-}
-integer!(u64, usize);
-
-impl Value for f64 {
-    const KIND: &'static str = "number";
-    fn parse(text: &str) -> std::result::Result<Self, String> {
-        match text.trim().parse::<f64>() {
-            Ok(v) if v.is_finite() => Ok(v),
-            _ => Err("not a finite number".to_string()),
-        }
-    }
-    fn show(&self) -> String {
-        format!("{self:?}")
-    }
-    fn check(&self, bounds: &Bounds) -> bool {
-        match bounds {
-            Bounds::Number(low, high) => (*low..=*high).contains(self),
-            Bounds::None => true,
-            Bounds::Integer(..) | Bounds::Choices(_) => false,
-        }
-    }
-}
-
-impl Value for bool {
-    const KIND: &'static str = "boolean";
-    fn parse(text: &str) -> std::result::Result<Self, String> {
-        text.trim().parse().map_err(|_| "neither true nor false".to_string())
-    }
-    fn show(&self) -> String {
-        self.to_string()
-    }
-    fn check(&self, bounds: &Bounds) -> bool {
-        matches!(bounds, Bounds::None)
-    }
-}
-
-impl Value for String {
-    const KIND: &'static str = "text";
-    fn parse(text: &str) -> std::result::Result<Self, String> {
-        Ok(text.to_string())
-    }
-    fn show(&self) -> String {
-        toml::Value::String(self.clone()).to_string()
-    }
-    fn check(&self, bounds: &Bounds) -> bool {
-        match bounds {
-            Bounds::Choices(choices) => choices.contains(&self.as_str()),
-            Bounds::None => true,
-            Bounds::Integer(..) | Bounds::Number(..) => false,
-        }
-    }
-}
-
-/// A list, written `a,b,c` on a command line and `["a", "b", "c"]` in TOML.
-impl Value for Vec<String> {
-    const KIND: &'static str = "list";
-    fn parse(text: &str) -> std::result::Result<Self, String> {
-        Ok(text.split(',').map(|part| part.trim().to_string()).filter(|part| !part.is_empty()).collect())
-    }
-    fn show(&self) -> String {
-        toml::Value::Array(self.iter().cloned().map(toml::Value::String).collect()).to_string()
-    }
-    fn check(&self, bounds: &Bounds) -> bool {
-        match bounds {
-            Bounds::Choices(choices) => self.iter().all(|v| choices.contains(&v.as_str())),
-            Bounds::None => true,
-            Bounds::Integer(..) | Bounds::Number(..) => false,
-        }
-    }
-}
-
-fn parse_value<T: Value>(key: &str, text: &str, bounds: &Bounds) -> Result<T> {
-    let value = T::parse(text).map_err(|why| Error::invalid(format!("setting {key} = {text:?}: {why}")))?;
-    if !value.check(bounds) {
-        return Err(Error::invalid(format!("setting {key} = {text:?}: allowed is {}", bounds.words())));
-    }
-    Ok(value)
 }
 
 macro_rules! settings {
@@ -165,14 +50,24 @@ macro_rules! settings {
         pub struct Config { $( $(#[doc = $section_doc])+ pub $section: $name, )* }
 
         impl Config {
-            /// Sets `key` (`tune.rank`) from text.
+            /// Sets `key` (`tune.rank`) from text: `16`, `fisher`, `a,b`; or as in TOML: `"a text"`, `["a", "b"]`.
             ///
             /// # Errors
             /// [`crate::ErrorKind::Invalid`] for an unknown key (naming the nearest known one) or a value out of bounds.
             pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
                 match key {
                     $($( concat!(stringify!($section), ".", stringify!($key)) => {
-                        self.$section.$key = parse_value(key, value, &$bounds)?;
+                        self.$section.$key = value::parse(key, value, &$bounds)?;
+                        Ok(())
+                    } )*)*
+                    _ => Err(unknown_key(key)),
+                }
+            }
+            /// Sets `key` from a value of a TOML file.
+            fn set_toml(&mut self, key: &str, value: &toml::Value) -> Result<()> {
+                match key {
+                    $($( concat!(stringify!($section), ".", stringify!($key)) => {
+                        self.$section.$key = value::parse_toml(key, value, &$bounds)?;
                         Ok(())
                     } )*)*
                     _ => Err(unknown_key(key)),
@@ -184,7 +79,7 @@ macro_rules! settings {
             /// [`crate::ErrorKind::Invalid`] for an unknown key.
             pub fn get(&self, key: &str) -> Result<String> {
                 match key {
-                    $($( concat!(stringify!($section), ".", stringify!($key)) => Ok(self.$section.$key.show()), )*)*
+                    $($( concat!(stringify!($section), ".", stringify!($key)) => Ok(self.$section.$key.to_toml().to_string()), )*)*
                     _ => Err(unknown_key(key)),
                 }
             }
@@ -196,17 +91,14 @@ macro_rules! settings {
             vec![ $($( Setting {
                 key: concat!(stringify!($section), ".", stringify!($key)),
                 kind: <$type as Value>::KIND,
-                initial: config.$section.$key.show(),
-                bounds: $bounds.words(),
+                initial: config.$section.$key.to_toml().to_string(),
+                bounds: value::words::<$type>(&$bounds),
                 doc: concat!($($doc),+).trim_ascii(),
             }, )*)* ]
         }
     };
 }
 
-/// The strategies of selection.
-pub(crate) const STRATEGIES: &[&str] =
-    &["random", "js", "fisher", "metadata_js", "metadata_fisher", "user_js", "user_fisher"];
 const ANY: Bounds = Bounds::None;
 const fn int(low: u64, high: u64) -> Bounds {
     Bounds::Integer(low, high)
@@ -234,13 +126,13 @@ settings! {
         /// `tags.csv` of MovieLens: the most frequent tags of a film become its keywords.
         tags: String = String::new(), ANY;
         /// The files' format.
-        format: String = "causerie".into(), Bounds::Choices(&["causerie", "amazon2023", "amazon2018", "movielens"]);
+        format: SourceFormat = SourceFormat::Causerie, ANY;
         /// Bad lines that are reported and passed over before an import stops and keeps what was there before.
         max_bad_lines: u64 = 1000, ANY;
         /// Reviews with fewer characters of text are left out.
         min_review_chars: usize = 1, int(0, MAX);
         /// Reviews of items without metadata: drop them, or make an item of the bare id.
-        unknown_items: String = "drop".into(), Bounds::Choices(&["drop", "keep"]);
+        unknown_items: UnknownItems = UnknownItems::Drop, ANY;
     }
     /// The simulated domain.
     simulate: SimulateConfig {
@@ -253,14 +145,14 @@ settings! {
         /// Held-out conversations, of people who write no reviews.
         conversations: usize = 400, int(1, 100_000_000);
         /// How the reviews file is packed.
-        compress: String = "none".into(), Bounds::Choices(&["none", "gz", "zst"]);
+        compress: Compression = Compression::None, ANY;
         /// Seed of everything: the same seed gives the same bytes.
         seed: u64 = 0, ANY;
     }
     /// Embedding (paper §3.2).
     embed: EmbedConfig {
         /// How texts become rows: built-in features, a GGUF through llama.cpp, or a given file.
-        method: String = "text".into(), Bounds::Choices(&["text", "lm", "file"]);
+        method: EmbedMethod = EmbedMethod::Text, ANY;
         /// The GGUF of `lm`.
         model: String = String::new(), ANY;
         /// The safetensors file of `file`: one f32 tensor `embeddings` [reviews, dim].
@@ -270,9 +162,9 @@ settings! {
         /// Tokens per llama.cpp batch (many texts share one; an encoder takes them one by one).
         batch_tokens: usize = 512, int(16, 1 << 20);
         /// Pooling of `lm`: the model's own where it has one, mean over the text's tokens, or the last token.
-        pooling: String = "auto".into(), Bounds::Choices(&["auto", "mean", "last"]);
+        pooling: PoolingChoice = PoolingChoice::Auto, ANY;
         /// How rows are stored: f32, f16, or i8 with one scale per row. Later stages see the stored values.
-        store: String = "f32".into(), Bounds::Choices(&["f32", "f16", "i8"]);
+        store: StoreType = StoreType::F32, ANY;
         /// Dimensions of `text`.
         dim: usize = 128, int(2, 4096);
         /// Hash buckets of `text` (rounded up to a power of two).
@@ -282,7 +174,7 @@ settings! {
         /// Dimensions of the collaborative features.
         user_dim: usize = 64, int(2, 4096);
         /// Collaborative features: implicit ALS or a truncated SVD of the user-item matrix.
-        user_method: String = "als".into(), Bounds::Choices(&["als", "svd"]);
+        user_method: UserMethod = UserMethod::Als, ANY;
         /// How much more an interaction counts than its absence in ALS: c = 1 + alpha r, r at most 1.
         als_alpha: f64 = 20.0, num(1e-6, 1e6);
         /// Regularisation of ALS.
@@ -295,7 +187,7 @@ settings! {
     /// Selection (paper §3.2, §4.5, §4.6).
     select: SelectConfig {
         /// The strategy.
-        strategy: String = "fisher".into(), Bounds::Choices(STRATEGIES);
+        strategy: Strategy = Strategy::Fisher, ANY;
         /// Seeds to select.
         budget: usize = 1000, int(1, MAX);
         /// K, clusters of the JS strategies (§3.2.1).
@@ -328,16 +220,16 @@ settings! {
         max_per_user: usize = 0, ANY;
         /// A selection finished from parts is made once more from all rows, to tell what the parts lost: where rows x values x
         /// budget are at most 10^10 (a second or two), always, or never.
-        compare_whole: String = "auto".into(), Bounds::Choices(&["auto", "always", "never"]);
+        compare_whole: CompareWhole = CompareWhole::Auto, ANY;
         /// Seed of K-means and of the random strategy.
         seed: u64 = 0, ANY;
     }
     /// Synthesis (paper §3.3, Algorithm 2).
     synthesize: SynthesizeConfig {
         /// The teacher: an OpenAI-compatible endpoint, a GGUF through llama.cpp, or the built-in one.
-        teacher: String = "offline".into(), Bounds::Choices(&["offline", "http", "local"]);
+        teacher: TeacherKind = TeacherKind::Offline, ANY;
         /// Prompt set: a built-in domain.
-        domain: String = "movies".into(), Bounds::Choices(&["movies", "products"]);
+        domain: Domain = Domain::Movies, ANY;
         /// Folder with your own prompt files in place of the built-in ones; empty: built-in.
         prompts: String = String::new(), ANY;
         /// K, queries per seed.
@@ -390,16 +282,16 @@ settings! {
         /// earlier sentence or is left out. Half of `tune.max_tokens` leaves room for the answer; 0: any length.
         query_tokens: usize = 256, int(0, MAX);
         /// `http`: the field that limits an answer's tokens; `auto` sends `max_tokens` until a server refuses it.
-        token_field: String = "auto".into(), Bounds::Choices(&["auto", "max_tokens", "max_completion_tokens"]);
+        token_field: TokenField = TokenField::Auto, ANY;
         /// `http`: fields that are left out for servers that do not take them; what a server refuses by name is left out anyway.
-        omit: Vec<String> = Vec::new(), Bounds::Choices(&["temperature", "seed"]);
+        omit: Vec<OptionalField> = Vec::new(), ANY;
         /// Seed of the templates' and reviews' draws.
         seed: u64 = 0, ANY;
     }
     /// Tuning (paper §3.4).
     tune: TuneConfig {
         /// What is tuned: the ranking head, a LoRA adapter, or all weights of a language model.
-        method: String = "head".into(), Bounds::Choices(&["head", "lora", "full"]);
+        method: TuneMethod = TuneMethod::Head, ANY;
         /// Passes over the dialogues.
         epochs: usize = 3, int(1, 10_000);
         /// The language model that is tuned, a GGUF; empty: `causerie run` makes one of the reviews.
@@ -424,10 +316,10 @@ settings! {
         /// Language model: a dialogue is cut at its end to this many tokens.
         max_tokens: usize = 512, int(16, 1 << 20);
         /// Language model: which tokens are trained.
-        loss_on: String = "answer".into(), Bounds::Choices(&["answer", "all"]);
+        loss_on: LossOn = LossOn::Answer, ANY;
         /// Language model: what it learns: the answer's text, to rank the catalogue off the prompt's last state by a head
         /// trained along, or both. `items` and `both` need the catalogue and write head.safetensors.
-        objective: String = "text".into(), Bounds::Choices(&["text", "items", "both"]);
+        objective: Objective = Objective::Text, ANY;
         /// Language model: what a nat of the ranking head's loss counts beside one of the text's, with objective `both`.
         items_weight: f64 = 1.0, num(0.0, INF);
         /// Language model: learning rate at its highest of the ranking head trained along.
@@ -437,7 +329,7 @@ settings! {
         /// Language model: share of the steps in which the learning rate grows.
         warmup: f64 = 0.05, num(0.0, 1.0);
         /// Language model: the learning rate's course after the warm-up.
-        schedule: String = "linear".into(), Bounds::Choices(&["linear", "cosine", "constant"]);
+        schedule: Schedule = Schedule::Linear, ANY;
         /// Language model: gradients longer than this are shortened to it; 0: never. With `fused`, each tensor's own.
         clip: f64 = 1.0, num(0.0, INF);
         /// LoRA: rank.
@@ -447,17 +339,17 @@ settings! {
         /// LoRA: share of an adapter's inputs set to zero in training.
         dropout: f64 = 0.0, num(0.0, 0.99);
         /// LoRA: the projections that get adapters.
-        targets: Vec<String> = ["q", "k", "v", "o", "gate", "up", "down"].map(String::from).to_vec(), Bounds::Choices(&["q", "k", "v", "o", "gate", "up", "down"]);
+        targets: Vec<LoraTarget> = LoraTarget::ALL.to_vec(), ANY;
         /// LoRA: only the last so many layers get adapters; 0: all.
         lora_layers: usize = 0, int(0, 1 << 20);
         /// All weights: how they are held in training; bf16 (rounded stochastically) halves their memory.
-        weights: String = "f32".into(), Bounds::Choices(&["f32", "bf16"]);
+        weights: WeightType = WeightType::F32, ANY;
         /// Language model: in which numbers products with weights multiply; sums, attention, gradients and updates are f32 in
         /// either. bf16 is about twice as fast on a processor that multiplies bf16 itself (AVX512_BF16: AMD Zen 4, Intel
         /// Cooper Lake and later), slower on others, with the same bytes.
-        arithmetic: String = "f32".into(), Bounds::Choices(&["f32", "bf16"]);
+        arithmetic: Arithmetic = Arithmetic::F32, ANY;
         /// AdamW's moments: 8 bytes a weight, or 2.
-        moments: String = "f32".into(), Bounds::Choices(&["f32", "8bit"]);
+        moments: Moments = Moments::F32, ANY;
         /// Each layer is updated within the backward pass, so that only its own gradients exist. Clipping is then per
         /// tensor, and a step must fit one forward pass.
         fused: bool = false, ANY;
@@ -468,7 +360,7 @@ settings! {
         /// Language model: looks without a better held-out loss (or Recall) before training stops; 0: never.
         patience: u64 = 0, ANY;
         /// Language model: what the best weights are chosen by, and what stops early.
-        stop_on: String = "loss".into(), Bounds::Choices(&["loss", "recall"]);
+        stop_on: StopOn = StopOn::Loss, ANY;
         /// Language model: k of the held-out Recall@k.
         recall_k: usize = 20, int(1, 1 << 20);
         /// Language model without a ranking head: held-out Recall@k of each dialogue's best listed item among so many others
@@ -480,7 +372,7 @@ settings! {
         /// A fine-tuning that would take more is refused before it starts; 0: what the machine has available.
         max_memory_bytes: u64 = 0, ANY;
         /// All weights: the file's precision.
-        export: String = "f16".into(), Bounds::Choices(&["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"]);
+        export: Quantisation = Quantisation::F16, ANY;
         /// Weight decay (AdamW).
         weight_decay: f64 = 0.01, num(0.0, 10.0);
         /// Share of the dialogues held out to stop early and to choose settings.
@@ -503,7 +395,7 @@ settings! {
     /// Recommending.
     recommend: RecommendConfig {
         /// Who ranks: the ranking head, NBCRS over the dialogues, both fused, popularity, or the tuned language model.
-        system: String = "head".into(), Bounds::Choices(&["head", "nbcrs", "fusion", "popularity", "lm"]);
+        system: RankingSystem = RankingSystem::Head, ANY;
         /// Items in an answer.
         top_k: usize = 20, int(1, 100_000);
         /// The C API: reviews that an answer gives as reasons for each item; 0: their rows are not kept.
@@ -511,7 +403,7 @@ settings! {
         /// Neighbours of NBCRS; 0 chooses on held-out posts by Recall@20.
         neighbours: usize = 0, int(0, 1 << 20);
         /// Whose turns make the query: the user's, or all.
-        context: String = "user".into(), Bounds::Choices(&["user", "all"]);
+        context: Speakers = Speakers::User, ANY;
         /// The latest so many turns make the query; 0: all.
         context_turns: usize = 0, int(0, MAX);
         /// The latest so many characters make the query; 0: all.
@@ -526,14 +418,14 @@ settings! {
         adapter_scale: f64 = 1.0, num(-100.0, 100.0);
         /// Language model: beam search over the catalogue's titles, a list as text that is then looked up, or the ranking
         /// head on its last hidden state.
-        mode: String = "constrained".into(), Bounds::Choices(&["constrained", "generate", "head"]);
+        mode: Mode = Mode::Constrained, ANY;
         /// Constrained: trie nodes kept per round; 0: a quarter more than items are wanted.
         beam: usize = 0, int(0, 127);
         /// Constrained: of at most so many allowed titles every one is scored.
         exact_items: usize = 64, int(0, MAX);
         /// Constrained: a title is ranked by the probability of its first tokens that tell it from every other title of the
         /// catalogue (what follows is forced, and not computed: several times faster), or of the whole title's.
-        ranked_by: String = "telling".into(), Bounds::Choices(&["telling", "title"]);
+        ranked_by: RankedBy = RankedBy::Telling, ANY;
         /// Constrained: items are ranked by log-probability / tokens^power; 0: by their probability.
         length_power: f64 = 0.0, num(0.0, 2.0);
         /// Language model: what stands before the first title in the answers it was trained on.
@@ -545,7 +437,7 @@ settings! {
         contexts: usize = 1, int(1, 64);
         /// Language model: such requests are computed alone, so that an answer does not depend on the others by a single
         /// bit, or share forward passes, which gives more answers a second.
-        batching: String = "alone".into(), Bounds::Choices(&["alone", "shared"]);
+        batching: Batching = Batching::Alone, ANY;
         /// Language model: bytes of computed prompts kept for the next turn; 0: none.
         cache_bytes: u64 = 256 << 20, ANY;
         /// Language model: an answer holds what was found by then; 0: no limit.
@@ -561,7 +453,7 @@ settings! {
         conversations: Vec<String> = Vec::new(), ANY;
         /// Ways in which a tuned language model is judged (as `recommend.mode`), side by side; `constrained` and `generate`
         /// need one that learned titles, `head` one that learned to rank the catalogue (`tune.objective`).
-        modes: Vec<String> = ["constrained", "head"].map(String::from).to_vec(), Bounds::Choices(&["constrained", "generate", "head"]);
+        modes: Vec<Mode> = vec![Mode::Constrained, Mode::Head], ANY;
         /// Resamples of the paired bootstrap.
         bootstrap: usize = 2000, int(100, 1_000_000);
         /// Conversations shown side by side in the report.
@@ -574,7 +466,7 @@ settings! {
         /// What the report calls the data; empty: the folder of the reviews file.
         title: String = String::new(), ANY;
         /// Strategies compared in one run.
-        strategies: Vec<String> = vec!["fisher".into()], Bounds::Choices(STRATEGIES);
+        strategies: Vec<Strategy> = vec![Strategy::Fisher], ANY;
         /// Rounds.
         rounds: usize = 1, int(1, 1000);
         /// Seeds per round.
@@ -583,7 +475,7 @@ settings! {
         naive: bool = false, ANY;
         /// Strategies whose dialogues tune the language model, where `tune.method` asks for one; empty: all. Without
         /// `pipeline.reembed` it is tuned once, on the dialogues of all rounds.
-        students: Vec<String> = Vec::new(), Bounds::Choices(STRATEGIES);
+        students: Vec<Strategy> = Vec::new(), ANY;
         /// Rounds after the first select on the reviews as the language model tuned in the round before sees them (§3.2);
         /// strategies outside `pipeline.students` go on with the rows that they have.
         reembed: bool = false, ANY;
@@ -614,7 +506,7 @@ settings! {
         max_top_k: usize = 1000, int(1, 100_000);
         /// Who says the reply of `POST /v1/chat/completions`: a fixed sentence with the list, or the language model in a
         /// sentence of its own that names returned items alone, then the list.
-        voice: String = "list".into(), Bounds::Choices(&["list", "model"]);
+        voice: ReplyVoice = ReplyVoice::List, ANY;
         /// Items, and reviews behind them, in one answer: the sum over a batch of `top_k` times (1 + `explain`).
         max_answer: usize = 100_000, int(1, MAX);
         /// A request is answered within this time, waiting included, or refused (503).
@@ -654,21 +546,7 @@ impl Config {
                 return Err(unknown_key(section));
             };
             for (key, value) in values {
-                let text = match value {
-                    toml::Value::String(s) => s.clone(),
-                    toml::Value::Integer(v) => v.to_string(),
-                    toml::Value::Float(v) => v.to_string(),
-                    toml::Value::Boolean(v) => v.to_string(),
-                    toml::Value::Array(list) => list
-                        .iter()
-                        .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string))
-                        .collect::<Vec<_>>()
-                        .join(","),
-                    toml::Value::Datetime(_) | toml::Value::Table(_) => {
-                        return Err(unknown_key(&format!("{section}.{key}")));
-                    }
-                };
-                next.set(&format!("{section}.{key}"), &text)?;
+                next.set_toml(&format!("{section}.{key}"), value)?;
             }
         }
         *self = next;
@@ -732,17 +610,59 @@ mod tests {
     }
 
     #[test]
+    fn a_toml_list_after_set_was_taken_as_one_name() {
+        let mut config = Config::default();
+        for (text, wanted) in [
+            (r#"["a.jsonl","b, c.jsonl"]"#, &["a.jsonl", "b, c.jsonl"][..]),
+            (r#" [ 'a.jsonl' , "b.jsonl", ] "#, &["a.jsonl", "b.jsonl"]),
+            (r#""a,1.jsonl","b.jsonl""#, &["a,1.jsonl", "b.jsonl"]),
+            ("a.jsonl, b.jsonl", &["a.jsonl", "b.jsonl"]),
+            ("[a].jsonl", &["[a].jsonl"]),
+            ("[]", &[]),
+            ("", &[]),
+        ] {
+            config.set("evaluate.conversations", text).unwrap();
+            assert_eq!(config.evaluate.conversations, wanted, "{text}");
+        }
+        config.set("pipeline.strategies", r#"["js", "user_fisher"]"#).unwrap();
+        assert_eq!(config.pipeline.strategies, [Strategy::Js, Strategy::UserFisher]);
+        // A shell took the quotes away.
+        let e = config.set("evaluate.conversations", "[a.jsonl,b.jsonl]").unwrap_err();
+        assert!(e.message().contains("each text in quotes"), "{e}");
+        let e = config.set("pipeline.strategies", r#"["js", "best"]"#).unwrap_err();
+        assert!(e.message().contains("must be one of random | js | fisher"), "{e}");
+    }
+
+    #[test]
+    fn a_quoted_scalar_kept_its_quotes() {
+        let mut config = Config::default();
+        for (text, wanted) in [
+            (r#""a b""#, "a b"),
+            ("'1.'", "1."),
+            (r#""\u00e9""#, "é"),
+            (r#""half"#, r#""half"#),
+            (r#""a" and "b""#, r#""a" and "b""#),
+        ] {
+            config.set("recommend.answer_start", text).unwrap();
+            assert_eq!(config.recommend.answer_start, wanted, "{text}");
+        }
+        config.set("tune.rank", "\"8\"").unwrap();
+        config.set("select.strategy", "'js'").unwrap();
+        assert_eq!((config.tune.rank, config.select.strategy), (8, Strategy::Js));
+        // What is printed is read back, and a settings file's text is taken as it is.
+        config.read_toml("[recommend]\nanswer_start = '\"a\"'").unwrap();
+        assert_eq!(config.recommend.answer_start, "\"a\"");
+        let mut back = Config::default();
+        back.set("recommend.answer_start", &config.get("recommend.answer_start").unwrap()).unwrap();
+        assert_eq!(back.recommend.answer_start, "\"a\"");
+    }
+
+    #[test]
     fn every_setting_has_a_doc_and_a_default_within_its_bounds() {
         for setting in table() {
             assert!(setting.doc.len() > 5, "{}", setting.key);
             let mut config = Config::default();
-            let toml: toml::Table = format!("v = {}", setting.initial).parse().unwrap();
-            let text = match &toml["v"] {
-                toml::Value::String(s) => s.clone(),
-                toml::Value::Array(a) => a.iter().map(|v| v.as_str().unwrap()).collect::<Vec<_>>().join(","),
-                other => other.to_string(),
-            };
-            config.set(setting.key, &text).unwrap_or_else(|e| panic!("{e}"));
+            config.set(setting.key, &setting.initial).unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(config, Config::default(), "{}", setting.key);
         }
     }
