@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What went wrong, as a program sees it. The numbers are those of the C API and are frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 #[repr(i32)]
 pub enum ErrorKind {
     /// The caller asked for something that cannot be: a bad setting, a shape that does not fit.
@@ -23,6 +25,10 @@ pub enum ErrorKind {
     Cancelled = 7,
     /// This build or this machine cannot do it.
     Unsupported = 8,
+    /// Another call uses the handle at this moment; nothing was done.
+    Busy = 9,
+    /// The handle was closed.
+    Closed = 10,
     /// A defect of causerie itself.
     Bug = 99,
 }
@@ -32,6 +38,8 @@ pub enum ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    /// What the operating system said, where it was that.
+    source: Option<Arc<std::io::Error>>,
 }
 
 /// The result of everything that can fail.
@@ -40,7 +48,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error of `kind`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into() }
+        Error { kind, message: message.into(), source: None }
     }
     /// A request that cannot be met as it was put.
     pub fn invalid(message: impl Into<String>) -> Error {
@@ -59,7 +67,7 @@ impl Error {
     /// The operating system refused something about `path`. A missing file becomes [`ErrorKind::NotFound`].
     pub fn io(path: impl AsRef<Path>, cause: std::io::Error) -> Error {
         let path = path.as_ref().display();
-        match cause.kind() {
+        let error = match cause.kind() {
             std::io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, format!("{path}: no such file or folder")),
             std::io::ErrorKind::StorageFull => Error::new(
                 ErrorKind::Io,
@@ -76,7 +84,8 @@ impl Error {
                 Error::new(ErrorKind::Io, format!("{path}: a part of this path is a file, a folder is needed"))
             }
             _ => Error::new(ErrorKind::Io, format!("{path}: {cause}")),
-        }
+        };
+        Error { source: Some(Arc::new(cause)), ..error }
     }
     /// The teacher failed.
     pub fn teacher(message: impl Into<String>) -> Error {
@@ -112,7 +121,7 @@ impl Error {
         if self.message.starts_with(&front) {
             return self;
         }
-        Error { kind: self.kind, message: front + &self.message }
+        Error { message: front + &self.message, ..self }
     }
 }
 
@@ -122,7 +131,11 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|cause| cause as _)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -133,6 +146,14 @@ mod tests {
         let e = Error::io("a/b", std::io::Error::from(std::io::ErrorKind::NotFound));
         assert_eq!(e.kind(), ErrorKind::NotFound);
         assert!(e.message().starts_with("a/b"));
+    }
+
+    /// The cause was put into words and lost.
+    #[test]
+    fn an_error_of_the_operating_system_keeps_its_source() {
+        let e = Error::io("a/b", std::io::Error::from_raw_os_error(28)).context("embed");
+        let source = std::error::Error::source(&e).and_then(|s| s.downcast_ref::<std::io::Error>());
+        assert_eq!(source.and_then(std::io::Error::raw_os_error), Some(28));
     }
 
     #[test]

@@ -13,13 +13,7 @@ fn main() -> ExitCode {
             match e.kind() {
                 causerie::ErrorKind::Cancelled => ExitCode::from(130),
                 causerie::ErrorKind::Invalid => ExitCode::from(2),
-                causerie::ErrorKind::NotFound
-                | causerie::ErrorKind::Io
-                | causerie::ErrorKind::Format
-                | causerie::ErrorKind::Teacher
-                | causerie::ErrorKind::Memory
-                | causerie::ErrorKind::Unsupported
-                | causerie::ErrorKind::Bug => ExitCode::from(1),
+                _ => ExitCode::from(1),
             }
         }
     }
