@@ -147,10 +147,13 @@ class run {
   const causerie_run *get() const noexcept { return raw_.get(); }
   // Throws what a callback threw, else what the call failed with.
   void check(causerie_error *e) const {
-    if (state_->thrown) {
-      causerie_error_free(e);
-      causerie_run_reset(raw_.get());
-      std::rethrow_exception(std::exchange(state_->thrown, nullptr));
+    if (e != nullptr) {
+      // Of calls at the same time the first takes what was thrown; the others fail as cancelled.
+      if (std::exception_ptr thrown = state_->take()) {
+        causerie_error_free(e);
+        causerie_run_reset(raw_.get());
+        std::rethrow_exception(std::move(thrown));
+      }
     }
     detail::check(e);
   }
@@ -159,7 +162,17 @@ class run {
   struct state {
     progress_fn callback;
     token_fn reader;
+    std::mutex mutex;
     std::exception_ptr thrown;
+
+    void keep(std::exception_ptr e) {
+      const std::lock_guard<std::mutex> lock(mutex);
+      if (!thrown) thrown = std::move(e);
+    }
+    std::exception_ptr take() {
+      const std::lock_guard<std::mutex> lock(mutex);
+      return std::exchange(thrown, nullptr);
+    }
   };
   static causerie_run *make(std::uint32_t threads) {
     causerie_run *out = nullptr;
@@ -171,7 +184,7 @@ class run {
     try {
       return self->callback(*progress) ? 0 : 1;
     } catch (...) {
-      self->thrown = std::current_exception();
+      self->keep(std::current_exception());
       return 1;
     }
   }
@@ -180,7 +193,7 @@ class run {
     try {
       return self->reader(std::string_view(text, size)) ? 0 : 1;
     } catch (...) {
-      self->thrown = std::current_exception();
+      self->keep(std::current_exception());
       return 1;
     }
   }
@@ -436,7 +449,17 @@ class dialogues : public detail::handle<causerie_dialogues, causerie_dialogues_f
   struct asking {
     const teacher &ask;
     std::mutex lock;
+    std::mutex mutex;
     std::exception_ptr thrown;
+
+    void keep(std::exception_ptr e) {
+      const std::lock_guard<std::mutex> lock(mutex);
+      if (!thrown) thrown = std::move(e);
+    }
+    std::exception_ptr take() {
+      const std::lock_guard<std::mutex> lock(mutex);
+      return std::exchange(thrown, nullptr);
+    }
   };
   static std::int32_t tell(const causerie_request *request, causerie_answer *slot, void *data) noexcept {
     auto *self = static_cast<asking *>(data);
@@ -450,7 +473,7 @@ class dialogues : public detail::handle<causerie_dialogues, causerie_dialogues_f
       return 0;
     } catch (...) {
       const std::lock_guard<std::mutex> held(self->lock);
-      if (!self->thrown) self->thrown = std::current_exception();
+      if (!self->thrown) self->keep(std::current_exception());
       return 1;
     }
   }

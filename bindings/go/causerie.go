@@ -31,6 +31,8 @@ const (
 	Memory      = C.CAUSERIE_MEMORY
 	Cancelled   = C.CAUSERIE_CANCELLED
 	Unsupported = C.CAUSERIE_UNSUPPORTED
+	Busy        = C.CAUSERIE_BUSY
+	Closed      = C.CAUSERIE_CLOSED
 	Bug         = C.CAUSERIE_BUG
 )
 
@@ -46,6 +48,9 @@ func (e *Error) Error() string { return e.Message }
 func (e *Error) Is(target error) bool {
 	if target == context.Canceled || target == context.DeadlineExceeded {
 		return e.Code == Cancelled
+	}
+	if target == ErrClosed {
+		return e.Code == Closed
 	}
 	other, ok := target.(*Error)
 	return ok && other.Code == e.Code

@@ -60,8 +60,7 @@ fn settings() -> &'static [causerie_setting] {
 /// # Safety
 /// As [`shared`].
 pub(super) unsafe fn config_of(config: *const causerie_config) -> Result<Config> {
-    // SAFETY: the caller's promise.
-    Ok(unsafe { optional(config)? }.map_or_else(Config::default, |settings| settings.config.clone()))
+    Ok(optional(config)?.map_or_else(Config::default, |settings| settings.config.clone()))
 }
 
 /// ---- Settings ---------------------------------------------------------------------------------------------------
@@ -88,7 +87,7 @@ pub unsafe extern "C" fn causerie_config_set(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (settings, key, value) = unsafe { (exclusive(config)?, name(key, "key")?, name(value, "value")?) };
+        let (mut settings, key, value) = unsafe { (exclusive(config)?, name(key, "key")?, name(value, "value")?) };
         settings.config.set(key, value)
     })
 }
@@ -103,7 +102,7 @@ pub unsafe extern "C" fn causerie_config_read(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (settings, toml) = unsafe { (exclusive(config)?, text(toml, len, "settings")?) };
+        let (mut settings, toml) = unsafe { (exclusive(config)?, text(toml, len, "settings")?) };
         settings.config.read_toml(toml)
     })
 }
@@ -134,8 +133,7 @@ pub unsafe extern "C" fn causerie_config_toml(
     out: *mut *const c_char,
 ) -> *mut causerie_error {
     guard(|| {
-        // SAFETY: rules 2 and 3 of the header.
-        let settings = unsafe { shared(config)? };
+        let settings = shared(config)?;
         // SAFETY: rule 2 of the header.
         unsafe { put(out, settings.lent.lend(settings.config.to_toml())) };
         Ok(())
@@ -159,6 +157,5 @@ pub extern "C" fn causerie_config_setting(i: usize) -> *const causerie_setting {
 /// Ends settings; NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_config_free(config: *mut causerie_config) {
-    // SAFETY: rule 2 of the header.
-    unsafe { free(config) }
+    free(config)
 }

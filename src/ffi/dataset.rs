@@ -98,7 +98,7 @@ pub unsafe extern "C" fn causerie_dataset_add(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (data, lines) = unsafe { (exclusive(dataset)?, text(lines, len, "dataset")?) };
+        let (mut data, lines) = unsafe { (exclusive(dataset)?, text(lines, len, "dataset")?) };
         // SAFETY: no run is given.
         let run = unsafe { run_of(std::ptr::null(), data.threads)? };
         data.filling.add_lines(table_of(table)?, lines, &run)
@@ -116,7 +116,7 @@ pub unsafe extern "C" fn causerie_dataset_add_file(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (data, file) = unsafe { (exclusive(dataset)?, path(file, "dataset")?) };
+        let (mut data, file) = unsafe { (exclusive(dataset)?, path(file, "dataset")?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, data.threads)? };
         data.filling.add_file(table_of(table)?, file, &run)
@@ -140,8 +140,7 @@ pub unsafe extern "C" fn causerie_dataset_add_arrow(
     guard(|| {
         // SAFETY: rule 2 of the header, and the contract of the Arrow C Data Interface.
         let batch = unsafe { read::Batch::take(schema, array)? };
-        // SAFETY: rules 2 and 3 of the header.
-        let data = unsafe { exclusive(dataset)? };
+        let mut data = exclusive(dataset)?;
         let table = table_of(table)?;
         data.filling.add_rows("Arrow array", read::rows(table, &batch, 0)?)
     })
@@ -160,8 +159,7 @@ pub unsafe extern "C" fn causerie_dataset_add_arrow_stream(
     guard(|| {
         // SAFETY: rule 2 of the header, and the contract of the Arrow C Stream Interface.
         let mut stream = unsafe { read::Stream::take(stream)? };
-        // SAFETY: rules 2 and 3 of the header.
-        let data = unsafe { exclusive(dataset)? };
+        let mut data = exclusive(dataset)?;
         // SAFETY: as above.
         let run = unsafe { run_of(run, data.threads)? };
         let table = table_of(table)?;
@@ -178,8 +176,8 @@ pub unsafe extern "C" fn causerie_dataset_add_arrow_stream(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_dataset_count(dataset: *const causerie_dataset, table: i32) -> usize {
     guard_or(0, || {
-        // SAFETY: rules 2 and 3 of the header.
-        let dataset = unsafe { shared(dataset)? }.filling.dataset();
+        let data = shared(dataset)?;
+        let dataset = data.filling.dataset();
         Ok(match table_of(table)? {
             Table::Items => dataset.items.len(),
             Table::Reviews => dataset.reviews(),
@@ -192,8 +190,7 @@ pub unsafe extern "C" fn causerie_dataset_count(dataset: *const causerie_dataset
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_dataset_title(dataset: *const causerie_dataset, i: usize) -> *const c_char {
     guard_or(std::ptr::null(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        let data = unsafe { shared(dataset)? };
+        let data = shared(dataset)?;
         let items = &data.filling.dataset().items;
         Ok(if i < items.len() { data.lent.lend(items.name(i)) } else { std::ptr::null() })
     })
@@ -208,8 +205,7 @@ pub unsafe extern "C" fn causerie_dataset_report(
     out: *mut *const c_char,
 ) -> *mut causerie_error {
     guard(|| {
-        // SAFETY: rules 2 and 3 of the header.
-        let data = unsafe { shared(dataset)? };
+        let data = shared(dataset)?;
         let text = serde_json::to_string(&data.filling.report()).map_err(|e| Error::bug(e.to_string()))?;
         // SAFETY: rule 2 of the header.
         unsafe { super::handle::put(out, data.lent.lend(text)) };
@@ -268,6 +264,5 @@ pub unsafe extern "C" fn causerie_simulate(
 /// Ends a dataset; NULL is fine. What was made of it goes on working.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_dataset_free(dataset: *mut causerie_dataset) {
-    // SAFETY: rule 2 of the header.
-    unsafe { free(dataset) }
+    free(dataset)
 }

@@ -180,10 +180,7 @@ pub unsafe extern "C" fn causerie_synthesize_import(
 /// How many dialogues there are; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_dialogues_count(dialogues: *const causerie_dialogues) -> usize {
-    guard_or(0, || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(dialogues)? }.rows.len())
-    })
+    guard_or(0, || Ok(shared(dialogues)?.rows.len()))
 }
 
 /// Dialogue `i` as JSON: {"id", "messages": [{"role", "content"}], "items": [id, …], "seed", "teacher", "round"}. Borrowed
@@ -191,8 +188,7 @@ pub unsafe extern "C" fn causerie_dialogues_count(dialogues: *const causerie_dia
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_dialogues_get(dialogues: *const causerie_dialogues, i: usize) -> *const c_char {
     guard_or(std::ptr::null(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        let pairs = unsafe { shared(dialogues)? };
+        let pairs = shared(dialogues)?;
         let Some(row) = pairs.rows.get(i) else { return Ok(std::ptr::null()) };
         Ok(pairs.lent.lend(serde_json::to_vec(row).map_err(|e| Error::bug(e.to_string()))?))
     })
@@ -202,10 +198,7 @@ pub unsafe extern "C" fn causerie_dialogues_get(dialogues: *const causerie_dialo
 /// lines were passed over. Borrowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_dialogues_report(dialogues: *const causerie_dialogues) -> *const c_char {
-    guard_or(c"".as_ptr(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(dialogues)? }.report.as_ptr())
-    })
+    guard_or(c"".as_ptr(), || Ok(shared(dialogues)?.report.as_ptr()))
 }
 
 /// Appends the dialogues of a later round.
@@ -219,8 +212,7 @@ pub unsafe extern "C" fn causerie_dialogues_add(
         if std::ptr::eq(dialogues, more) {
             return Err(Error::invalid("dialogues: these are the same dialogues"));
         }
-        // SAFETY: rules 2 and 3 of the header; they are two handles.
-        let (pairs, more) = unsafe { (exclusive(dialogues)?, shared(more)?) };
+        let (mut pairs, more) = (exclusive(dialogues)?, shared(more)?);
         pairs.rows.extend(more.rows.iter().cloned());
         Ok(())
     })
@@ -276,6 +268,5 @@ pub unsafe extern "C" fn causerie_dialogues_parse(
 /// Ends dialogues; NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_dialogues_free(dialogues: *mut causerie_dialogues) {
-    // SAFETY: rule 2 of the header.
-    unsafe { free(dialogues) }
+    free(dialogues)
 }

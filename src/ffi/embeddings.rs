@@ -287,8 +287,7 @@ pub unsafe extern "C" fn causerie_embeddings_data(
     dim: *mut usize,
 ) -> *const f32 {
     guard_or(std::ptr::null(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        let kept = unsafe { shared(embeddings)? };
+        let kept = shared(embeddings)?;
         // SAFETY: rule 2 of the header.
         unsafe {
             put(rows, kept.rows().count());
@@ -338,6 +337,5 @@ pub unsafe extern "C" fn causerie_embeddings_pack(
 /// Ends embeddings; NULL is fine. What was made of them goes on working.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_embeddings_free(embeddings: *mut causerie_embeddings) {
-    // SAFETY: rule 2 of the header.
-    unsafe { free(embeddings) }
+    free(embeddings)
 }

@@ -1,6 +1,6 @@
 //! Errors as objects: a code for programs, a message for people. No "last error" of a thread: Go moves between threads.
 
-use super::handle::{Out, free, noun, shared};
+use super::handle::{free, new, noun, shared};
 use super::text::c_text;
 use crate::error::{Error, ErrorKind};
 use std::ffi::{CString, c_char};
@@ -32,6 +32,11 @@ pub const CAUSERIE_MEMORY: i32 = 6;
 pub const CAUSERIE_CANCELLED: i32 = 7;
 /// This build or this machine cannot do it.
 pub const CAUSERIE_UNSUPPORTED: i32 = 8;
+/// Another call uses this handle at this moment, and one of the two needs it alone. Nothing was done: call again later, or give
+/// each thread a handle of its own.
+pub const CAUSERIE_BUSY: i32 = 9;
+/// The handle was freed. Nothing was done.
+pub const CAUSERIE_CLOSED: i32 = 10;
 /// A defect of causerie: a panic that was caught. The handles of that call can still be freed.
 pub const CAUSERIE_BUG: i32 = 99;
 
@@ -45,38 +50,31 @@ fn code_of(kind: ErrorKind) -> i32 {
         ErrorKind::Memory => CAUSERIE_MEMORY,
         ErrorKind::Cancelled => CAUSERIE_CANCELLED,
         ErrorKind::Unsupported => CAUSERIE_UNSUPPORTED,
+        ErrorKind::Busy => CAUSERIE_BUSY,
+        ErrorKind::Closed => CAUSERIE_CLOSED,
         ErrorKind::Bug => CAUSERIE_BUG,
     }
 }
 
 pub(super) fn raise(error: Error) -> *mut causerie_error {
-    let mut handle: *mut causerie_error = std::ptr::null_mut();
-    let failure = Failure { code: code_of(error.kind()), message: c_text(error.message()) };
-    // SAFETY: a slot of our own.
-    if let Ok(out) = unsafe { Out::new(&raw mut handle) } {
-        out.set(failure);
-    }
-    handle
+    new(Failure { code: code_of(error.kind()), message: c_text(error.message()) })
 }
 
 /// ---- Errors ----------------------------------------------------------------------------------------------------
 /// The code: one of CAUSERIE_INVALID … CAUSERIE_BUG; 0 for NULL. The numbers are frozen; expect new ones.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_error_code(error: *const causerie_error) -> i32 {
-    // SAFETY: rules 2 and 3 of the header.
-    unsafe { shared(error) }.map_or(0, |failure| failure.code)
+    shared(error).map_or(0, |failure| failure.code)
 }
 
 /// The message: stage, file and line, cause, what to do. "" for NULL. Borrowed from the error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_error_message(error: *const causerie_error) -> *const c_char {
-    // SAFETY: rules 2 and 3 of the header.
-    unsafe { shared(error) }.map_or(c"".as_ptr(), |failure| failure.message.as_ptr())
+    shared(error).map_or(c"".as_ptr(), |failure| failure.message.as_ptr())
 }
 
 /// Ends an error; NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_error_free(error: *mut causerie_error) {
-    // SAFETY: rule 2 of the header.
-    unsafe { free(error) }
+    free(error)
 }

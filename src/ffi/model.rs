@@ -74,8 +74,7 @@ pub unsafe extern "C" fn causerie_tune(
     out: *mut *mut causerie_model,
 ) -> *mut causerie_error {
     guard(|| {
-        // SAFETY: rules 2 and 3 of the header.
-        let (pairs, data, rows) = unsafe { (shared(dialogues)?, shared(dataset)?, shared(embeddings)?) };
+        let (pairs, data, rows) = (shared(dialogues)?, shared(dataset)?, shared(embeddings)?);
         // SAFETY: as above.
         let (config, out) = unsafe { (config_of(config)?, Out::new(out)?) };
         // SAFETY: as above.
@@ -84,7 +83,7 @@ pub unsafe extern "C" fn causerie_tune(
             return Err(Error::invalid(format!("tune.method = {}: use causerie_tune_lm", config.tune.method)));
         }
         let dataset = data.filling.dataset();
-        let items = item_vectors(dataset, rows, &config, &run)?;
+        let items = item_vectors(dataset, &rows, &config, &run)?;
         let mentions = Titles::of(&dataset);
         let find = |text: &str| mentions.rows(text);
         let embedder = rows.embedder("tune")?;
@@ -117,7 +116,7 @@ pub unsafe extern "C" fn causerie_tune_lm(
         let (data, config, out) = unsafe { (optional(dataset)?, config_of(config)?, Out::new(out)?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
-        let dataset = data.map(|data| &**data.filling.dataset());
+        let dataset = data.as_ref().map(|data| &**data.filling.dataset());
         out.set(tuned_files(&pairs.rows, dataset, base, folder, &config, &run)?);
         Ok(())
     })
@@ -263,18 +262,14 @@ fn merged_file(_: &std::path::Path, _: &std::path::Path, _: &str, _: &std::path:
 /// Losses, steps, what was kept, as JSON; "{}" for a model that was loaded. Borrowed from the model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_model_report(model: *const causerie_model) -> *const c_char {
-    guard_or(c"".as_ptr(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(model)? }.report.as_ptr())
-    })
+    guard_or(c"".as_ptr(), || Ok(shared(model)?.report.as_ptr()))
 }
 
 /// Of a language model: the file that was made, adapter.gguf or model.gguf; NULL for a ranking head. Borrowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_model_file(model: *const causerie_model) -> *const c_char {
     guard_or(std::ptr::null(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(match &unsafe { shared(model)? }.kind {
+        Ok(match &shared(model)?.kind {
             Kind::Head(_) => std::ptr::null(),
             Kind::Files(file) => file.as_ptr(),
         })
@@ -315,6 +310,5 @@ pub unsafe extern "C" fn causerie_model_load(
 /// Ends a model; NULL is fine. Files of a language model stay.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_model_free(model: *mut causerie_model) {
-    // SAFETY: rule 2 of the header.
-    unsafe { free(model) }
+    free(model)
 }

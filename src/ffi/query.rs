@@ -99,7 +99,7 @@ pub unsafe extern "C" fn causerie_query_turn(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (query, words) = unsafe { (exclusive(query)?, text(words, len, "words")?) };
+        let (mut query, words) = unsafe { (exclusive(query)?, text(words, len, "words")?) };
         let role = match role {
             CAUSERIE_USER => Role::User,
             CAUSERIE_ASSISTANT => Role::Assistant,
@@ -121,7 +121,7 @@ pub unsafe extern "C" fn causerie_query_seen(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (query, id) = unsafe { (exclusive(query)?, text(id, len, "id")?) };
+        let (mut query, id) = unsafe { (exclusive(query)?, text(id, len, "id")?) };
         query.conversation.seen.push(ItemName { item: Some(id.to_string()), ..ItemName::default() });
         Ok(())
     })
@@ -138,7 +138,7 @@ pub unsafe extern "C" fn causerie_query_seen_title(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (query, title) = unsafe { (exclusive(query)?, text(title, len, "title")?) };
+        let (mut query, title) = unsafe { (exclusive(query)?, text(title, len, "title")?) };
         let year = match year {
             0 => None,
             year => Some(u16::try_from(year).map_err(|_| Error::invalid(format!("query: a year of {year}")))?),
@@ -158,7 +158,7 @@ pub unsafe extern "C" fn causerie_query_exclude(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (query, id) = unsafe { (exclusive(query)?, text(id, len, "id")?) };
+        let (mut query, id) = unsafe { (exclusive(query)?, text(id, len, "id")?) };
         query.exclude.ids.push(id.to_string());
         Ok(())
     })
@@ -175,7 +175,7 @@ pub unsafe extern "C" fn causerie_query_exclude_rows(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 and 3 of the header.
-        let (query, rows) = unsafe { (exclusive(query)?, slice(rows, count, "rows")?) };
+        let (mut query, rows) = unsafe { (exclusive(query)?, slice(rows, count, "rows")?) };
         query.exclude.rows.extend_from_slice(rows);
         Ok(())
     })
@@ -192,7 +192,7 @@ pub unsafe extern "C" fn causerie_query_allow(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (query, id) = unsafe { (exclusive(query)?, text(id, len, "id")?) };
+        let (mut query, id) = unsafe { (exclusive(query)?, text(id, len, "id")?) };
         query.allow.get_or_insert_default().ids.push(id.to_string());
         Ok(())
     })
@@ -208,7 +208,7 @@ pub unsafe extern "C" fn causerie_query_allow_rows(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 and 3 of the header.
-        let (query, rows) = unsafe { (exclusive(query)?, slice(rows, count, "rows")?) };
+        let (mut query, rows) = unsafe { (exclusive(query)?, slice(rows, count, "rows")?) };
         query.allow.get_or_insert_default().rows.extend_from_slice(rows);
         Ok(())
     })
@@ -219,8 +219,7 @@ pub unsafe extern "C" fn causerie_query_allow_rows(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_query_explain(query: *mut causerie_query, reviews: u32) -> *mut causerie_error {
     guard(|| {
-        // SAFETY: rules 2 and 3 of the header.
-        unsafe { exclusive(query)? }.explain = Some(reviews as usize);
+        exclusive(query)?.explain = Some(reviews as usize);
         Ok(())
     })
 }
@@ -230,8 +229,7 @@ pub unsafe extern "C" fn causerie_query_explain(query: *mut causerie_query, revi
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_query_clear(query: *mut causerie_query) -> *mut causerie_error {
     guard(|| {
-        // SAFETY: rules 2 and 3 of the header.
-        let query = unsafe { exclusive(query)? };
+        let mut query = exclusive(query)?;
         let mut turns = std::mem::take(&mut query.conversation.turns);
         turns.clear();
         *query = Query::of_turns(turns);
@@ -242,6 +240,5 @@ pub unsafe extern "C" fn causerie_query_clear(query: *mut causerie_query) -> *mu
 /// Ends a query; NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_query_free(query: *mut causerie_query) {
-    // SAFETY: rule 2 of the header.
-    unsafe { free(query) }
+    free(query)
 }

@@ -6,11 +6,11 @@ use super::dialogues::causerie_dialogues;
 use super::embeddings::causerie_embeddings;
 use super::error::causerie_error;
 use super::guard::{guard, guard_or};
-use super::handle::{Out, exclusive, free, noun, optional, put, shared};
+use super::handle::{Out, Shared, free, noun, optional, put, shared};
 use super::model::causerie_model;
 use super::query::{causerie_query, parse};
 use super::run::{causerie_run, run_of};
-use super::serving::{RecommenderHandle, Reply};
+use super::serving::{LiveRecommender, RecommenderHandle, Reply};
 use super::text::{name, optional_path, path, slice, text};
 use crate::config::{DatasetConfig, SourceFormat, Strategy};
 use crate::dataset::{Filling, Item, Table};
@@ -22,7 +22,7 @@ use std::ffi::c_char;
 pub struct causerie_recommender {
     _opaque: [u8; 0],
 }
-noun!(causerie_recommender, RecommenderHandle);
+noun!(causerie_recommender, LiveRecommender);
 
 /// One answer: ranked items.
 pub struct causerie_reply {
@@ -54,7 +54,7 @@ pub unsafe extern "C" fn causerie_recommender_open(
         };
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
-        out.set(RecommenderHandle::open(dir, strategy, config.recommend.system, &config, &run)?);
+        out.set(LiveRecommender::new(RecommenderHandle::open(dir, strategy, config.recommend.system, &config, &run)?));
         Ok(())
     })
 }
@@ -73,13 +73,19 @@ pub unsafe extern "C" fn causerie_recommender_new(
     out: *mut *mut causerie_recommender,
 ) -> *mut causerie_error {
     guard(|| {
-        // SAFETY: rules 2 and 3 of the header.
-        let (data, rows, model) = unsafe { (shared(dataset)?, optional(embeddings)?, optional(model)?) };
+        let (data, rows, model) = (shared(dataset)?, optional(embeddings)?, optional(model)?);
         // SAFETY: as above.
         let (pairs, config, out) = unsafe { (optional(dialogues)?, config_of(config)?, Out::new(out)?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
-        out.set(RecommenderHandle::of_parts(data.filling.dataset().clone(), rows, model, pairs, config, &run)?);
+        out.set(LiveRecommender::new(RecommenderHandle::of_parts(
+            data.filling.dataset().clone(),
+            rows.as_deref(),
+            model.as_deref(),
+            pairs.as_deref(),
+            config,
+            &run,
+        )?));
         Ok(())
     })
 }
@@ -106,7 +112,13 @@ pub unsafe extern "C" fn causerie_recommender_open_lm(
         let (config, out) = unsafe { (config_of(config)?, Out::new(out)?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
-        out.set(RecommenderHandle::of_lm(data.filling.dataset().clone(), model, adapter, config, &run)?);
+        out.set(LiveRecommender::new(RecommenderHandle::of_lm(
+            data.filling.dataset().clone(),
+            model,
+            adapter,
+            config,
+            &run,
+        )?));
         Ok(())
     })
 }
@@ -120,8 +132,7 @@ pub unsafe extern "C" fn causerie_recommender_generation(
     generation: *mut u64,
 ) -> *mut causerie_error {
     guard(|| {
-        // SAFETY: rules 2 and 3 of the header.
-        let serving = unsafe { shared(recommender)? };
+        let serving = shared(recommender)?.now();
         let number = serving.service.adapter_generation()?;
         // SAFETY: rule 2 of the header.
         unsafe { put(generation, number) };
@@ -143,7 +154,7 @@ pub unsafe extern "C" fn causerie_recommender_swap_adapter(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (serving, adapter) = unsafe { (shared(recommender)?, optional_path(adapter, "adapter")?) };
+        let (serving, adapter) = unsafe { (shared(recommender)?.now(), optional_path(adapter, "adapter")?) };
         let number = serving.service.swap_adapter(expected, adapter, scale)?;
         // SAFETY: rule 2 of the header.
         unsafe { put(generation, number) };
@@ -160,8 +171,7 @@ pub unsafe extern "C" fn causerie_recommender_roll_back(
     generation: *mut u64,
 ) -> *mut causerie_error {
     guard(|| {
-        // SAFETY: rules 2 and 3 of the header.
-        let serving = unsafe { shared(recommender)? };
+        let serving = shared(recommender)?.now();
         let number = serving.service.roll_back_adapter(expected)?;
         // SAFETY: rule 2 of the header.
         unsafe { put(generation, number) };
@@ -172,19 +182,13 @@ pub unsafe extern "C" fn causerie_recommender_roll_back(
 /// How many items it ranks; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_recommender_count(recommender: *const causerie_recommender) -> usize {
-    guard_or(0, || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(recommender)? }.ids.len())
-    })
+    guard_or(0, || Ok(shared(recommender)?.now().ids.len()))
 }
 
 /// The id of item row `i`; NULL past the end. Borrowed from the recommender.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_recommender_id(recommender: *const causerie_recommender, i: usize) -> *const c_char {
-    guard_or(std::ptr::null(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(recommender)? }.ids.get(i).map_or(std::ptr::null(), |id| id.as_ptr()))
-    })
+    guard_or(std::ptr::null(), || Ok(shared(recommender)?.now().ids.get(i).map_or(std::ptr::null(), |id| id.as_ptr())))
 }
 
 /// Writes the row of the item of this id (`len` bytes) to `row`: what causerie_recommender_id takes, and what queries and
@@ -199,7 +203,7 @@ pub unsafe extern "C" fn causerie_recommender_find(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (serving, id) = unsafe { (shared(recommender)?, text(id, len, "id")?) };
+        let (serving, id) = unsafe { (shared(recommender)?.now(), text(id, len, "id")?) };
         let found = serving.service.items().find(id);
         let found = found.ok_or_else(|| Error::not_found(format!("recommender: no item has the id {id:?}")))?;
         // SAFETY: rule 2 of the header.
@@ -211,10 +215,7 @@ pub unsafe extern "C" fn causerie_recommender_find(
 /// Its name in reports: "head", "nbcrs", … Borrowed from the recommender.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_recommender_name(recommender: *const causerie_recommender) -> *const c_char {
-    guard_or(c"".as_ptr(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(recommender)? }.name.as_ptr())
-    })
+    guard_or(c"".as_ptr(), || Ok(shared(recommender)?.now().name.as_ptr()))
 }
 
 /// About how many bytes of memory it holds: dataset, review rows and head, or the language model's weights (the whole mapped
@@ -222,10 +223,7 @@ pub unsafe extern "C" fn causerie_recommender_name(recommender: *const causerie_
 /// is counted in each. 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_recommender_bytes(recommender: *const causerie_recommender) -> u64 {
-    guard_or(0, || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(recommender)? }.bytes())
-    })
+    guard_or(0, || Ok(shared(recommender)?.now().bytes()))
 }
 
 /// Answers a query with the `top_k` best items of the catalogue (0: recommend.top_k). What its turns name, what it has seen,
@@ -243,9 +241,9 @@ pub unsafe extern "C" fn causerie_recommend_query(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 and 3 of the header.
-        let (serving, query, out) = unsafe { (shared(recommender)?, shared(query)?, Out::new(out)?) };
+        let (serving, query, out) = unsafe { (shared(recommender)?.now(), shared(query)?, Out::new(out)?) };
         // SAFETY: as above.
-        unsafe { answer(serving, query, top_k, run, out) }
+        unsafe { answer(&serving, &query, top_k, run, out) }
     })
 }
 
@@ -263,11 +261,10 @@ pub unsafe extern "C" fn causerie_recommender_say(
     out: *mut *const c_char,
 ) -> *mut causerie_error {
     guard(|| {
-        // SAFETY: rules 2 and 3 of the header.
-        let (serving, query, reply) = unsafe { (shared(recommender)?, shared(query)?, shared(reply)?) };
+        let (serving, query, reply) = (shared(recommender)?.now(), shared(query)?, shared(reply)?);
         // SAFETY: as above.
         let run = unsafe { run_of(run, serving.config.run.threads)? };
-        let said = serving.say(query, reply, &run)?;
+        let said = serving.say(&query, &reply, &run)?;
         // SAFETY: rule 2 of the header.
         unsafe { put(out, said) };
         Ok(())
@@ -308,14 +305,14 @@ pub unsafe extern "C" fn causerie_recommend_many(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 and 3 of the header.
-        let (serving, queries) = unsafe { (shared(recommender)?, all(queries, count)?) };
+        let (serving, queries) = unsafe { (shared(recommender)?.now(), all(queries, count)?) };
         if count > 0 && (replies.is_null() || !replies.is_aligned()) {
             return Err(Error::invalid(format!("recommend: NULL where {count} replies are to be written")));
         }
         // SAFETY: as above.
         let run = unsafe { run_of(run, serving.config.run.threads)? };
         let top_k = if top_k == 0 { serving.config.recommend.top_k } else { top_k as usize };
-        for (i, reply) in serving.answers(&queries, top_k, &run)?.into_iter().enumerate() {
+        for (i, reply) in serving.answers(&refs(&queries), top_k, &run)?.into_iter().enumerate() {
             // SAFETY: rule 2 of the header: valid for `count` pointers, and there is one answer to each query.
             unsafe { Out::new(replies.add(i))? }.set(reply);
         }
@@ -327,11 +324,17 @@ pub unsafe extern "C" fn causerie_recommend_many(
 ///
 /// # Safety
 /// Rules 2 and 3 of the header, for the array and for each handle in it.
-unsafe fn all<'a>(queries: *const *const causerie_query, count: usize) -> crate::error::Result<Vec<&'a Query>> {
+unsafe fn all(
+    queries: *const *const causerie_query,
+    count: usize,
+) -> crate::error::Result<Vec<Shared<causerie_query>>> {
     // SAFETY: the caller's promise.
     let handles = unsafe { slice(queries, count, "queries")? };
-    // SAFETY: as above.
-    handles.iter().map(|handle| unsafe { shared(*handle) }).collect()
+    handles.iter().map(|handle| shared(*handle)).collect()
+}
+
+fn refs(queries: &[Shared<causerie_query>]) -> Vec<&Query> {
+    queries.iter().map(|query| &**query).collect()
 }
 
 /// Scores of the whole catalogue in the order of causerie_recommender_id, higher is better, written to `scores`, [count]:
@@ -347,10 +350,9 @@ pub unsafe extern "C" fn causerie_score_query(
     count: usize,
 ) -> *mut causerie_error {
     guard(|| {
-        // SAFETY: rules 2 and 3 of the header.
-        let (serving, query) = unsafe { (shared(recommender)?, shared(query)?) };
+        let (serving, query) = (shared(recommender)?.now(), shared(query)?);
         // SAFETY: as above.
-        unsafe { score(serving, &[query], run, scores, count) }
+        unsafe { score(&serving, &[&query], run, scores, count) }
     })
 }
 
@@ -367,9 +369,9 @@ pub unsafe extern "C" fn causerie_score_many(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 and 3 of the header.
-        let (serving, queries) = unsafe { (shared(recommender)?, all(queries, rows)?) };
+        let (serving, queries) = unsafe { (shared(recommender)?.now(), all(queries, rows)?) };
         // SAFETY: as above.
-        unsafe { score(serving, &queries, run, scores, count) }
+        unsafe { score(&serving, &refs(&queries), run, scores, count) }
     })
 }
 
@@ -417,9 +419,10 @@ pub unsafe extern "C" fn causerie_recommend(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (serving, request, out) = unsafe { (shared(recommender)?, text(request, len, "request")?, Out::new(out)?) };
+        let (serving, request, out) =
+            unsafe { (shared(recommender)?.now(), text(request, len, "request")?, Out::new(out)?) };
         // SAFETY: as above.
-        unsafe { answer(serving, &parse(request)?, top_k, run, out) }
+        unsafe { answer(&serving, &parse(request)?, top_k, run, out) }
     })
 }
 
@@ -436,15 +439,15 @@ pub unsafe extern "C" fn causerie_score(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (serving, request) = unsafe { (shared(recommender)?, text(request, len, "request")?) };
+        let (serving, request) = unsafe { (shared(recommender)?.now(), text(request, len, "request")?) };
         // SAFETY: as above.
-        unsafe { score(serving, &[&parse(request)?], run, scores, count) }
+        unsafe { score(&serving, &[&parse(request)?], run, scores, count) }
     })
 }
 
 /// Adds items (JSON lines as of causerie_dataset_add) to a ranking head or a language model ("constrained") that serves,
-/// without tuning anew: they are recommended from now on by what they say of themselves. All or nothing. Nobody else may
-/// use the recommender meanwhile. CAUSERIE_UNSUPPORTED for other recommenders; CAUSERIE_INVALID for an id that is there.
+/// without tuning anew: they are recommended from now on by what they say of themselves. All or nothing. Other threads may
+/// use the recommender meanwhile: a call under way goes on without them. CAUSERIE_UNSUPPORTED for other recommenders; CAUSERIE_INVALID for an id that is there.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_recommender_add(
@@ -455,9 +458,9 @@ pub unsafe extern "C" fn causerie_recommender_add(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (serving, lines) = unsafe { (exclusive(recommender)?, text(lines, len, "items")?) };
+        let (recommender, lines) = unsafe { (shared(recommender.cast_const())?, text(lines, len, "items")?) };
         // SAFETY: as above.
-        let run = unsafe { run_of(run, serving.config.run.threads)? };
+        let run = unsafe { run_of(run, recommender.now().config.run.threads)? };
         let own = DatasetConfig { max_bad_lines: 0, format: SourceFormat::Causerie, ..Default::default() };
         let mut filling = Filling::new(&own);
         filling.add_lines(Table::Items, lines, &run)?;
@@ -466,25 +469,20 @@ pub unsafe extern "C" fn causerie_recommender_add(
             return Ok(());
         }
         let items: Vec<Item> = (0..items.len()).map(|i| items.get(i)).collect();
-        *serving = serving.with_items(&items, &run)?;
-        Ok(())
+        recommender.add(&items, &run)
     })
 }
 
 /// Ends a recommender; NULL is fine. Replies live on.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_recommender_free(recommender: *mut causerie_recommender) {
-    // SAFETY: rule 2 of the header.
-    unsafe { free(recommender) }
+    free(recommender)
 }
 
 /// How many items an answer has; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_reply_count(reply: *const causerie_reply) -> usize {
-    guard_or(0, || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(reply)? }.rows.len())
-    })
+    guard_or(0, || Ok(shared(reply)?.rows.len()))
 }
 
 /// The rows of an answer's items in the catalogue (the order of causerie_recommender_id), best first, [count] (`count` may be
@@ -492,8 +490,7 @@ pub unsafe extern "C" fn causerie_reply_count(reply: *const causerie_reply) -> u
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_reply_rows(reply: *const causerie_reply, count: *mut usize) -> *const u64 {
     guard_or(std::ptr::null(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        let rows = &unsafe { shared(reply)? }.rows;
+        let rows = &shared(reply)?.rows;
         // SAFETY: rule 2 of the header.
         unsafe { put(count, rows.len()) };
         Ok(if rows.is_empty() { std::ptr::null() } else { rows.as_ptr() })
@@ -504,8 +501,7 @@ pub unsafe extern "C" fn causerie_reply_rows(reply: *const causerie_reply, count
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_reply_scores(reply: *const causerie_reply, count: *mut usize) -> *const f64 {
     guard_or(std::ptr::null(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        let scores = &unsafe { shared(reply)? }.scores;
+        let scores = &shared(reply)?.scores;
         // SAFETY: rule 2 of the header.
         unsafe { put(count, scores.len()) };
         Ok(if scores.is_empty() { std::ptr::null() } else { scores.as_ptr() })
@@ -516,8 +512,7 @@ pub unsafe extern "C" fn causerie_reply_scores(reply: *const causerie_reply, cou
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_reply_item(reply: *const causerie_reply, i: usize, score: *mut f64) -> *const c_char {
     guard_or(std::ptr::null(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        let reply = unsafe { shared(reply)? };
+        let reply = shared(reply)?;
         let (Some(id), Some(value)) = (reply.id(i), reply.scores.get(i)) else { return Ok(std::ptr::null()) };
         // SAFETY: rule 2 of the header.
         unsafe { put(score, *value) };
@@ -528,10 +523,7 @@ pub unsafe extern "C" fn causerie_reply_item(reply: *const causerie_reply, i: us
 /// "Title (1999)" of item `i` of an answer; NULL past the end. Borrowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_reply_title(reply: *const causerie_reply, i: usize) -> *const c_char {
-    guard_or(std::ptr::null(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(reply)? }.title(i).map_or(std::ptr::null(), |title| title.as_ptr()))
-    })
+    guard_or(std::ptr::null(), || Ok(shared(reply)?.title(i).map_or(std::ptr::null(), |title| title.as_ptr())))
 }
 
 /// Review `n` of those that speak for item `i` of an answer, nearest to what was said first: an excerpt of 240 characters at
@@ -545,8 +537,8 @@ pub unsafe extern "C" fn causerie_reply_evidence(
     similarity: *mut f64,
 ) -> *const c_char {
     guard_or(std::ptr::null(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        let Some((review, text)) = unsafe { shared(reply)? }.evidence(i, n) else { return Ok(std::ptr::null()) };
+        let reply = shared(reply)?;
+        let Some((review, text)) = reply.evidence(i, n) else { return Ok(std::ptr::null()) };
         // SAFETY: rule 2 of the header.
         unsafe { put(similarity, f64::from(review.similarity)) };
         Ok(text.as_ptr())
@@ -556,28 +548,19 @@ pub unsafe extern "C" fn causerie_reply_evidence(
 /// The row of that review in the dataset; UINT64_MAX where causerie_reply_evidence is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_reply_evidence_row(reply: *const causerie_reply, i: usize, n: usize) -> u64 {
-    guard_or(u64::MAX, || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(reply)? }.evidence(i, n).map_or(u64::MAX, |(review, _)| u64::from(review.row)))
-    })
+    guard_or(u64::MAX, || Ok(shared(reply)?.evidence(i, n).map_or(u64::MAX, |(review, _)| u64::from(review.row))))
 }
 
 /// 1 where the time was up before the search was (recommend.timeout_ms): these are the items found by then; else 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_reply_partial(reply: *const causerie_reply) -> i32 {
-    guard_or(0, || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(i32::from(unsafe { shared(reply)? }.partial))
-    })
+    guard_or(0, || Ok(i32::from(shared(reply)?.partial)))
 }
 
 /// 1 where the conversation was longer than what the recommender reads, which is its latest part; else 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_reply_truncated(reply: *const causerie_reply) -> i32 {
-    guard_or(0, || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(i32::from(unsafe { shared(reply)? }.truncated))
-    })
+    guard_or(0, || Ok(i32::from(shared(reply)?.truncated)))
 }
 
 /// What is to be said of an answer, one sentence each: names that are not in the catalogue, what was cut, what is missing.
@@ -585,33 +568,25 @@ pub unsafe extern "C" fn causerie_reply_truncated(reply: *const causerie_reply) 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_reply_warning(reply: *const causerie_reply, i: usize) -> *const c_char {
     guard_or(std::ptr::null(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(reply)? }.warnings.get(i).map_or(std::ptr::null(), |warning| warning.as_ptr()))
+        Ok(shared(reply)?.warnings.get(i).map_or(std::ptr::null(), |warning| warning.as_ptr()))
     })
 }
 
 /// The answer as text to show: "1. Title (1999)" a line. Borrowed from the reply.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_reply_text(reply: *const causerie_reply) -> *const c_char {
-    guard_or(c"".as_ptr(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(reply)? }.text().as_ptr())
-    })
+    guard_or(c"".as_ptr(), || Ok(shared(reply)?.text().as_ptr()))
 }
 
 /// The answer as JSON: [{"item", "title", "year", "score"}, …], best first; with reasons each has "evidence": [{"review" (the
 /// row in the dataset), "similarity", "text"}, …]. Borrowed from the reply.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_reply_json(reply: *const causerie_reply) -> *const c_char {
-    guard_or(c"".as_ptr(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(reply)? }.json().as_ptr())
-    })
+    guard_or(c"".as_ptr(), || Ok(shared(reply)?.json().as_ptr()))
 }
 
 /// Ends an answer; NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_reply_free(reply: *mut causerie_reply) {
-    // SAFETY: rule 2 of the header.
-    unsafe { free(reply) }
+    free(reply)
 }

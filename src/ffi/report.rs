@@ -58,8 +58,7 @@ pub unsafe extern "C" fn causerie_evaluate(
         let (config, out) = unsafe { (config_of(config)?, Out::new(out)?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
-        // SAFETY: rules 2 and 3 of the header.
-        let systems = handles.iter().map(|h| unsafe { shared(*h) }).collect::<Result<Vec<_>>>()?;
+        let systems = handles.iter().map(|h| Ok(shared(*h)?.now())).collect::<Result<Vec<_>>>()?;
         let Some(first) = systems.first() else { return Err(Error::invalid("evaluate: no recommender is given")) };
         let ids = |i: usize| systems[i].service.items().len();
         if let Some(other) = (0..systems.len()).find(|i| ids(*i) != first.service.items().len()) {
@@ -147,10 +146,7 @@ pub unsafe extern "C" fn causerie_pipeline(
 /// The report as JSON: {"title", "stages", "curves", "evaluations": [{"name", "n", "systems": […], …}], …}. Borrowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_report_json(report: *const causerie_report) -> *const c_char {
-    guard_or(c"".as_ptr(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(report)? }.json.as_ptr())
-    })
+    guard_or(c"".as_ptr(), || Ok(shared(report)?.json.as_ptr()))
 }
 
 /// The report as one self-contained HTML page: it loads nothing. Borrowed.
@@ -161,8 +157,7 @@ pub unsafe extern "C" fn causerie_report_html(
     out: *mut *const c_char,
 ) -> *mut causerie_error {
     guard(|| {
-        // SAFETY: rules 2 and 3 of the header.
-        let told = unsafe { shared(report)? };
+        let told = shared(report)?;
         let scratch = Scratch::new()?;
         write_report(scratch.path(), &told.data)?;
         let page = artifact::read_text(&scratch.path().join("report.html"))?;
@@ -227,6 +222,5 @@ pub unsafe extern "C" fn causerie_report_metric(
 /// Ends a report; NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_report_free(report: *mut causerie_report) {
-    // SAFETY: rule 2 of the header.
-    unsafe { free(report) }
+    free(report)
 }

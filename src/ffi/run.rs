@@ -2,7 +2,7 @@
 
 use super::error::causerie_error;
 use super::guard::{guard, guard_or};
-use super::handle::{Out, exclusive, free, noun, optional, shared};
+use super::handle::{Out, free, noun, optional, shared};
 use super::text::c_text;
 use super::version::UserData;
 use crate::error::{Error, Result};
@@ -10,7 +10,7 @@ use crate::run::{Progress, Run};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// One call under way: its threads, its progress, its cancellation.
@@ -70,8 +70,8 @@ type Reader = (unsafe extern "C-unwind" fn(*const c_char, usize, *mut c_void) ->
 pub(super) struct RunControl {
     threads: usize,
     cancel: Arc<AtomicBool>,
-    listener: Option<Listener>,
-    reader: Option<Reader>,
+    listener: Mutex<Option<Listener>>,
+    reader: Mutex<Option<Reader>>,
     state: Arc<Mutex<State>>,
 }
 
@@ -96,13 +96,17 @@ impl State {
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A static text for C: there are a few dozen stages and units, each kept once.
 fn interned(text: &'static str) -> *const c_char {
     static KEPT: Mutex<BTreeMap<&'static str, CString>> = Mutex::new(BTreeMap::new());
     if text.is_empty() {
         return c"".as_ptr();
     }
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = locked(&KEPT);
     kept.entry(text).or_insert_with(|| c_text(text)).as_ptr()
 }
 
@@ -111,13 +115,12 @@ fn interned(text: &'static str) -> *const c_char {
 /// # Safety
 /// As [`optional`].
 pub(super) unsafe fn run_of(run: *const causerie_run, threads: usize) -> Result<Run> {
-    // SAFETY: the caller's promise.
-    let Some(watched) = (unsafe { optional(run)? }) else { return Run::new(threads) };
+    let Some(watched) = optional(run)? else { return Run::new(threads) };
     let threads = if watched.threads == 0 { threads } else { watched.threads };
-    let (state, cancel, listener) = (watched.state.clone(), watched.cancel.clone(), watched.listener);
-    *state.lock().unwrap_or_else(PoisonError::into_inner) = State::default();
+    let (state, cancel, listener) = (watched.state.clone(), watched.cancel.clone(), *locked(&watched.listener));
+    *locked(&state) = State::default();
     let mut engine = Run::new(threads)?.cancelled_by(watched.cancel.clone());
-    if let Some((callback, data)) = watched.reader {
+    if let Some((callback, data)) = *locked(&watched.reader) {
         let cancel = cancel.clone();
         engine = engine.on_token(move |piece: &str| {
             // A zero byte may be among what a model writes: the length says how far it goes.
@@ -130,8 +133,10 @@ pub(super) unsafe fn run_of(run: *const causerie_run, threads: usize) -> Result<
     }
     engine.check()?;
     Ok(engine.on_progress(move |p: &Progress| {
+        // The run is in use until the call has ended.
+        let _ = &watched;
         let told = {
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = locked(&state);
             if state.stage != p.stage || state.unit != p.unit || state.begun.is_none() {
                 *state = State { stage: p.stage, unit: p.unit, begun: Some(Instant::now()), ..State::default() };
             }
@@ -178,9 +183,8 @@ pub unsafe extern "C" fn causerie_run_on_progress(
     user_data: *mut c_void,
 ) -> *mut causerie_error {
     guard(|| {
-        // SAFETY: rules 2 and 3 of the header.
-        let watched = unsafe { exclusive(run)? };
-        watched.listener = callback.map(|callback| (callback, UserData(user_data)));
+        let watched = shared(run.cast_const())?;
+        *locked(&watched.listener) = callback.map(|callback| (callback, UserData(user_data)));
         Ok(())
     })
 }
@@ -195,9 +199,8 @@ pub unsafe extern "C" fn causerie_run_on_token(
     user_data: *mut c_void,
 ) -> *mut causerie_error {
     guard(|| {
-        // SAFETY: rules 2 and 3 of the header.
-        let watched = unsafe { exclusive(run)? };
-        watched.reader = callback.map(|callback| (callback, UserData(user_data)));
+        let watched = shared(run.cast_const())?;
+        *locked(&watched.reader) = callback.map(|callback| (callback, UserData(user_data)));
         Ok(())
     })
 }
@@ -211,12 +214,11 @@ pub unsafe extern "C" fn causerie_run_poll(
     size: usize,
 ) -> *mut causerie_error {
     guard(|| {
-        // SAFETY: rules 2 and 3 of the header.
-        let watched = unsafe { shared(run)? };
+        let watched = shared(run)?;
         if out.is_null() {
             return Err(Error::invalid("run: NULL where the progress is to be written"));
         }
-        let progress = watched.state.lock().unwrap_or_else(PoisonError::into_inner).progress(c"");
+        let progress = locked(&watched.state).progress(c"");
         let bytes = size.min(size_of::<causerie_progress>());
         // SAFETY: rule 2 of the header: `out` is valid for `size` bytes, and no more than those are written.
         unsafe { std::ptr::copy_nonoverlapping((&raw const progress).cast::<u8>(), out.cast::<u8>(), bytes) };
@@ -229,8 +231,7 @@ pub unsafe extern "C" fn causerie_run_poll(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_run_cancel(run: *const causerie_run) {
     guard_or((), || {
-        // SAFETY: rules 2 and 3 of the header.
-        if let Some(watched) = unsafe { optional(run)? } {
+        if let Some(watched) = optional(run)? {
             watched.cancel.store(true, Ordering::Relaxed);
         }
         Ok(())
@@ -241,8 +242,7 @@ pub unsafe extern "C" fn causerie_run_cancel(run: *const causerie_run) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_run_reset(run: *const causerie_run) {
     guard_or((), || {
-        // SAFETY: rules 2 and 3 of the header.
-        if let Some(watched) = unsafe { optional(run)? } {
+        if let Some(watched) = optional(run)? {
             watched.cancel.store(false, Ordering::Relaxed);
         }
         Ok(())
@@ -252,6 +252,5 @@ pub unsafe extern "C" fn causerie_run_reset(run: *const causerie_run) {
 /// Ends a run; NULL is fine. No call may be under way on it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_run_free(run: *mut causerie_run) {
-    // SAFETY: rule 2 of the header.
-    unsafe { free(run) }
+    free(run)
 }

@@ -121,16 +121,15 @@ pub unsafe extern "C" fn causerie_select_keeping(
     out: *mut *mut causerie_selection,
 ) -> *mut causerie_error {
     guard(|| {
-        // SAFETY: rules 2 and 3 of the header.
-        let (data, rows, earlier) = unsafe { (optional(dataset)?, shared(embeddings)?, optional(earlier)?) };
+        let (data, rows, earlier) = (optional(dataset)?, shared(embeddings)?, optional(earlier)?);
         // SAFETY: rules 2 to 4 of the header.
         let (config, out, kept) =
             unsafe { (config_of(config)?, Out::new(out)?, optional_path(checkpoint, "checkpoint")?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
-        let given = SelectionInputs::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
+        let given = SelectionInputs::new(data.as_ref().map(|d| &**d.filling.dataset()), &rows, &config, &run)?;
         let none = Selection::default();
-        let earlier = earlier.map_or(&none, |picks| &picks.selection);
+        let earlier = earlier.as_ref().map_or(&none, |picks| &picks.selection);
         let (x, features, terms) = (rows.rows(), given.features.as_ref(), given.terms());
         let selected = match kept {
             Some(file) => checkpoint::resume(file, earlier, x, features, &terms, &config.select, &run)?,
@@ -158,7 +157,7 @@ pub unsafe extern "C" fn causerie_select_centers(
         let (data, rows, config) = unsafe { (optional(dataset)?, shared(embeddings)?, config_of(config)?) };
         // SAFETY: rules 2 to 4 of the header.
         let (run, file) = unsafe { (run_of(run, config.run.threads)?, path(file, "centers")?) };
-        let given = SelectionInputs::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
+        let given = SelectionInputs::new(data.as_ref().map(|d| &**d.filling.dataset()), &rows, &config, &run)?;
         let fitted = centers::fit(rows.rows(), given.features.as_ref(), &config.select, &run)?;
         centers::save(&fitted.centers, file)
     })
@@ -184,7 +183,7 @@ pub unsafe extern "C" fn causerie_select_part(
         let (data, rows, config) = unsafe { (optional(dataset)?, shared(embeddings)?, config_of(config)?) };
         // SAFETY: rules 2 to 4 of the header.
         let (run, file) = unsafe { (run_of(run, config.run.threads)?, path(file, "part")?) };
-        let given = SelectionInputs::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
+        let given = SelectionInputs::new(data.as_ref().map(|d| &**d.filling.dataset()), &rows, &config, &run)?;
         let (features, terms) = (given.features.as_ref(), given.terms());
         partition::select_part((part, parts), rows.rows(), features, &terms, &config.select, &run)?.save(file)
     })
@@ -227,7 +226,7 @@ pub unsafe extern "C" fn causerie_select_finalise(
         let (data, rows, config) = unsafe { (optional(dataset)?, shared(embeddings)?, config_of(config)?) };
         // SAFETY: rules 2 to 4 of the header.
         let (run, merged, out) = unsafe { (run_of(run, config.run.threads)?, path(merged, "merged")?, Out::new(out)?) };
-        let given = SelectionInputs::new(data.map(|d| &**d.filling.dataset()), rows, &config, &run)?;
+        let given = SelectionInputs::new(data.as_ref().map(|d| &**d.filling.dataset()), &rows, &config, &run)?;
         let (features, terms) = (given.features.as_ref(), given.terms());
         let merged = MergedPicks::load(merged)?;
         let selected = partition::finalise(&merged, rows.rows(), features, &terms, &config.select, &run)?;
@@ -244,8 +243,7 @@ pub unsafe extern "C" fn causerie_selection_rows(
     count: *mut usize,
 ) -> *const u64 {
     guard_or(std::ptr::null(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        let picks = unsafe { shared(selection)? };
+        let picks = shared(selection)?;
         // SAFETY: rule 2 of the header.
         unsafe { put(count, picks.rows.len()) };
         Ok(picks.rows.as_ptr())
@@ -259,8 +257,7 @@ pub unsafe extern "C" fn causerie_selection_gains(
     count: *mut usize,
 ) -> *const f64 {
     guard_or(std::ptr::null(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        let picks = unsafe { shared(selection)? };
+        let picks = shared(selection)?;
         // SAFETY: rule 2 of the header.
         unsafe { put(count, picks.gains.len()) };
         Ok(picks.gains.as_ptr())
@@ -271,10 +268,7 @@ pub unsafe extern "C" fn causerie_selection_gains(
 /// Borrowed from the selection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_selection_report(selection: *const causerie_selection) -> *const c_char {
-    guard_or(c"".as_ptr(), || {
-        // SAFETY: rules 2 and 3 of the header.
-        Ok(unsafe { shared(selection)? }.report.as_ptr())
-    })
+    guard_or(c"".as_ptr(), || Ok(shared(selection)?.report.as_ptr()))
 }
 
 /// Writes `selection.jsonl`: {"rank", "row", "gain"} a line.
@@ -309,6 +303,5 @@ pub unsafe extern "C" fn causerie_selection_load(
 /// Ends a selection; NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_selection_free(selection: *mut causerie_selection) {
-    // SAFETY: rule 2 of the header.
-    unsafe { free(selection) }
+    free(selection)
 }

@@ -15,9 +15,9 @@ use crate::run::{Level, Run, log};
 use crate::titles::Titles;
 use std::ffi::{CStr, CString};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-/// A service behind a handle.
+/// A service, and what C borrows of it.
 pub(super) struct RecommenderHandle {
     pub service: Service,
     /// The caller's, of when it was opened.
@@ -25,6 +25,30 @@ pub(super) struct RecommenderHandle {
     /// Texts that were lent stay where they are when items join.
     pub ids: Arc<Vec<Arc<CStr>>>,
     pub name: Arc<CStr>,
+}
+
+/// What is behind a recommender's handle: the recommender of this moment. Items join while it serves; a call goes on with
+/// the one that it began with.
+pub(super) struct LiveRecommender {
+    now: RwLock<Arc<RecommenderHandle>>,
+    /// Held by the one who adds.
+    joining: Mutex<()>,
+}
+
+impl LiveRecommender {
+    pub fn new(recommender: RecommenderHandle) -> LiveRecommender {
+        LiveRecommender { now: RwLock::new(Arc::new(recommender)), joining: Mutex::new(()) }
+    }
+    pub fn now(&self) -> Arc<RecommenderHandle> {
+        self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// Adds items, all or none.
+    pub fn add(&self, items: &[Item], run: &Run) -> Result<()> {
+        let _alone = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = Arc::new(self.now().with_items(items, run)?);
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(())
+    }
 }
 
 /// Characters of a review in an answer.

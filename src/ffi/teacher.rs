@@ -2,7 +2,7 @@
 
 use super::error::causerie_error;
 use super::guard::guard;
-use super::handle::{Out, exclusive, free, noun};
+use super::handle::{exclusive, free, new, noun};
 use super::text::{c_text, text};
 use super::version::UserData;
 use crate::error::{Error, ErrorKind};
@@ -80,8 +80,8 @@ struct Slot(*mut causerie_answer);
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // SAFETY: ours; the callback has returned, and may not keep it (rule 2).
-        unsafe { free(self.0) }
+        // The callback has returned: it may not keep it (rule 2).
+        free(self.0)
     }
 }
 
@@ -109,18 +109,13 @@ impl Teacher for Host {
             seed: request.seed,
             attempt: attempt as u64,
         };
-        let mut slot = Slot(std::ptr::null_mut());
-        // SAFETY: a slot of our own.
-        if let Ok(out) = unsafe { Out::new(&raw mut slot.0) } {
-            out.set(TeacherAnswer::default());
-        }
+        let slot = Slot(new(TeacherAnswer::default()));
         // SAFETY: rule 5 of the header; request and slot live until it returns.
         let code = unsafe { (self.callback)(&raw const asked, slot.0, self.data.get()) };
         if code != 0 {
             return Err(Failure::new(Class::Stop, format!("the teacher's callback returned {code}")));
         }
-        // SAFETY: ours, and nobody else's any more.
-        let said = unsafe { exclusive(slot.0) }.ok().and_then(|said| said.0.take());
+        let said = exclusive(slot.0).ok().and_then(|mut said| said.0.take());
         match said {
             Some(Ok(answer)) if answer.text.trim().is_empty() => Err(Failure {
                 tokens: (answer.prompt_tokens, answer.completion_tokens),
@@ -147,7 +142,7 @@ pub unsafe extern "C" fn causerie_answer_set(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (said, text) = unsafe { (exclusive(answer)?, text(data, len, "answer")?) };
+        let (mut said, text) = unsafe { (exclusive(answer)?, text(data, len, "answer")?) };
         said.0 = Some(Ok(Answer { text: text.to_string(), prompt_tokens, completion_tokens }));
         Ok(())
     })
@@ -166,7 +161,7 @@ pub unsafe extern "C" fn causerie_answer_fail(
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (said, message) = unsafe { (exclusive(answer)?, text(message, len, "answer")?) };
+        let (mut said, message) = unsafe { (exclusive(answer)?, text(message, len, "answer")?) };
         let class = match why {
             CAUSERIE_FAIL_REFUSED => Class::Refused,
             CAUSERIE_FAIL_BROKEN => Class::Broken,

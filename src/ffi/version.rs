@@ -47,6 +47,12 @@ pub extern "C" fn causerie_abi() -> u32 {
     CAUSERIE_ABI
 }
 
+/// Handles of this process that are not freed: 0 once everything was ended. For tests that look for leaks; it looks at all.
+#[unsafe(no_mangle)]
+pub extern "C" fn causerie_handles() -> usize {
+    guard_or(0, || Ok(super::handle::alive()))
+}
+
 /// What is linked: "causerie/0.1.0 llama-cpp-sys-2/0.1.161 cpu/avx2,fma,f16c,bmi2". Static text. A CPU that lacks one of
 /// these is named with what it has; the language model's functions then fail with CAUSERIE_UNSUPPORTED, the others work.
 #[unsafe(no_mangle)]

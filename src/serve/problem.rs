@@ -62,9 +62,13 @@ impl Problem {
                 ..Problem::new(503, "out_of_memory", "no memory for this request; send a smaller one, or try again")
                     .retry_after(1)
             },
-            ErrorKind::Io | ErrorKind::Format | ErrorKind::Teacher | ErrorKind::Unsupported | ErrorKind::Bug => {
-                Problem::internal(error.to_string())
-            }
+            ErrorKind::Io
+            | ErrorKind::Format
+            | ErrorKind::Teacher
+            | ErrorKind::Unsupported
+            | ErrorKind::Busy
+            | ErrorKind::Closed
+            | ErrorKind::Bug => Problem::internal(error.to_string()),
         }
     }
     pub fn timed_out() -> Problem {

@@ -63,6 +63,8 @@ impl Teacher for LocalTeacher {
                 | ErrorKind::Teacher
                 | ErrorKind::Memory
                 | ErrorKind::Unsupported
+                | ErrorKind::Busy
+                | ErrorKind::Closed
                 | ErrorKind::Bug => Class::Stop,
             };
             Failure { class, error: e, retry_after: None, tokens: (0, 0) }

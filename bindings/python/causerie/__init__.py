@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     import numpy
 
 __all__ = [
-    "Answer", "Config", "Dataset", "Dialogues", "Embeddings", "Error", "Model", "Progress", "Query", "Recommendation",
+    "Answer", "ClosedError", "Config", "Dataset", "Dialogues", "Embeddings", "Error", "Model", "Progress", "Query", "Recommendation",
     "Recommendations",
     "Recommender", "Report", "Request", "Run", "Selection", "TeacherError", "log", "pipeline", "settings", "simulate",
     "version",
 ]
 
-INVALID, NOT_FOUND, IO, FORMAT, TEACHER, MEMORY, CANCELLED, UNSUPPORTED, BUG = 1, 2, 3, 4, 5, 6, 7, 8, 99
+INVALID, NOT_FOUND, IO, FORMAT, TEACHER, MEMORY, CANCELLED, UNSUPPORTED = 1, 2, 3, 4, 5, 6, 7, 8
+BUSY, CLOSED, BUG = 9, 10, 99
 ITEMS, REVIEWS, INTERACTIONS = 0, 1, 2
 ASK_QUERY, ASK_RECOMMEND = 0, 1
 FAIL_REFUSED, FAIL_BROKEN, FAIL_THROTTLED = 1, 2, 3
@@ -46,11 +47,15 @@ class Error(Exception):
         self.code = code
 
 
+class ClosedError(Error, ValueError):
+    """The handle was closed, by another thread perhaps."""
+
+
 def _check(error: Optional[int]) -> None:
     if error:
         code, message = lib.error_code(error), lib.error_message(error).decode()
         lib.error_free(error)
-        raise Error(code, message)
+        raise (ClosedError if code == CLOSED else Error)(code, message)
 
 
 def _path(path: Optional[Path]) -> Optional[bytes]:
@@ -70,7 +75,7 @@ def _array(owner: Any, address: Optional[int], shape: tuple, ctype: Any) -> Arra
         buffer = (ctype * 0)()
     else:
         buffer = (ctype * count).from_address(address)
-        buffer._owner = owner  # the view keeps the buffer, the buffer the handle
+        buffer._owner = owner._life  # the view keeps the buffer, the buffer what is behind the handle, closed or not
     if _np is None:
         view = memoryview(buffer).cast("B").cast(memoryview(buffer).format.lstrip("<"))
         return (view.cast("B").cast(view.format, shape) if len(shape) > 1 and count else view).toreadonly()
@@ -79,36 +84,48 @@ def _array(owner: Any, address: Optional[int], shape: tuple, ctype: Any) -> Arra
     return array
 
 
+class _Life:
+    """What is behind a C handle: it ends when nobody holds it, neither the handle nor a view of its memory."""
+
+    __slots__ = ("raw", "free")
+
+    def __init__(self, raw: c.c_void_p, free: Any) -> None:
+        self.raw, self.free = raw, free
+
+    def __del__(self) -> None:
+        if lib is not None and self.raw:
+            self.free(self.raw)
+
+
 class _Handle:
-    """A C handle that ends itself."""
+    """A C handle that ends itself. Any thread may use and close it: a call under way goes on to its end, later ones raise
+    ClosedError or ValueError."""
 
     _free = "config_free"
-    __slots__ = ("_raw", "__weakref__")
+    __slots__ = ("_life", "__weakref__")
 
     def __init__(self, raw: c.c_void_p) -> None:
-        self._raw = raw
+        self._life = _Life(raw, getattr(lib, self._free))
 
     @property
     def raw(self) -> c.c_void_p:
-        if not self._raw:
+        life = getattr(self, "_life", None)
+        if life is None:
             raise ValueError(f"this {type(self).__name__} was closed")
-        return self._raw
+        return life.raw
 
     def close(self) -> None:
-        """Ends the handle; it ends by itself as well."""
-        raw, self._raw = self._raw, None
-        if raw:
-            getattr(lib, self._free)(raw)
+        """Ends the handle; it ends by itself as well. Arrays that it gave out stay valid: they keep its memory."""
+        self._life = None
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: it stands for something in this process")
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_raw", None) and lib is not None:
-            self.close()
 
 
 def _raw(handle: Optional[_Handle]) -> Optional[c.c_void_p]:
