@@ -80,10 +80,7 @@ fn mended(line: &str) -> Option<String> {
                 1
             }
             b'\\' if in_text => match surrogate(rest) {
-                Some(high @ 0xd800..0xdc00) if matches!(rest.get(6..).and_then(surrogate), Some(0xdc00..0xe000)) => {
-                    debug_assert!(high < 0xdc00);
-                    12
-                }
+                Some(0xd800..0xdc00) if matches!(rest.get(6..).and_then(surrogate), Some(0xdc00..0xe000)) => 12,
                 Some(_) => {
                     out.push_str("\\ufffd");
                     changed = true;
@@ -173,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_parses_is_never_mended_and_nothing_panics(text in "[NIa\\\\\"u-d8fé{}:,0-9 ]{0,30}") {
+        fn what_parses_is_never_mended_and_nothing_panics(text in "[NIa\\\\\"ud8fé{}:,0-9 -]{0,30}") {
             let _ = owned::<Value>(&text);
             let line = serde_json::to_string(&text).unwrap();
             prop_assert_eq!(owned::<String>(&line).unwrap(), text);

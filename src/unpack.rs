@@ -2,7 +2,7 @@
 //! object stores add them), or something else behind it, which is left out and told, as gzip does.
 
 use crate::run::{self, Level};
-use std::io::{BufRead, BufReader, Cursor, Error, ErrorKind, Read, Result};
+use std::io::{BufRead, BufReader, Cursor, Error, Read, Result};
 use std::path::{Path, PathBuf};
 
 type Raw = Box<dyn BufRead + Send>;
@@ -104,7 +104,7 @@ impl Read for Members {
             let raw = match self.member.take() {
                 Some(Member::Gzip(decoder)) => decoder.into_inner(),
                 Some(Member::Zstd(decoder)) => decoder.finish(),
-                None => return Err(Error::new(ErrorKind::Other, "a member without an end")),
+                None => return Err(Error::other("a member without an end")),
             };
             self.member = self.next(raw)?;
         }

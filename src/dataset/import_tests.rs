@@ -139,7 +139,7 @@ fn times_and_ids_that_pandas_writes_as_floats_were_bad_lines() {
         ("reviews.jsonl", reviews.as_bytes()),
     ];
     let (dataset, report) = import(&config(folder.path(), &files), &run()).unwrap();
-    assert_eq!((dataset.items.name(0), dataset.items.name(1)), ("Heat (1995)".into(), "b (2009)".into()));
+    assert_eq!((dataset.items.name(0), dataset.items.year(1)), ("Heat (1995)".into(), Some(2009)));
     let rows: Vec<_> = (0..4).map(|i| dataset.interaction(i)).collect();
     let time = Some(1_548_806_400_000);
     assert_eq!(

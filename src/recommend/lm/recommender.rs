@@ -155,7 +155,7 @@ impl LmRecommender {
         };
         let set = Set { list: adapters, head: head.map(Arc::new) };
         Ok(LmRecommender {
-            name: format!("language model, {}", mode),
+            name: format!("language model, {mode}"),
             model,
             prompter,
             trie: RwLock::new(Arc::new(trie)),
