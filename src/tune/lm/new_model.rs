@@ -203,7 +203,7 @@ mod tests {
         let vocabulary = llama::Model::load_vocabulary(&base).unwrap();
         assert_eq!(vocabulary.piece(chat.end() as llama::Token, true), b"<|eot_id|>");
         let dialogues = vec![dialogue("a film?", "River Moon", &[]); 64];
-        let tune = TuneConfig { method: "full".into(), max_tokens: 256, ..tune };
+        let tune = TuneConfig { method: "full".into(), max_tokens: 256, epochs: 6, ..tune };
         let tuned = tune_lm(&report.exported.file, &dialogues, None, &tune, &folder.path().join("sft"), &run).unwrap();
         assert!(loss(&tuned) < before(&tuned) / 2.0, "{:?} from {}", loss(&tuned), before(&tuned));
     }
