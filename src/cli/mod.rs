@@ -40,8 +40,8 @@ pub fn command() -> Command {
         .subcommand(pack::pack_command())
         .subcommand(bench::bench_command())
         .subcommand(
-            Command::new("config")
-                .about("Print every setting: key, default, bounds, what it does")
+            settings::with_settings(Command::new("config"), "", &[])
+                .about("Print every setting: key, value (the default, unless --config or --set says otherwise), bounds, what it does")
                 .arg(Arg::new("toml").long("toml").action(ArgAction::SetTrue).help("As a TOML file to start from")),
         );
     #[cfg(feature = "llama")]
@@ -75,7 +75,7 @@ pub fn dispatch(matches: &ArgMatches) -> Result<()> {
         Some(("serve", m)) => serve::serve(m),
         Some(("pack", m)) => pack::pack(m),
         Some(("bench", m)) => bench::bench(m),
-        Some(("config", m)) => progress::print(&settings::table_text(m.get_flag("toml"))),
+        Some(("config", m)) => progress::print(&settings::table_text(&settings::config_of(m)?, m.get_flag("toml"))?),
         _ => Err(Error::invalid("no such command; `causerie --help` lists them")),
     }
 }

@@ -76,10 +76,10 @@ pub fn config_over(mut config: Config, matches: &ArgMatches) -> Result<Config> {
     Ok(config)
 }
 
-/// `causerie config`: the table, or the defaults as a TOML file.
-pub fn table_text(as_toml: bool) -> String {
+/// `causerie config`: the table with the values of `config`, or these as a TOML file.
+pub fn table_text(config: &Config, as_toml: bool) -> Result<String> {
     if as_toml {
-        return Config::default().to_toml();
+        return Ok(config.to_toml());
     }
     let mut out = String::new();
     let mut section = "";
@@ -90,9 +90,10 @@ pub fn table_text(as_toml: bool) -> String {
             section = this;
         }
         let bounds = if setting.bounds.is_empty() { String::new() } else { format!("  ({})", setting.bounds) };
-        out.push_str(&format!("  {:<32} {:<8} = {}{bounds}\n", setting.key, setting.kind, setting.initial));
+        let value = config.get(setting.key)?;
+        out.push_str(&format!("  {:<32} {:<8} = {value}{bounds}\n", setting.key, setting.kind));
         out.push_str(&format!("      {}\n", setting.doc));
     }
     out.truncate(out.trim_end().len());
-    out
+    Ok(out)
 }

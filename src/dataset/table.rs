@@ -144,6 +144,13 @@ impl Items {
     pub fn price(&self, i: usize) -> Option<f32> {
         Some(self.prices.at(i)).filter(|p| !p.is_nan())
     }
+    /// What people call it: the title, or the id when there is no title.
+    pub fn label(&self, i: usize) -> &str {
+        match self.title(i) {
+            "" => self.id(i),
+            title => title,
+        }
+    }
     /// `Title (1999)`, or the title alone, or the id when there is no title.
     pub fn name(&self, i: usize) -> String {
         match (self.title(i), self.year(i)) {

@@ -100,7 +100,7 @@ impl<'a> OfflineTeacher<'a> {
 
     /// The name of an item as a user says it.
     fn say(&self, item: u32, random: &mut Random) -> String {
-        let title = spoken(self.dataset.items.title(item as usize));
+        let title = spoken(self.dataset.items.label(item as usize));
         match self.dataset.items.year(item as usize) {
             Some(year) if random.uniform() < WITH_YEAR => format!("{title} ({year})"),
             Some(_) | None => title,
@@ -117,7 +117,7 @@ impl<'a> OfflineTeacher<'a> {
         });
         let Some(item) = item else { return Vec::new() };
         let items = &self.dataset.items;
-        let mask = Mask::new(items.title(item as usize));
+        let mask = Mask::new(items.label(item as usize));
         let texts = || facts.reviews.iter().map(|r| self.dataset.review_text(*r as usize));
         let moods = moods(texts());
         let sentence = telling(texts(), &mask);
@@ -136,10 +136,7 @@ impl<'a> OfflineTeacher<'a> {
             .of(item)
             .iter()
             .map(|(other, _)| *other)
-            .filter(|other| {
-                let title = items.title(*other as usize);
-                !title.is_empty() && !mask.leaks(&spoken(title))
-            })
+            .filter(|other| !mask.leaks(&spoken(items.label(*other as usize))))
             .take(LIKED_AMONG)
             .collect();
         let mut order: Vec<usize> = (0..self.compose.len()).collect();

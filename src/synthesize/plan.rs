@@ -213,7 +213,7 @@ impl<'a> Plan<'a> {
         let mut queries = parse_queries(answer);
         self.drop_for("queries missing in an answer", wanted.saturating_sub(queries.len()) as u64);
         queries.truncate(wanted);
-        let mask = self.seeds[seed].item.map(|item| Mask::new(self.dataset.items.title(item as usize)));
+        let mask = self.seeds[seed].item.map(|item| Mask::new(self.dataset.items.label(item as usize)));
         let mut seen = HashSet::new();
         for query in queries {
             let (query, leaked) = match &mask {

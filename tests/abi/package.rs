@@ -297,6 +297,16 @@ fn threads_share_recommenders_and_a_cancel_ends_a_call() {
     run(here.command(&program).arg(here.scratch("threads")));
 }
 
+/// A query that was changed while it was asked, settings set while they were read, a handle freed in use: heap corruption.
+#[test]
+fn a_handle_that_is_used_changed_and_freed_at_once_is_busy_or_closed_and_never_crashes() {
+    let here = installed();
+    let program = here.compile("gcc", "tests/c/users.c", &["-std=gnu11"]);
+    run(here.command(&program).arg(here.scratch("users")));
+    let program = here.compile("gcc", "tests/c/users.c", &["-std=gnu11", "-fsanitize=address,undefined"]);
+    run(here.command(&program).arg(here.scratch("users-asan")).env("ASAN_OPTIONS", "detect_leaks=1"));
+}
+
 /// The language model of 260,000 parameters that some tests need; a word where it is missing, but not in CI.
 fn small_model() -> Option<PathBuf> {
     let shared = std::env::var_os("CAUSERIE_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
