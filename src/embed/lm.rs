@@ -1,6 +1,6 @@
 //! Embeddings from a GGUF through llama.cpp: last-layer hidden states, pooled (paper §3.2).
 
-use super::Embedder;
+use super::embedder::Embedder;
 use crate::artifact::hash_file;
 use crate::config::{EmbedConfig, PoolingChoice};
 use crate::error::{Error, Result};
@@ -178,7 +178,7 @@ impl Embedder for LmEmbedder {
                     if lenient {
                         continue;
                     }
-                    return Err(super::empty_text(first + i));
+                    return Err(super::embedder::empty_text(first + i));
                 }
                 let full = |group: &Vec<_>| {
                     filled + tokens.len() > self.options.batch_tokens || group.len() == self.options.sequences

@@ -1,6 +1,6 @@
 //! An embedder that remembers: the same conversations are asked of many recommenders.
 
-use super::Embedder;
+use super::embedder::Embedder;
 use crate::error::{Error, Result};
 use crate::math::Matrix;
 use crate::run::Run;

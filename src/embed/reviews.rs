@@ -4,8 +4,9 @@
 //! end `X.partial` is renamed to `X`. Chunks have a fixed size, so that a run that was interrupted ends with the bytes of
 //! one that was not.
 
-use super::Embedder;
+use super::embedder::Embedder;
 use super::file;
+use super::review_text::review_text;
 use super::shard::Shard;
 use super::stored::{RowType, RowsFile, StoredRows};
 use crate::artifact;
@@ -73,18 +74,6 @@ impl Store {
     /// All rows in the format of the settings.
     pub fn of(config: &EmbedConfig) -> Store {
         Store { format: config.store.into(), shard: None }
-    }
-}
-
-/// The text of review `r` that is embedded: its headline, then its body.
-pub fn review_text(dataset: &Dataset, r: usize) -> String {
-    let (title, text) = (dataset.review_title(r).trim(), dataset.review_text(r).trim());
-    match (title.is_empty(), text.is_empty()) {
-        (true, _) => text.to_string(),
-        (false, true) => title.to_string(),
-        (false, false) if text.starts_with(title) => text.to_string(),
-        (false, false) if title.ends_with(['.', '!', '?', '…']) => format!("{title} {text}"),
-        (false, false) => format!("{title}. {text}"),
     }
 }
 

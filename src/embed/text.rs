@@ -1,9 +1,11 @@
 //! The built-in embedder: hashed TF-IDF of words and pairs of words, then a truncated SVD. No model, no download.
 
+use super::embedder::{Embedder, empty_text};
 use super::file::{self, TensorFile};
 use super::grams::{self, Grams};
+use super::review_text::review_text;
 use super::words::{self, number_known};
-use super::{Embedder, review_text};
+
 use crate::artifact;
 use crate::config::EmbedConfig;
 use crate::dataset::Dataset;
@@ -225,7 +227,7 @@ impl Embedder for TextEmbedder {
         let dim = self.dim();
         let mut out = Matrix::zeros(texts.len(), dim);
         if let Some(blank) = texts.iter().position(|t| t.trim().is_empty()).filter(|_| !lenient) {
-            return Err(super::empty_text(blank));
+            return Err(empty_text(blank));
         }
         for (chunk, rows) in texts.chunks(STEP).zip(out.data_mut().chunks_mut(STEP * dim)) {
             run.check()?;

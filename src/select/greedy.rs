@@ -1,8 +1,8 @@
 //! The loop that JS and Fisher share: fold the earlier picks in, take the forced rows, then the best row again and again.
 
-use super::Pick;
-use super::checkpoint::Keeper;
 use super::field::Field;
+use super::keeper::Keeper;
+use super::picks::Pick;
 use crate::error::{Error, Result};
 use crate::run::Run;
 

@@ -1,9 +1,11 @@
 //! What a selection takes in memory beside the rows, known before it begins.
 
+use super::field::Terms;
 use super::fisher::Fisher;
+use super::inputs::Kind;
 use super::js::Js;
 use super::soft::SoftAssignment;
-use super::{Terms, centers, kmeans};
+use super::{given_centers as centers, kmeans};
 use crate::config::SelectConfig;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Rows};
@@ -30,10 +32,10 @@ pub fn estimate(x: &dyn Rows, features: Option<&Matrix>, terms: &Terms, config: 
         + aware
         + if config.max_per_item > 0 || config.max_per_user > 0 { 8 * rows as u64 } else { 0 };
     let working_bytes = common
-        + match super::Kind::of(config.strategy) {
-            super::Kind::Random => 4 * rows as u64,
-            super::Kind::Fisher => Fisher::bytes(rows, dim, budget),
-            super::Kind::Js => {
+        + match Kind::of(config.strategy) {
+            Kind::Random => 4 * rows as u64,
+            Kind::Fisher => Fisher::bytes(rows, dim, budget),
+            Kind::Js => {
                 let assigned = |clusters| SoftAssignment::bytes(rows, dim, clusters) + Js::bytes(rows, clusters);
                 match centers::given(x, features, terms, config)? {
                     Some(centers) => assigned(centers.rows()),

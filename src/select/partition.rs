@@ -7,10 +7,14 @@
 
 use super::cost::Meter;
 use super::field::NamedRows;
+use super::field::Terms;
 use super::fisher::Fisher;
 use super::greedy::Greedy;
+use super::inputs::{Kind, blocks, check};
+use super::picks::{Order, Pick, Selection};
 use super::report::Parts;
-use super::{Kind, Order, Pick, Selection, SelectionResult, Terms, centers, checkpoint, kmeans, memory};
+use super::stage::SelectionResult;
+use super::{given_centers as centers, keeper, kmeans, memory};
 use crate::artifact;
 use crate::config::{CompareWhole, SelectConfig};
 use crate::error::{Error, Result};
@@ -254,7 +258,7 @@ pub fn select_part(
     if part >= parts {
         return Err(Error::invalid(format!("select: part {part} of {parts}; parts count from 0")));
     }
-    super::check(x, config)?;
+    check(x, config)?;
     let centers = centers::given(x, features, terms, config)?;
     let terms = &Terms { centers: centers.as_deref(), ..*terms };
     let aware_js = config.strategy.is_aware() && config.strategy.has_clusters();
@@ -279,7 +283,7 @@ pub fn select_part(
         made_by: artifact::made_by(),
         part,
         parts,
-        fingerprint: checkpoint::fingerprint(x, features, terms, config)?,
+        fingerprint: keeper::fingerprint(x, features, terms, config)?,
         centers: terms.centers.map(centers::hash),
         budget: config.budget,
         picks,
@@ -368,7 +372,7 @@ pub fn finalise(
     config: &SelectConfig,
     run: &Run,
 ) -> Result<SelectionResult> {
-    super::check(x, config)?;
+    check(x, config)?;
     let given = centers::given(x, features, terms, config)?;
     let terms = &Terms { centers: given.as_deref(), ..*terms };
     let ours = terms.centers.map(centers::hash);
@@ -379,7 +383,7 @@ pub fn finalise(
             whose(ours.as_ref())
         )));
     }
-    if merged.fingerprint != checkpoint::fingerprint(x, features, terms, config)? {
+    if merged.fingerprint != keeper::fingerprint(x, features, terms, config)? {
         return Err(Error::invalid(
             "select: the merged picks are of another selection (other rows, settings or terms)",
         ));
@@ -477,7 +481,7 @@ fn certify(
     run: &Run,
 ) -> Result<()> {
     let texts = squares(x, "select: embeddings", run)?;
-    let blocks = super::blocks(x, features, &texts, config, run)?;
+    let blocks = blocks(x, features, &texts, config, run)?;
     let (x, lengths) = match &blocks {
         Some((blocks, theirs)) => (blocks as &dyn Rows, theirs.clone()),
         None => (x, texts.clone()),

@@ -1,7 +1,7 @@
 //! What a selection says of itself: the objective, how far it can be from the best, the settings that made it.
 
-use super::Pick;
 use super::fisher::{Certificate, Reason};
+use super::picks::Pick;
 use super::soft::SoftAssignment;
 use crate::config::SelectConfig;
 use crate::math::Rows;

@@ -1,9 +1,9 @@
 //! The slow twins: JS and Fisher written plainly, a full scan in f64 at every pick. They exist to be obviously right:
 //! the tests compare the fast ones with them, and nothing else should call them (Fisher: O(rows dim^2) a pick).
 
-use super::Pick;
 use super::field::Field;
 use super::greedy::{self, Greedy, TIE};
+use super::picks::Pick;
 use super::soft::SoftAssignment;
 use crate::error::Result;
 use crate::math::{Matrix, jensen_shannon};

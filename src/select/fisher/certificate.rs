@@ -1,8 +1,8 @@
 //! How far a Fisher selection can be from the best one: log det(I + X_S' X_S) of the picks, and a bound on that of any.
 
-use super::super::Pick;
 use super::super::field::Field;
-use super::Fisher;
+use super::super::picks::Pick;
+use super::strategy::Fisher;
 use crate::run::Run;
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +85,7 @@ impl Fisher<'_> {
         let dim = self.x.width() as f64;
         let mut own = 0.0;
         // Some rows at a time: the coefficients of all picks would be picks^2 values.
-        for rows in rows.chunks(super::SCORED_ROWS) {
+        for rows in rows.chunks(super::strategy::SCORED_ROWS) {
             let (found, _) = run.install(|| self.precise.scores(self.x, &self.squares, rows));
             for (&row, score) in rows.iter().zip(found) {
                 own += score.max(0.0);

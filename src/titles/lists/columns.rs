@@ -1,8 +1,8 @@
 //! Tables: with and without outer bars, drawn with lines, by tabs, by commas.
 
-use super::ParsedTitle;
 use super::entry::{entry, first_year};
 use super::marks::{Line, numbered};
+use super::title::ParsedTitle;
 
 /// Names of the column that holds the titles.
 const TITLE: [&str; 22] = [

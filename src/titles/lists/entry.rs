@@ -1,8 +1,8 @@
 //! One entry of a list → its title and year.
 
-use super::ParsedTitle;
 use super::html::without_entities;
 use super::marks::is_pictogram;
+use super::title::ParsedTitle;
 
 /// One entry of a list → its title and year: labels, markdown, quotes, year, author and description come off.
 pub(super) fn entry(text: &str) -> Option<ParsedTitle> {

@@ -1,8 +1,8 @@
 //! JSON as models write it: cut short, with single quotes, with a comma too many, in objects by rank.
 
-use super::ParsedTitle;
 use super::entry::{entry, first_year, is_year, short, tidy, without_year};
 use super::marks::numbered;
+use super::title::ParsedTitle;
 
 /// A JSON value; fields in the order in which they are written.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,7 @@
 //! Titles in plain text: one a line, or several in one.
 
-use super::ParsedTitle;
 use super::entry::{closing, entry, first_year, is_detail, reads_as_sentence, short, without_year};
+use super::title::ParsedTitle;
 
 pub(super) fn titles(lines: &[&str]) -> Vec<ParsedTitle> {
     let content: Vec<&str> = lines.iter().copied().filter(|l| !is_chatter(l)).collect();
