@@ -3,11 +3,15 @@
 //
 // Five rules hold for every function below.
 // 1 errors     A call that can fail returns causerie_error*: NULL is success. Outputs are written only on success.
-// 2 ownership  `T **out` is yours: end it with its _free (NULL is fine). A returned const pointer is borrowed from the
-//              handle and lives until that handle is freed. Inputs are copied before the call returns, and no handle
-//              keeps another one: free them in any order. A number that is written beside a result (count, score, row, …)
+// 2 ownership  `T **out` is yours: end it with its _free (NULL is fine). A handle is a number that names what it stands for,
+//              not an address. One that is freed while a call uses it is closed at once, and goes with that call; a freed
+//              one is CAUSERIE_CLOSED, anything else that is no handle CAUSERIE_INVALID. A returned const pointer is
+//              borrowed from the handle and lives until that handle is freed. Inputs are copied before the call returns,
+//              and no handle keeps another one: free them in any order. A number that is written beside a result (count, score, row, …)
 //              may be NULL where it is not needed.
-// 3 threads    `const T *` may be shared between threads, `T *` needs one caller at a time; no handle is tied to a thread.
+// 3 threads    No handle is tied to a thread. Calls with `const T *`, and causerie_recommender_add, may be made from many
+//              threads at once; a call with `T *` needs the handle alone: beside another call one of the two is refused
+//              with CAUSERIE_BUSY, and nothing was done.
 //              After fork() handles made before it still serve in the child; its threads are made anew. (Fork while no
 //              call is under way.)
 // 4 text       UTF-8 as (pointer, length), (NULL, 0) is empty; paths, keys and names are NUL-terminated. Returned text is
@@ -122,6 +126,13 @@ struct ArrowArrayStream {
 
 // This build or this machine cannot do it.
 #define CAUSERIE_UNSUPPORTED 8
+
+// Another call uses this handle at this moment, and one of the two needs it alone. Nothing was done: call again later, or give
+// each thread a handle of its own.
+#define CAUSERIE_BUSY 9
+
+// The handle was freed. Nothing was done.
+#define CAUSERIE_CLOSED 10
 
 // A defect of causerie: a panic that was caught. The handles of that call can still be freed.
 #define CAUSERIE_BUG 99
@@ -302,6 +313,9 @@ void causerie_error_free(causerie_error *error);
 // ---- The library ------------------------------------------------------------------------------------------------
 // CAUSERIE_ABI of the library that is linked. Refuse to run when it differs from your header's.
 uint32_t causerie_abi(void);
+
+// Handles of this process that are not freed: 0 once everything was ended. For tests that look for leaks; it looks at all.
+size_t causerie_handles(void);
 
 // What is linked: "causerie/0.1.0 llama-cpp-sys-2/0.1.161 cpu/avx2,fma,f16c,bmi2". Static text. A CPU that lacks one of
 // these is named with what it has; the language model's functions then fail with CAUSERIE_UNSUPPORTED, the others work.
@@ -713,7 +727,9 @@ CAUSERIE_MUST_CHECK causerie_error *causerie_dialogues_save(const causerie_dialo
 
 // Reads what causerie_dialogues_save (or a work directory's dialogues.jsonl) holds. A line that is no dialogue is passed
 // over, logged and counted (causerie_dialogues_report); CAUSERIE_FORMAT when none is one.
-CAUSERIE_MUST_CHECK causerie_error *causerie_dialogues_load(const char *file, causerie_dialogues **out);
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dialogues_load(const char *file,
+                                        causerie_dialogues **out);
 
 // The same from `len` bytes of JSON lines in memory.
 CAUSERIE_MUST_CHECK causerie_error *causerie_dialogues_parse(const char *jsonl, size_t len, causerie_dialogues **out);
@@ -1000,8 +1016,8 @@ causerie_error *causerie_score(const causerie_recommender *recommender,
                                size_t count);
 
 // Adds items (JSON lines as of causerie_dataset_add) to a ranking head or a language model ("constrained") that serves,
-// without tuning anew: they are recommended from now on by what they say of themselves. All or nothing. Nobody else may
-// use the recommender meanwhile. CAUSERIE_UNSUPPORTED for other recommenders; CAUSERIE_INVALID for an id that is there.
+// without tuning anew: they are recommended from now on by what they say of themselves. All or nothing. Other threads may
+// use the recommender meanwhile: a call under way goes on without them. CAUSERIE_UNSUPPORTED for other recommenders; CAUSERIE_INVALID for an id that is there.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_recommender_add(causerie_recommender *recommender,
                                          const char *lines,
@@ -1047,7 +1063,8 @@ int32_t causerie_reply_truncated(const causerie_reply *reply);
 
 // What is to be said of an answer, one sentence each: names that are not in the catalogue, what was cut, what is missing.
 // NULL past the end. Borrowed from the reply.
-const char *causerie_reply_warning(const causerie_reply *reply, size_t i);
+const char *causerie_reply_warning(const causerie_reply *reply,
+                                   size_t i);
 
 // The answer as text to show: "1. Title (1999)" a line. Borrowed from the reply.
 const char *causerie_reply_text(const causerie_reply *reply);

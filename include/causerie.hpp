@@ -447,8 +447,8 @@ class dialogues : public detail::handle<causerie_dialogues, causerie_dialogues_f
     return out;
   }
   struct asking {
+    explicit asking(const teacher &t) : ask(t) {}
     const teacher &ask;
-    std::mutex lock;
     std::mutex mutex;
     std::exception_ptr thrown;
 
@@ -472,21 +472,21 @@ class dialogues : public detail::handle<causerie_dialogues, causerie_dialogues_f
       }
       return 0;
     } catch (...) {
-      const std::lock_guard<std::mutex> held(self->lock);
-      if (!self->thrown) self->keep(std::current_exception());
+      self->keep(std::current_exception());
       return 1;
     }
   }
   static causerie_dialogues *make_with(const dataset &d, const selection &s, const std::string &name, const teacher &ask,
                                        const config &c, const std::string &journal, const run *r, std::uint64_t round) {
     causerie_dialogues *out = nullptr;
-    asking state{ask, {}, nullptr};
+    asking state(ask);
     causerie_error *e = causerie_synthesize_with(d.get(), s.get(), name.c_str(), &dialogues::tell, &state, c.get(), round,
                                                  detail::null_if_empty(journal), detail::raw(r), &out);
-    if (state.thrown) {
-      causerie_error_free(e);
-      causerie_dialogues_free(out);
-      std::rethrow_exception(state.thrown);
+    if (e != nullptr) {
+      if (std::exception_ptr thrown = state.take()) {
+        causerie_error_free(e);
+        std::rethrow_exception(std::move(thrown));
+      }
     }
     detail::check(r, e);
     return out;
@@ -738,23 +738,22 @@ class recommender : public detail::handle<causerie_recommender, causerie_recomme
   }
   // Scores of the whole catalogue, [size()]; -infinity for what the query masks.
   std::vector<float> score(const query &q, const run *r = nullptr) const {
-    std::vector<float> scores(size());
-    detail::check(r, causerie_score_query(get(), q.get(), detail::raw(r), scores.data(), scores.size()));
-    return scores;
+    return scored(1, r, [&](float *scores, std::size_t count) { return causerie_score_query(get(), q.get(), detail::raw(r), scores, count); });
   }
   // Of several queries: [queries, size()], row-major.
   std::vector<float> score(const std::vector<const query *> &queries, const run *r = nullptr) const {
     const auto handles = raws(queries);
-    std::vector<float> scores(queries.size() * size());
-    detail::check(r, causerie_score_many(get(), handles.data(), handles.size(), detail::raw(r), scores.data(), scores.size()));
-    return scores;
+    return scored(handles.size(), r, [&](float *scores, std::size_t count) {
+      return causerie_score_many(get(), handles.data(), handles.size(), detail::raw(r), scores, count);
+    });
   }
   // Of a request in JSON.
   std::vector<float> score(std::string_view request, const run *r = nullptr) const {
-    std::vector<float> scores(size());
-    detail::check(r, causerie_score(get(), request.data(), request.size(), detail::raw(r), scores.data(), scores.size()));
-    return scores;
+    return scored(1, r, [&](float *scores, std::size_t count) {
+      return causerie_score(get(), request.data(), request.size(), detail::raw(r), scores, count);
+    });
   }
+  // May run beside other calls.
   recommender &add(std::string_view item_lines, const run *r = nullptr) {
     detail::check(r, causerie_recommender_add(get(), item_lines.data(), item_lines.size(), detail::raw(r)));
     return *this;
@@ -777,6 +776,22 @@ class recommender : public detail::handle<causerie_recommender, causerie_recomme
 
  private:
   explicit recommender(causerie_recommender *raw) : handle(raw) {}
+  // Scores into room for `rows` catalogues; once more where items joined between the count and the call.
+  template <class Call>
+  std::vector<float> scored(std::size_t rows, const run *r, const Call &call) const {
+    const std::size_t items = size();
+    std::vector<float> scores(rows * items);
+    causerie_error *e = call(scores.data(), scores.size());
+    if (causerie_error_code(e) == CAUSERIE_INVALID) {
+      if (const std::size_t now = size(); now != items) {
+        causerie_error_free(e);
+        scores.assign(rows * now, 0);
+        e = call(scores.data(), scores.size());
+      }
+    }
+    detail::check(r, e);
+    return scores;
+  }
   reply ask(std::string_view request, std::uint32_t top_k, const run *r) const {
     causerie_reply *raw = nullptr;
     detail::check(r, causerie_recommend(get(), request.data(), request.size(), top_k, detail::raw(r), &raw));

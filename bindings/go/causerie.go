@@ -2,7 +2,9 @@
 // tune, recommend, evaluate. It binds the C library by pkg-config; install that first (make install).
 //
 // Long calls take a context: when it ends, the call ends within a step. WithProgress adds reports. Handles have Close and, as
-// a net, finalizers. Methods that do not change a handle may run in any number of goroutines at once.
+// a net, finalizers. Methods that do not change a handle may run in any number of goroutines at once; one that changes it beside
+// others is an Error with code Busy. Close may come from any goroutine and more than once: calls under way go on to their end, and
+// later ones give an error that is ErrClosed (methods without an error: 0, "" or nil). A nil context is context.Background().
 package causerie
 
 /*
@@ -18,6 +20,8 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/cgo"
+	"strings"
+	"sync"
 	"unsafe"
 )
 
@@ -56,7 +60,7 @@ func (e *Error) Is(target error) bool {
 	return ok && other.Code == e.Code
 }
 
-// ErrClosed is what a handle gives after Close.
+// ErrClosed is what errors.Is finds in the errors of a handle after Close.
 var ErrClosed = errors.New("causerie: the handle was closed")
 
 func check(e *C.causerie_error) error {
@@ -87,6 +91,16 @@ func bytesOf(s []byte) (*C.char, C.size_t) {
 	return (*C.char)(unsafe.Pointer(&s[0])), C.size_t(len(s))
 }
 
+// noNUL refuses texts of which C would read the beginning alone.
+func noNUL(texts ...string) error {
+	for _, s := range texts {
+		if strings.IndexByte(s, 0) >= 0 {
+			return &Error{Invalid, fmt.Sprintf("causerie: %q: a NUL stands in it", s)}
+		}
+	}
+	return nil
+}
+
 // path is s for C, NULL for "", and what frees it.
 func path(s string) (*C.char, func()) {
 	if s == "" {
@@ -111,12 +125,18 @@ type (
 // WithProgress reports every call under the context to f, on the goroutine that made it. Where f panics, the call ends and
 // panics with the same value.
 func WithProgress(ctx context.Context, f func(Progress)) context.Context {
+	if ctx == nil {
+		ctx = context.Background()
+	}
 	return context.WithValue(ctx, progressKey{}, f)
 }
 
 // WithTokens hands the text of language models to f while they write it, on the goroutine that made the call; "" says that an
 // answer is at its end. Those that write are the teacher that is a GGUF and a recommender with recommend.mode = "generate".
 func WithTokens(ctx context.Context, f func(text string)) context.Context {
+	if ctx == nil {
+		ctx = context.Background()
+	}
 	return context.WithValue(ctx, tokenKey{}, f)
 }
 
@@ -133,6 +153,9 @@ func keep(v any) (unsafe.Pointer, func()) {
 
 // under runs a call with a run that ctx cancels.
 func under(ctx context.Context, call func(*C.causerie_run) *C.causerie_error) error {
+	if ctx == nil {
+		ctx = context.Background()
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -175,7 +198,12 @@ func under(ctx context.Context, call func(*C.causerie_run) *C.causerie_error) er
 }
 
 // Config holds the settings of every stage.
-type Config struct{ p *C.causerie_config }
+type Config struct {
+	// A number that C checks: it stays after Close, and calls with it are refused.
+	p *C.causerie_config
+	// Held while memory that the handle lends is read: Close waits.
+	lent sync.RWMutex
+}
 
 // NewConfig gives every setting its documented default, then reads toml over them ("" for none).
 func NewConfig(toml string) (*Config, error) {
@@ -193,6 +221,9 @@ func NewConfig(toml string) (*Config, error) {
 
 // Set sets a key from text: Set("select.budget", "500").
 func (c *Config) Set(key, value string) error {
+	if err := noNUL(key, value); err != nil {
+		return err
+	}
 	k, v := C.CString(key), C.CString(value)
 	defer C.free(unsafe.Pointer(k))
 	defer C.free(unsafe.Pointer(v))
@@ -209,6 +240,8 @@ func (c *Config) Read(toml string) error {
 
 // TOML is every setting with its value.
 func (c *Config) TOML() (string, error) {
+	c.lent.RLock()
+	defer c.lent.RUnlock()
 	defer runtime.KeepAlive(c)
 	var out *C.char
 	err := check(C.causerie_config_toml(c.p, &out))
@@ -217,8 +250,9 @@ func (c *Config) TOML() (string, error) {
 
 // Close ends the settings.
 func (c *Config) Close() {
+	c.lent.Lock()
+	defer c.lent.Unlock()
 	C.causerie_config_free(c.p)
-	c.p = nil
 	runtime.SetFinalizer(c, nil)
 }
 

@@ -117,10 +117,121 @@ func TestManyGoroutinesAskTwoRecommendersAtOnce(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 	recommenders[0].Close()
+	recommenders[0].Close()
 	if _, err := recommenders[0].Recommend(context.Background(), query, 5); !errors.Is(err, ErrClosed) {
 		t.Fatalf("a closed recommender gave %v", err)
 	}
 	runtime.GC()
+}
+
+// A Close beside calls was a data race, and read memory that was gone.
+func TestAHandleThatIsClosedInUseGivesErrClosedAndNothingElse(t *testing.T) {
+	c, d, e := loaded(t)
+	if err := c.Set("recommend.system", "popularity"); err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	r, err := NewRecommender(ctx, d, nil, nil, nil, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Select(ctx, nil, e, nil, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row, picks, id := e.Row(0), s.Rows(), r.ID(0)
+	var group, started sync.WaitGroup
+	for i := 0; i < 4; i++ {
+		group.Add(1)
+		started.Add(1)
+		go func() {
+			defer group.Done()
+			for n := 0; ; n++ {
+				items, err := r.Recommend(ctx, Query{Turns: []Turn{{"user", "funny"}}}, 5)
+				if n == 0 {
+					started.Done()
+				}
+				if got := e.Row(0); got != nil && !reflect.DeepEqual(got, row) {
+					t.Errorf("a row that was gone: %v", got)
+				}
+				if got := s.Rows(); got != nil && !reflect.DeepEqual(got, picks) {
+					t.Errorf("picks that were gone: %v", got)
+				}
+				if got := r.ID(0); got != "" && got != id {
+					t.Errorf("an id that was gone: %q", got)
+				}
+				if err != nil {
+					if !errors.Is(err, ErrClosed) {
+						t.Errorf("%v", err)
+					}
+					return
+				}
+				if len(items) != 5 {
+					t.Errorf("%v", items)
+				}
+			}
+		}()
+	}
+	started.Wait()
+	e.Close()
+	s.Close()
+	r.Close()
+	r.Close()
+	group.Wait()
+	// Closed settings are no defaults, and a closed dataset is not none.
+	c.Close()
+	if _, err := NewDataset(c); !errors.Is(err, ErrClosed) {
+		t.Fatalf("%v", err)
+	}
+	c, _ = NewConfig(small)
+	if _, err := Select(ctx, nil, e, nil, c); !errors.Is(err, ErrClosed) {
+		t.Fatalf("%v", err)
+	}
+	d.Close()
+	if _, err := Embed(ctx, d, c, ""); !errors.Is(err, ErrClosed) {
+		t.Fatalf("%v", err)
+	}
+	if _, err := r.Score(ctx, Query{}); !errors.Is(err, ErrClosed) {
+		t.Fatalf("%v", err)
+	}
+	if e.Row(0) != nil || s.Rows() != nil || r.ID(0) != "" || r.Len() != 0 || d.Title(0) != "" {
+		t.Fatal("a closed handle gave something")
+	}
+}
+
+// C would have read another number, the beginning of a name, or nothing at all.
+func TestNumbersNamesAndRecommendersThatCWouldMisreadAreErrors(t *testing.T) {
+	c, d, _ := loaded(t)
+	if err := c.Set("recommend.system", "popularity"); err != nil {
+		t.Fatal(err)
+	}
+	r, err := NewRecommender(nil, d, nil, nil, nil, c) //nolint:staticcheck // a nil context is the background
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	ctx, invalid, less := context.Background(), &Error{Code: Invalid}, -1
+	funny := Query{Turns: []Turn{{"user", "funny"}}}
+	for _, topK := range []int{-1, 1 << 31} {
+		if _, err := r.Recommend(ctx, funny, topK); !errors.Is(err, invalid) {
+			t.Fatalf("%d: %v", topK, err)
+		}
+	}
+	if _, err := r.Recommend(ctx, Query{Turns: funny.Turns, Explain: &less}, 5); !errors.Is(err, invalid) {
+		t.Fatalf("%v", err)
+	}
+	if _, err := LoadModel("a\x00b"); !errors.Is(err, invalid) {
+		t.Fatalf("%v", err)
+	}
+	if err := MergeParts([]string{"a\x00b"}, "c"); !errors.Is(err, invalid) {
+		t.Fatalf("%v", err)
+	}
+	if err := c.Set("select.budget", "5\x00"); !errors.Is(err, invalid) {
+		t.Fatalf("%v", err)
+	}
+	if _, err := Evaluate(ctx, []*Recommender{nil}, nil, c); !errors.Is(err, invalid) {
+		t.Fatalf("%v", err)
+	}
 }
 
 func TestAContextThatEndsEndsTheCall(t *testing.T) {

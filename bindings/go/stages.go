@@ -8,8 +8,11 @@ import "C"
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"runtime"
+	"sync"
 	"unsafe"
 )
 
@@ -25,6 +28,9 @@ const (
 
 // Simulate writes a simulated domain into folder.
 func Simulate(ctx context.Context, c *Config, folder string) error {
+	if err := noNUL(folder); err != nil {
+		return err
+	}
 	f, free := path(folder)
 	defer free()
 	defer runtime.KeepAlive(c)
@@ -32,10 +38,13 @@ func Simulate(ctx context.Context, c *Config, folder string) error {
 }
 
 // Dataset holds items, reviews and interactions.
-type Dataset struct{ p *C.causerie_dataset }
+type Dataset struct {
+	p    *C.causerie_dataset
+	lent sync.RWMutex
+}
 
 func newDataset(p *C.causerie_dataset) *Dataset {
-	d := &Dataset{p}
+	d := &Dataset{p: p}
 	runtime.SetFinalizer(d, (*Dataset).Close)
 	return d
 }
@@ -70,6 +79,9 @@ func (d *Dataset) Add(t Table, lines []byte) error {
 
 // AddFile adds a file: plain, .gz or .zst.
 func (d *Dataset) AddFile(ctx context.Context, t Table, file string) error {
+	if err := noNUL(file); err != nil {
+		return err
+	}
 	f, free := path(file)
 	defer free()
 	defer runtime.KeepAlive(d)
@@ -92,6 +104,8 @@ func (d *Dataset) Count(t Table) int {
 
 // Title is "Title (1999)" of item i; "" past the end.
 func (d *Dataset) Title(i int) string {
+	d.lent.RLock()
+	defer d.lent.RUnlock()
 	defer runtime.KeepAlive(d)
 	return C.GoString(C.causerie_dataset_title(d.p, C.size_t(i)))
 }
@@ -106,16 +120,23 @@ func (d *Dataset) raw() *C.causerie_dataset {
 
 // Close ends the dataset; what was made of it goes on working.
 func (d *Dataset) Close() {
+	d.lent.Lock()
+	defer d.lent.Unlock()
 	C.causerie_dataset_free(d.p)
-	d.p = nil
 	runtime.SetFinalizer(d, nil)
 }
 
 // Embeddings are rows of reviews.
-type Embeddings struct{ p *C.causerie_embeddings }
+type Embeddings struct {
+	p    *C.causerie_embeddings
+	lent sync.RWMutex
+}
 
 // Embed embeds every review. folder keeps rows and embedder, so that a stopped embedding goes on; "" keeps nothing.
 func Embed(ctx context.Context, d *Dataset, c *Config, folder string) (*Embeddings, error) {
+	if err := noNUL(folder); err != nil {
+		return nil, err
+	}
 	f, free := path(folder)
 	defer free()
 	defer runtime.KeepAlive(d)
@@ -156,6 +177,8 @@ func (e *Embeddings) Shape() (rows, dim int) {
 
 // Row copies one row.
 func (e *Embeddings) Row(i int) []float32 {
+	e.lent.RLock()
+	defer e.lent.RUnlock()
 	defer runtime.KeepAlive(e)
 	var r, d C.size_t
 	data := C.causerie_embeddings_data(e.p, &r, &d)
@@ -168,16 +191,23 @@ func (e *Embeddings) Row(i int) []float32 {
 
 // Close ends the embeddings.
 func (e *Embeddings) Close() {
+	e.lent.Lock()
+	defer e.lent.Unlock()
 	C.causerie_embeddings_free(e.p)
-	e.p = nil
 	runtime.SetFinalizer(e, nil)
 }
 
 // Selection holds seed rows, most informative first.
-type Selection struct{ p *C.causerie_selection }
+type Selection struct {
+	p    *C.causerie_selection
+	lent sync.RWMutex
+}
 
 // OpenEmbeddings maps rows too many for memory, of a safetensors file or a list of shards: for selecting.
 func OpenEmbeddings(file string) (*Embeddings, error) {
+	if err := noNUL(file); err != nil {
+		return nil, err
+	}
 	f, free := path(file)
 	defer free()
 	e := &Embeddings{}
@@ -191,6 +221,9 @@ func OpenEmbeddings(file string) (*Embeddings, error) {
 // EmbedShard embeds the reviews of shard index of count alone, into folder, and returns how many shards are still to be made.
 // Once all lie in the folder, its embeddings.json lists them, for OpenEmbeddings.
 func EmbedShard(ctx context.Context, d *Dataset, c *Config, folder string, index, count int) (missing int, err error) {
+	if err := noNUL(folder); err != nil {
+		return 0, err
+	}
 	f, free := path(folder)
 	defer free()
 	defer runtime.KeepAlive(d)
@@ -204,6 +237,9 @@ func EmbedShard(ctx context.Context, d *Dataset, c *Config, folder string, index
 
 // JoinShards lists shards that were brought together in folder, and returns how many are not there.
 func JoinShards(folder string, count int) (missing int, err error) {
+	if err := noNUL(folder); err != nil {
+		return 0, err
+	}
 	f, free := path(folder)
 	defer free()
 	var left C.size_t
@@ -213,6 +249,9 @@ func JoinShards(folder string, count int) (missing int, err error) {
 
 // Pack writes the rows to a file that OpenEmbeddings maps; store is "f32", "f16" or "i8".
 func (e *Embeddings) Pack(ctx context.Context, store, file string) error {
+	if err := noNUL(store, file); err != nil {
+		return err
+	}
 	s, freeStore := path(store)
 	defer freeStore()
 	f, free := path(file)
@@ -224,6 +263,9 @@ func (e *Embeddings) Pack(ctx context.Context, store, file string) error {
 // FitCenters writes the centres of K-means over all rows to file, for select.centers: the JS strategies then select on them,
 // here or on other machines.
 func FitCenters(ctx context.Context, d *Dataset, e *Embeddings, c *Config, file string) error {
+	if err := noNUL(file); err != nil {
+		return err
+	}
 	f, free := path(file)
 	defer free()
 	defer runtime.KeepAlive(d)
@@ -237,6 +279,9 @@ func FitCenters(ctx context.Context, d *Dataset, e *Embeddings, c *Config, file 
 // SelectPart is the first step of a selection that several machines share: part number of parts, from 0, writes its picks to
 // file. MergeParts lays the files of all parts together, FinaliseParts selects from them.
 func SelectPart(ctx context.Context, d *Dataset, e *Embeddings, number, parts int, c *Config, file string) error {
+	if err := noNUL(file); err != nil {
+		return err
+	}
 	f, free := path(file)
 	defer free()
 	defer runtime.KeepAlive(d)
@@ -249,6 +294,9 @@ func SelectPart(ctx context.Context, d *Dataset, e *Embeddings, number, parts in
 
 // MergeParts is the second step: the files of all parts, into merged.
 func MergeParts(files []string, merged string) error {
+	if err := noNUL(append([]string{merged}, files...)...); err != nil {
+		return err
+	}
 	m, free := path(merged)
 	defer free()
 	names := (**C.char)(C.calloc(C.size_t(len(files)+1), C.size_t(unsafe.Sizeof(uintptr(0)))))
@@ -263,6 +311,9 @@ func MergeParts(files []string, merged string) error {
 
 // FinaliseParts is the third step: the selection of what MergeParts wrote.
 func FinaliseParts(ctx context.Context, d *Dataset, e *Embeddings, merged string, c *Config) (*Selection, error) {
+	if err := noNUL(merged); err != nil {
+		return nil, err
+	}
 	m, free := path(merged)
 	defer free()
 	defer runtime.KeepAlive(d)
@@ -281,6 +332,9 @@ func FinaliseParts(ctx context.Context, d *Dataset, e *Embeddings, merged string
 
 // SelectKeeping is Select with its picks so far in the file checkpoint: stopped, the same call goes on from there.
 func SelectKeeping(ctx context.Context, d *Dataset, e *Embeddings, earlier *Selection, checkpoint string, c *Config) (*Selection, error) {
+	if err := noNUL(checkpoint); err != nil {
+		return nil, err
+	}
 	k, free := path(checkpoint)
 	defer free()
 	return selecting(ctx, d, e, earlier, k, c)
@@ -313,6 +367,8 @@ func selecting(ctx context.Context, d *Dataset, e *Embeddings, earlier *Selectio
 
 // Rows copies the selected rows, most informative first.
 func (s *Selection) Rows() []uint64 {
+	s.lent.RLock()
+	defer s.lent.RUnlock()
 	defer runtime.KeepAlive(s)
 	var n C.size_t
 	data := C.causerie_selection_rows(s.p, &n)
@@ -324,14 +380,18 @@ func (s *Selection) Rows() []uint64 {
 
 // Close ends the selection.
 func (s *Selection) Close() {
+	s.lent.Lock()
+	defer s.lent.Unlock()
 	C.causerie_selection_free(s.p)
-	s.p = nil
 	runtime.SetFinalizer(s, nil)
 }
 
 // ExportRequests writes the requests of Synthesize that can be made now and are not answered in journal to file, for a batch
 // endpoint, and returns how many those are.
 func ExportRequests(ctx context.Context, d *Dataset, s *Selection, c *Config, journal, file string) (requests uint64, err error) {
+	if err := noNUL(journal, file); err != nil {
+		return 0, err
+	}
 	j, freeJournal := path(journal)
 	defer freeJournal()
 	f, freeFile := path(file)
@@ -348,6 +408,9 @@ func ExportRequests(ctx context.Context, d *Dataset, s *Selection, c *Config, jo
 
 // ImportAnswers takes a batch endpoint's answers into journal, and returns how many requests are still without one.
 func ImportAnswers(ctx context.Context, journal, answers string) (missing uint64, err error) {
+	if err := noNUL(journal, answers); err != nil {
+		return 0, err
+	}
 	j, freeJournal := path(journal)
 	defer freeJournal()
 	a, freeAnswers := path(answers)
@@ -360,10 +423,16 @@ func ImportAnswers(ctx context.Context, journal, answers string) (missing uint64
 }
 
 // Dialogues are training pairs.
-type Dialogues struct{ p *C.causerie_dialogues }
+type Dialogues struct {
+	p    *C.causerie_dialogues
+	lent sync.RWMutex
+}
 
 // Synthesize makes dialogues with the teacher of the settings; journal keeps requests and answers, "" keeps nothing.
 func Synthesize(ctx context.Context, d *Dataset, s *Selection, c *Config, round uint64, journal string) (*Dialogues, error) {
+	if err := noNUL(journal); err != nil {
+		return nil, err
+	}
 	j, free := path(journal)
 	defer free()
 	defer runtime.KeepAlive(d)
@@ -382,6 +451,9 @@ func Synthesize(ctx context.Context, d *Dataset, s *Selection, c *Config, round 
 
 // SynthesizeWith makes dialogues with a teacher of your own, called name.
 func SynthesizeWith(ctx context.Context, d *Dataset, s *Selection, name string, teacher Teacher, c *Config, round uint64, journal string) (*Dialogues, error) {
+	if err := noNUL(journal, name); err != nil {
+		return nil, err
+	}
 	j, free := path(journal)
 	defer free()
 	n := C.CString(name)
@@ -389,6 +461,9 @@ func SynthesizeWith(ctx context.Context, d *Dataset, s *Selection, name string, 
 	defer runtime.KeepAlive(d)
 	defer runtime.KeepAlive(s)
 	defer runtime.KeepAlive(c)
+	if ctx == nil {
+		ctx = context.Background()
+	}
 	a := &asking{ctx: ctx, teacher: teacher}
 	data, forget := keep(a)
 	defer forget()
@@ -414,6 +489,8 @@ func (t *Dialogues) Len() int {
 
 // JSON is dialogue i; "" past the end.
 func (t *Dialogues) JSON(i int) string {
+	t.lent.RLock()
+	defer t.lent.RUnlock()
 	defer runtime.KeepAlive(t)
 	return C.GoString(C.causerie_dialogues_get(t.p, C.size_t(i)))
 }
@@ -427,6 +504,9 @@ func (t *Dialogues) Add(more *Dialogues) error {
 
 // Save writes JSON lines in chat format.
 func (t *Dialogues) Save(file string) error {
+	if err := noNUL(file); err != nil {
+		return err
+	}
 	f, free := path(file)
 	defer free()
 	defer runtime.KeepAlive(t)
@@ -435,16 +515,20 @@ func (t *Dialogues) Save(file string) error {
 
 // Close ends the dialogues.
 func (t *Dialogues) Close() {
+	t.lent.Lock()
+	defer t.lent.Unlock()
 	C.causerie_dialogues_free(t.p)
-	t.p = nil
 	runtime.SetFinalizer(t, nil)
 }
 
 // Model is a ranking head, or the files of a tuned language model.
-type Model struct{ p *C.causerie_model }
+type Model struct {
+	p    *C.causerie_model
+	lent sync.RWMutex
+}
 
 func newModel(p *C.causerie_model) *Model {
-	m := &Model{p}
+	m := &Model{p: p}
 	runtime.SetFinalizer(m, (*Model).Close)
 	return m
 }
@@ -468,6 +552,9 @@ func Tune(ctx context.Context, t *Dialogues, d *Dataset, e *Embeddings, c *Confi
 // TuneLM fine-tunes the GGUF base (tune.method lora or full) into folder. With a dataset (nil: none) a ranking head may be
 // trained along (tune.objective).
 func TuneLM(ctx context.Context, t *Dialogues, d *Dataset, base, folder string, c *Config) (*Model, error) {
+	if err := noNUL(base, folder); err != nil {
+		return nil, err
+	}
 	b, freeBase := path(base)
 	defer freeBase()
 	f, freeFolder := path(folder)
@@ -488,6 +575,9 @@ func TuneLM(ctx context.Context, t *Dialogues, d *Dataset, base, folder string, 
 // NewModel makes a language model from nothing, of about so many parameters, its vocabulary learned from the reviews, as a
 // GGUF at file. With a folder ("": none) it is then trained on the reviews by the settings of tune.*.
 func NewModel(ctx context.Context, d *Dataset, parameters uint64, file, folder string, c *Config) (*Model, error) {
+	if err := noNUL(file, folder); err != nil {
+		return nil, err
+	}
 	f, freeFile := path(file)
 	defer freeFile()
 	into, freeFolder := path(folder)
@@ -506,6 +596,9 @@ func NewModel(ctx context.Context, d *Dataset, parameters uint64, file, folder s
 
 // MergeAdapter puts a LoRA adapter (a GGUF, or a PEFT folder) into its base: one GGUF of kind "f32", "q8_0", …
 func MergeAdapter(ctx context.Context, base, adapter, kind, file string) (*Model, error) {
+	if err := noNUL(base, adapter, kind, file); err != nil {
+		return nil, err
+	}
 	b, freeBase := path(base)
 	defer freeBase()
 	a, freeAdapter := path(adapter)
@@ -524,6 +617,9 @@ func MergeAdapter(ctx context.Context, base, adapter, kind, file string) (*Model
 
 // LoadModel reads a ranking head.
 func LoadModel(file string) (*Model, error) {
+	if err := noNUL(file); err != nil {
+		return nil, err
+	}
 	f, free := path(file)
 	defer free()
 	var p *C.causerie_model
@@ -535,6 +631,9 @@ func LoadModel(file string) (*Model, error) {
 
 // Save writes a ranking head.
 func (m *Model) Save(file string) error {
+	if err := noNUL(file); err != nil {
+		return err
+	}
 	f, free := path(file)
 	defer free()
 	defer runtime.KeepAlive(m)
@@ -543,14 +642,17 @@ func (m *Model) Save(file string) error {
 
 // File is adapter.gguf or model.gguf of a language model; "" of a ranking head.
 func (m *Model) File() string {
+	m.lent.RLock()
+	defer m.lent.RUnlock()
 	defer runtime.KeepAlive(m)
 	return C.GoString(C.causerie_model_file(m.p))
 }
 
 // Close ends the model.
 func (m *Model) Close() {
+	m.lent.Lock()
+	defer m.lent.Unlock()
 	C.causerie_model_free(m.p)
-	m.p = nil
 	runtime.SetFinalizer(m, nil)
 }
 
@@ -661,6 +763,9 @@ func (r *Recommender) queryOf(q *Query) (p *C.causerie_query, err error) {
 		}
 	}
 	if q.Explain != nil {
+		if *q.Explain < 0 || *q.Explain > math.MaxInt32 {
+			return p, &Error{Invalid, fmt.Sprintf("query: Explain is %d; it must be from 0 to %d", *q.Explain, math.MaxInt32)}
+		}
 		return p, check(C.causerie_query_explain(p, C.uint32_t(*q.Explain)))
 	}
 	return p, nil
@@ -705,17 +810,23 @@ type Reason struct {
 	Review uint64 `json:"-"`
 }
 
-// Recommender ranks the catalogue for a conversation. Recommend and Score may run in any number of goroutines at once.
-type Recommender struct{ p *C.causerie_recommender }
+// Recommender ranks the catalogue for a conversation. All methods may run in any number of goroutines at once.
+type Recommender struct {
+	p    *C.causerie_recommender
+	lent sync.RWMutex
+}
 
 func newRecommender(p *C.causerie_recommender) *Recommender {
-	r := &Recommender{p}
+	r := &Recommender{p: p}
 	runtime.SetFinalizer(r, (*Recommender).Close)
 	return r
 }
 
 // OpenRecommender opens a finished work directory; strategy "" is the first one of its run.
 func OpenRecommender(ctx context.Context, workDir, strategy string, c *Config) (*Recommender, error) {
+	if err := noNUL(workDir, strategy); err != nil {
+		return nil, err
+	}
 	w, freeDir := path(workDir)
 	defer freeDir()
 	s, freeStrategy := path(strategy)
@@ -762,6 +873,9 @@ func NewRecommender(ctx context.Context, d *Dataset, e *Embeddings, m *Model, t 
 
 // OpenLM opens a language model over the catalogue of d; adapter "" is none.
 func OpenLM(ctx context.Context, d *Dataset, gguf, adapter string, c *Config) (*Recommender, error) {
+	if err := noNUL(gguf, adapter); err != nil {
+		return nil, err
+	}
 	g, freeModel := path(gguf)
 	defer freeModel()
 	a, freeAdapter := path(adapter)
@@ -786,6 +900,8 @@ func (r *Recommender) Len() int {
 
 // ID is the id of item row i; "" past the end.
 func (r *Recommender) ID(i int) string {
+	r.lent.RLock()
+	defer r.lent.RUnlock()
 	defer runtime.KeepAlive(r)
 	return C.GoString(C.causerie_recommender_id(r.p, C.size_t(i)))
 }
@@ -864,8 +980,8 @@ func (r *Recommender) Rank(ctx context.Context, q Query, topK int) (rows []uint6
 // answer and nothing else of the catalogue. WithTokens hears it while it is written.
 func (r *Recommender) Say(ctx context.Context, q Query, topK int) (sentence string, items []Recommendation, err error) {
 	defer runtime.KeepAlive(r)
-	if r.p == nil {
-		return "", nil, ErrClosed
+	if err := checkTopK(topK); err != nil {
+		return "", nil, err
 	}
 	handles, free, err := r.queriesOf([]Query{q})
 	if err != nil {
@@ -887,11 +1003,18 @@ func (r *Recommender) Say(ctx context.Context, q Query, topK int) (sentence stri
 	return C.GoString(said), itemsOf(reply), err
 }
 
+func checkTopK(topK int) error {
+	if topK < 0 || topK > math.MaxInt32 {
+		return &Error{Invalid, fmt.Sprintf("recommend: topK is %d; it must be from 0 to %d", topK, math.MaxInt32)}
+	}
+	return nil
+}
+
 // replies hands each reply to read, and ends it.
 func (r *Recommender) replies(ctx context.Context, queries []Query, topK int, read func(int, *C.causerie_reply)) error {
 	defer runtime.KeepAlive(r)
-	if r.p == nil {
-		return ErrClosed
+	if err := checkTopK(topK); err != nil {
+		return err
 	}
 	handles, free, err := r.queriesOf(queries)
 	if err != nil {
@@ -939,25 +1062,32 @@ func itemsOf(reply *C.causerie_reply) []Recommendation {
 // Score scores the whole catalogue in the order of ID; -Inf for what the query masks.
 func (r *Recommender) Score(ctx context.Context, q Query) ([]float32, error) {
 	defer runtime.KeepAlive(r)
-	if r.p == nil {
-		return nil, ErrClosed
-	}
 	query, err := r.queryOf(&q)
 	if err != nil {
 		return nil, err
 	}
 	defer C.causerie_query_free(query)
-	scores := make([]float32, r.Len())
-	if len(scores) == 0 {
-		return nil, nil
+	// Items may join between the count and the call: then once more.
+	for retried := false; ; retried = true {
+		items := r.Len()
+		scores := make([]float32, items)
+		var first *C.float
+		if items > 0 {
+			first = (*C.float)(unsafe.Pointer(&scores[0]))
+		}
+		err = under(ctx, func(run *C.causerie_run) *C.causerie_error {
+			return C.causerie_score_query(r.p, query, run, first, C.size_t(items))
+		})
+		if err == nil {
+			return scores, nil
+		}
+		if retried || r.Len() == items || !errors.Is(err, &Error{Code: Invalid}) {
+			return nil, err
+		}
 	}
-	err = under(ctx, func(run *C.causerie_run) *C.causerie_error {
-		return C.causerie_score_query(r.p, query, run, (*C.float)(unsafe.Pointer(&scores[0])), C.size_t(len(scores)))
-	})
-	return scores, err
 }
 
-// Add adds items (JSON lines) to a recommender that serves; nobody else may use it meanwhile.
+// Add adds items (JSON lines) to a recommender that serves; other calls may run beside it.
 func (r *Recommender) Add(ctx context.Context, lines []byte) error {
 	defer runtime.KeepAlive(r)
 	p, n := bytesOf(lines)
@@ -980,6 +1110,9 @@ func (r *Recommender) Generation() (uint64, error) {
 
 // SwapAdapter puts another adapter ("" for none) in the place of generation expected, while requests are answered.
 func (r *Recommender) SwapAdapter(expected uint64, adapter string, scale float32) (uint64, error) {
+	if err := noNUL(adapter); err != nil {
+		return 0, err
+	}
 	a, free := path(adapter)
 	defer free()
 	defer runtime.KeepAlive(r)
@@ -988,18 +1121,22 @@ func (r *Recommender) SwapAdapter(expected uint64, adapter string, scale float32
 	return uint64(n), err
 }
 
-// Close ends the recommender; no call may be under way on it.
+// Close ends the recommender; calls under way go on to their end.
 func (r *Recommender) Close() {
+	r.lent.Lock()
+	defer r.lent.Unlock()
 	C.causerie_recommender_free(r.p)
-	r.p = nil
 	runtime.SetFinalizer(r, nil)
 }
 
 // Report is what came of an evaluation, or of the whole loop.
-type Report struct{ p *C.causerie_report }
+type Report struct {
+	p    *C.causerie_report
+	lent sync.RWMutex
+}
 
 func newReport(p *C.causerie_report) *Report {
-	r := &Report{p}
+	r := &Report{p: p}
 	runtime.SetFinalizer(r, (*Report).Close)
 	return r
 }
@@ -1011,6 +1148,9 @@ func Evaluate(ctx context.Context, systems []*Recommender, conversations []byte,
 	handles := (**C.causerie_recommender)(C.calloc(C.size_t(len(systems)+1), C.size_t(unsafe.Sizeof(uintptr(0)))))
 	defer C.free(unsafe.Pointer(handles))
 	for i, s := range systems {
+		if s == nil {
+			return nil, &Error{Invalid, fmt.Sprintf("evaluate: recommender %d is nil", i)}
+		}
 		unsafe.Slice(handles, len(systems))[i] = s.p
 	}
 	p, n := bytesOf(conversations)
@@ -1026,6 +1166,9 @@ func Evaluate(ctx context.Context, systems []*Recommender, conversations []byte,
 
 // Pipeline runs the whole loop into workDir; it resumes.
 func Pipeline(ctx context.Context, c *Config, workDir string, restart bool) (*Report, error) {
+	if err := noNUL(workDir); err != nil {
+		return nil, err
+	}
 	w, free := path(workDir)
 	defer free()
 	defer runtime.KeepAlive(c)
@@ -1045,12 +1188,17 @@ func Pipeline(ctx context.Context, c *Config, workDir string, restart bool) (*Re
 
 // JSON is the whole report.
 func (r *Report) JSON() string {
+	r.lent.RLock()
+	defer r.lent.RUnlock()
 	defer runtime.KeepAlive(r)
 	return C.GoString(C.causerie_report_json(r.p))
 }
 
 // Metric is mean and standard error of "recall@10" and its like of a system, items already mentioned removed.
 func (r *Report) Metric(system int, name string) (mean, se float64, err error) {
+	if err := noNUL(name); err != nil {
+		return 0, 0, err
+	}
 	defer runtime.KeepAlive(r)
 	n := C.CString(name)
 	defer C.free(unsafe.Pointer(n))
@@ -1061,6 +1209,9 @@ func (r *Report) Metric(system int, name string) (mean, se float64, err error) {
 
 // Save writes report.json and report.html into folder.
 func (r *Report) Save(folder string) error {
+	if err := noNUL(folder); err != nil {
+		return err
+	}
 	f, free := path(folder)
 	defer free()
 	defer runtime.KeepAlive(r)
@@ -1069,7 +1220,8 @@ func (r *Report) Save(folder string) error {
 
 // Close ends the report.
 func (r *Report) Close() {
+	r.lent.Lock()
+	defer r.lent.Unlock()
 	C.causerie_report_free(r.p)
-	r.p = nil
 	runtime.SetFinalizer(r, nil)
 }

@@ -1,4 +1,5 @@
 // What C++ callbacks do to a call: they hear, stop it, or throw, and the handles go on. argv: a folder, a GGUF (may be missing).
+#include "left.h"
 #include <causerie.hpp>
 #include <cstdio>
 #include <cstdlib>

@@ -1,6 +1,7 @@
 /* What the C tests share: a call must succeed, or fail with a given code; a small simulated dataset. */
 #ifndef COMMON_H
 #define COMMON_H
+#include "left.h"
 #include <causerie.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 // Memory runs out at every place where the C++ of llama.cpp asks for some: `operator new` of this program, which the library
 // uses, throws at the n-th call. Each is an error of the call that was under way, and the handles go on. argv: a folder, a GGUF.
+#include "left.h"
 #include <causerie.hpp>
 #include <cstdio>
 #include <cstdlib>

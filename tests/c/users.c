@@ -65,6 +65,22 @@ static void *join(void *unused) {
   return NULL;
 }
 
+/* Sleeps a moment; a minute after `start` it is no use to wait longer. */
+static void nap(time_t start, const char *what) {
+  struct timespec moment = {0, 1000000}, now;
+  nanosleep(&moment, NULL);
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  if (now.tv_sec - start <= 60) return;
+  fprintf(stderr, "no %s within a minute: %d calls done, %d busy, %d closed\n", what, calls[DONE], calls[BUSY], calls[CLOSED]);
+  exit(1);
+}
+
+static time_t seconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec;
+}
+
 int main(int argc, char **argv) {
   const char *folder = argc > 1 ? argv[1] : ".";
   size_t before = causerie_handles();
@@ -76,12 +92,14 @@ int main(int argc, char **argv) {
   void *(*work[])(void *) = {ask, ask, ask, ask, change, settings, settings, join};
   pthread_t threads[8];
   for (int i = 0; i < 8; i++) CHECK(pthread_create(&threads[i], NULL, work[i], NULL) == 0);
-  while (calls[DONE] < 2000 || calls[BUSY] == 0) { struct timespec nap = {0, 1000000}; nanosleep(&nap, NULL); }
+  time_t start = seconds();
+  while (calls[DONE] < 2000 || calls[BUSY] == 0) nap(start, "2000 calls that succeed and one that is busy");
   /* Freed while they are asked: calls under way end well, later ones are told. */
   causerie_recommender_free(recommender);
   causerie_query_free(query);
   causerie_config_free(config);
-  while (calls[CLOSED] < 100) { struct timespec nap = {0, 1000000}; nanosleep(&nap, NULL); }
+  start = seconds();
+  while (calls[CLOSED] < 100) nap(start, "100 calls that find their handle closed");
   stop = 1;
   for (int i = 0; i < 8; i++) pthread_join(threads[i], NULL);
 

@@ -1,5 +1,6 @@
 // What the command does beside the loop, over C++: embedding in shards, a batch endpoint's files, a model from nothing, an
 // adapter merged into its base, a sentence in the model's own words. argv: a folder, a GGUF.
+#include "left.h"
 #include <causerie.hpp>
 #include <cstdio>
 #include <cstdlib>

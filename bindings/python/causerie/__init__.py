@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes as c
 import json
+import operator
 import os
 from typing import TYPE_CHECKING, Any, Callable, Iterable, NamedTuple, Optional, Sequence, Union
 
@@ -58,16 +59,35 @@ def _check(error: Optional[int]) -> None:
         raise (ClosedError if code == CLOSED else Error)(code, message)
 
 
+def _text(text: str) -> bytes:
+    """A text that C reads up to its NUL."""
+    return _whole(text.encode())
+
+
 def _path(path: Optional[Path]) -> Optional[bytes]:
-    return None if path is None else os.fsencode(path)
+    return None if path is None else _whole(os.fsencode(path))
+
+
+def _whole(text: bytes) -> bytes:
+    if b"\0" in text:
+        raise ValueError(f"{text!r}: a NUL stands in it, and C would read no further")
+    return text
+
+
+def _number(name: str, value: int) -> int:
+    """A number that C reads in 32 bits, which it would cut without a word."""
+    value = operator.index(value)
+    if not 0 <= value < 2**31:
+        raise ValueError(f"{name} is {value}; it must be from 0 to {2**31 - 1}")
+    return value
 
 
 def _bytes(text: Union[str, bytes]) -> bytes:
     return text.encode() if isinstance(text, str) else bytes(text)
 
 
-def _array(owner: Any, address: Optional[int], shape: tuple, ctype: Any) -> Array:
-    """A read-only view of memory that `owner` holds, and keeps alive."""
+def _array(life: "_Life", address: Optional[int], shape: tuple, ctype: Any) -> Array:
+    """A read-only view of memory behind the handle of `life`, which it keeps alive."""
     count = 1
     for n in shape:
         count *= n
@@ -75,7 +95,7 @@ def _array(owner: Any, address: Optional[int], shape: tuple, ctype: Any) -> Arra
         buffer = (ctype * 0)()
     else:
         buffer = (ctype * count).from_address(address)
-        buffer._owner = owner._life  # the view keeps the buffer, the buffer what is behind the handle, closed or not
+        buffer._owner = life  # the view keeps the buffer, the buffer what is behind the handle, closed or not
     if _np is None:
         view = memoryview(buffer).cast("B").cast(memoryview(buffer).format.lstrip("<"))
         return (view.cast("B").cast(view.format, shape) if len(shape) > 1 and count else view).toreadonly()
@@ -85,16 +105,22 @@ def _array(owner: Any, address: Optional[int], shape: tuple, ctype: Any) -> Arra
 
 
 class _Life:
-    """What is behind a C handle: it ends when nobody holds it, neither the handle nor a view of its memory."""
+    """What is behind a C handle: it ends when nobody holds it, neither the handle nor a view of its memory. ctypes takes it as
+    an argument, and so a call holds it to its end, whoever closes the handle meanwhile."""
 
-    __slots__ = ("raw", "free")
+    __slots__ = ("_as_parameter_", "free")
 
     def __init__(self, raw: c.c_void_p, free: Any) -> None:
-        self.raw, self.free = raw, free
+        self._as_parameter_, self.free = raw, free
 
     def __del__(self) -> None:
-        if lib is not None and self.raw:
-            self.free(self.raw)
+        if lib is not None and self._as_parameter_:
+            self.free(self._as_parameter_)
+
+
+def _pointers(lives: Sequence[_Life]) -> Any:
+    """An array of handles for C; the caller holds `lives` until the call has returned."""
+    return (c.c_void_p * len(lives))(*(life._as_parameter_ for life in lives))
 
 
 class _Handle:
@@ -105,14 +131,15 @@ class _Handle:
     __slots__ = ("_life", "__weakref__")
 
     def __init__(self, raw: c.c_void_p) -> None:
-        self._life = _Life(raw, getattr(lib, self._free))
+        self._life: Optional[_Life] = _Life(raw, getattr(lib, self._free))
 
     @property
-    def raw(self) -> c.c_void_p:
+    def raw(self) -> _Life:
+        """What a call is given. Whoever reads memory that the handle lends keeps it in a local until that is read."""
         life = getattr(self, "_life", None)
         if life is None:
             raise ValueError(f"this {type(self).__name__} was closed")
-        return life.raw
+        return life
 
     def close(self) -> None:
         """Ends the handle; it ends by itself as well. Arrays that it gave out stay valid: they keep its memory."""
@@ -128,7 +155,7 @@ class _Handle:
         self.close()
 
 
-def _raw(handle: Optional[_Handle]) -> Optional[c.c_void_p]:
+def _raw(handle: Optional[_Handle]) -> Optional[_Life]:
     return None if handle is None else handle.raw
 
 
@@ -197,17 +224,17 @@ class Config(_Handle):
             value = "true" if value else "false"
         elif isinstance(value, (list, tuple)):
             value = ",".join(map(str, value))
-        _check(lib.config_set(self.raw, key.encode(), str(value).encode()))
+        _check(lib.config_set(self.raw, _text(key), _text(str(value))))
 
     def __getitem__(self, key: str) -> str:
-        out = c.c_char_p()
-        _check(lib.config_get(self.raw, key.encode(), c.byref(out)))
+        life, out = self.raw, c.c_char_p()
+        _check(lib.config_get(life, _text(key), c.byref(out)))
         return (out.value or b"").decode()
 
     @property
     def toml(self) -> str:
-        out = c.c_char_p()
-        _check(lib.config_toml(self.raw, c.byref(out)))
+        life, out = self.raw, c.c_char_p()
+        _check(lib.config_toml(life, c.byref(out)))
         return (out.value or b"").decode()
 
 
@@ -283,11 +310,15 @@ class Run(_Handle):
 
 def _done(run: Optional[Run], error: Optional[int]) -> None:
     """Raises what a callback raised, else what the call failed with."""
-    if run is not None and run._thrown is not None:
-        lib.error_free(error)
+    if error and run is not None:
+        # In one step: of calls at the same time one takes what was thrown, and the others fail as cancelled.
         thrown, run._thrown = run._thrown, None
-        run.reset()
-        raise thrown
+        if thrown is not None:
+            lib.error_free(error)
+            life = run._life
+            if life is not None:  # another thread may have closed it
+                lib.run_reset(life)
+            raise thrown
     _check(error)
 
 
@@ -387,8 +418,8 @@ class Dataset(_Handle):
 
     @property
     def report(self) -> dict:
-        out = c.c_char_p()
-        _check(lib.dataset_report(self.raw, c.byref(out)))
+        life, out = self.raw, c.c_char_p()
+        _check(lib.dataset_report(life, c.byref(out)))
         return json.loads(out.value or b"{}")
 
     def __repr__(self) -> str:
@@ -468,18 +499,18 @@ class Embeddings(_Handle):
 
     @property
     def shape(self) -> tuple[int, int]:
-        rows, dim = c.c_size_t(), c.c_size_t()
-        lib.embeddings_data(self.raw, c.byref(rows), c.byref(dim))
+        life, rows, dim = self.raw, c.c_size_t(), c.c_size_t()
+        lib.embeddings_data(life, c.byref(rows), c.byref(dim))
         return rows.value, dim.value
 
     @property
     def values(self) -> Array:
         """[rows, dim], read-only, without a copy. Mapped rows have none: numpy reads their file."""
-        rows, dim = c.c_size_t(), c.c_size_t()
-        address = lib.embeddings_data(self.raw, c.byref(rows), c.byref(dim))
+        life, rows, dim = self.raw, c.c_size_t(), c.c_size_t()
+        address = lib.embeddings_data(life, c.byref(rows), c.byref(dim))
         if not address and rows.value:
             raise Error(INVALID, "embeddings: these rows are mapped from a file, and are not in memory")
-        return _array(self, address, (rows.value, dim.value), c.c_float)
+        return _array(life, address, (rows.value, dim.value), c.c_float)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         values = self.values
@@ -490,7 +521,7 @@ class Embeddings(_Handle):
 
     def pack(self, store: str, file: Path, run: Optional[Run] = None) -> None:
         """Writes the rows as "f32", "f16" or "i8", for `open`."""
-        _done(run, lib.embeddings_pack(self.raw, store.encode(), _path(file), _raw(run)))
+        _done(run, lib.embeddings_pack(self.raw, _text(store), _path(file), _raw(run)))
 
 
 class Selection(_Handle):
@@ -564,13 +595,15 @@ class Selection(_Handle):
 
     @property
     def rows(self) -> Array:
-        count = c.c_size_t()
-        return _array(self, lib.selection_rows(self.raw, c.byref(count)), (count.value,), c.c_uint64)
+        life, count = self.raw, c.c_size_t()
+        address = lib.selection_rows(life, c.byref(count))
+        return _array(life, address, (count.value,), c.c_uint64)
 
     @property
     def gains(self) -> Array:
-        count = c.c_size_t()
-        return _array(self, lib.selection_gains(self.raw, c.byref(count)), (count.value,), c.c_double)
+        life, count = self.raw, c.c_size_t()
+        address = lib.selection_gains(life, c.byref(count))
+        return _array(life, address, (count.value,), c.c_double)
 
     @property
     def report(self) -> dict:
@@ -653,12 +686,11 @@ class Dialogues(_Handle):
 
         callback = _native.TEACHER_FN(tell)
         error = lib.synthesize_with(
-            dataset.raw, selection.raw, teacher_name.encode(), callback, None, _raw(config), round, _path(journal),
+            dataset.raw, selection.raw, _text(teacher_name), callback, None, _raw(config), round, _path(journal),
             _raw(run), c.byref(raw),
         )
-        if thrown:
+        if error and thrown:
             lib.error_free(error)
-            lib.dialogues_free(raw)
             raise thrown[0]
         _done(run, error)
         super().__init__(raw)
@@ -697,7 +729,9 @@ class Dialogues(_Handle):
         return lib.dialogues_count(self.raw)
 
     def __getitem__(self, i: int) -> dict:
-        text = lib.dialogues_get(self.raw, i if i >= 0 else len(self) + i)
+        life = self.raw
+        at = i if i >= 0 else lib.dialogues_count(life) + i
+        text = lib.dialogues_get(life, at) if at >= 0 else None
         if text is None:
             raise IndexError(i)
         return json.loads(text)
@@ -764,7 +798,7 @@ class Model(_Handle):
     def merge(cls, base: Path, adapter: Path, file: Path, kind: str = "q8_0", run: Optional[Run] = None) -> "Model":
         """A LoRA adapter (a GGUF, or a PEFT folder) in its base: one GGUF of `kind` ("f32", "q8_0", …)."""
         raw = c.c_void_p()
-        error = lib.model_merge(_path(base), _path(adapter), kind.encode(), _path(file), _raw(run), c.byref(raw))
+        error = lib.model_merge(_path(base), _path(adapter), _text(kind), _path(file), _raw(run), c.byref(raw))
         _done(run, error)
         return cls._of(raw)
 
@@ -812,22 +846,29 @@ def _request(
     if allow is not None:
         request["allow"] = list(allow)
     if explain is not None:
-        request["explain"] = explain
+        request["explain"] = _number("explain", explain)
     return json.dumps(request).encode()
 
 
-def _rows(rows: Any) -> tuple[Any, int]:
-    """Rows as C reads them: a numpy array of integers, or any integers; and how many."""
+def _rows(rows: Any) -> tuple[Any, int, Optional[int]]:
+    """Rows as C reads them, of an array of integers or of booleans; how many; and, of booleans, for how many items they are."""
+    mask = None
     if _np is not None:
         array = _np.asarray(rows)
         if array.dtype == bool:
-            array = _np.flatnonzero(array)
+            if array.ndim != 1:
+                raise ValueError(f"booleans are one for each item, not {array.shape}")
+            mask, array = array.size, _np.flatnonzero(array)
         if array.size and (array.dtype.kind not in "iu" or (array.dtype.kind == "i" and array.min() < 0)):
             raise ValueError("rows are integers from 0, or booleans, one for each item")
         array = _np.ascontiguousarray(array, dtype=_np.uint64)
-        return array, array.size
+        return array, array.size, mask
     rows = list(rows)
-    return (c.c_uint64 * len(rows))(*rows), len(rows)
+    if rows and all(isinstance(row, bool) for row in rows):
+        mask, rows = len(rows), [i for i, row in enumerate(rows) if row]
+    if any(isinstance(row, bool) or operator.index(row) < 0 for row in rows):
+        raise ValueError("rows are integers from 0, or booleans, one for each item")
+    return (c.c_uint64 * len(rows))(*rows), len(rows), mask
 
 
 class Query(_Handle):
@@ -835,15 +876,17 @@ class Query(_Handle):
 
     `turns`: a text, or [{"role", "text"}, …]; `seen`: [{"item": id} | {"title", "year"}, …]; `exclude` and `allow`: ids
     (`allow=[]` allows nothing); `explain`: reviews for each item. `exclude_rows` and `allow_rows` take rows of the catalogue
-    (the order of `Recommender.ids`) as an array of integers, or of booleans, one for each item."""
+    (the order of `Recommender.ids`) as an array of integers, or of booleans, one for each item; a recommender of another number
+    of items refuses such a query with ValueError."""
 
     _free = "query_free"
-    __slots__ = ()
+    __slots__ = ("_mask",)
 
     def __init__(
         self, turns: Union[str, Sequence[dict]] = (), *, seen: Sequence[dict] = (), exclude: Sequence[str] = (),
         allow: Optional[Sequence[str]] = None, explain: Optional[int] = None,
     ) -> None:
+        self._mask: Optional[int] = None
         request, raw = _request(turns, seen, exclude, allow, explain), c.c_void_p()
         _check(lib.query_parse(request, len(request), c.byref(raw)))
         super().__init__(raw)
@@ -857,18 +900,30 @@ class Query(_Handle):
         return self
 
     def exclude_rows(self, rows: Any) -> "Query":
-        array, count = _rows(rows)
-        _check(lib.query_exclude_rows(self.raw, array.ctypes.data if _np is not None else array, count))
+        self._add_rows(lib.query_exclude_rows, rows)
         return self
 
     def allow_rows(self, rows: Any) -> "Query":
         """An empty list alone allows nothing."""
-        array, count = _rows(rows)
-        _check(lib.query_allow_rows(self.raw, array.ctypes.data if _np is not None else array, count))
+        self._add_rows(lib.query_allow_rows, rows)
+        return self
+
+    def _add_rows(self, add: Any, rows: Any) -> None:
+        array, count, mask = _rows(rows)
+        if mask is not None and self._mask not in (None, mask):
+            raise ValueError(f"{mask} booleans, where those before were {self._mask}: one for each item")
+        _check(add(self.raw, array.ctypes.data if _np is not None else array, count))
+        if mask is not None:
+            self._mask = mask
+
+    def _for(self, items: int) -> "Query":
+        if self._mask not in (None, items):
+            raise ValueError(f"the query has {self._mask} booleans for rows, the recommender {items} items")
         return self
 
     def clear(self) -> "Query":
         _check(lib.query_clear(self.raw))
+        self._mask = None
         return self
 
 
@@ -893,20 +948,23 @@ class _Reply(_Handle):
 
     @property
     def rows(self) -> Array:
-        count = c.c_size_t()
-        return _array(self, lib.reply_rows(self.raw, c.byref(count)), (count.value,), c.c_uint64)
+        life, count = self.raw, c.c_size_t()
+        address = lib.reply_rows(life, c.byref(count))
+        return _array(life, address, (count.value,), c.c_uint64)
 
     @property
     def scores(self) -> Array:
-        count = c.c_size_t()
-        return _array(self, lib.reply_scores(self.raw, c.byref(count)), (count.value,), c.c_double)
+        life, count = self.raw, c.c_size_t()
+        address = lib.reply_scores(life, c.byref(count))
+        return _array(life, address, (count.value,), c.c_double)
 
     @property
     def items(self) -> Recommendations:
-        items = Recommendations(Recommendation(**row) for row in json.loads(lib.reply_json(self.raw)))
-        items.partial = bool(lib.reply_partial(self.raw))
-        items.truncated = bool(lib.reply_truncated(self.raw))
-        while (warning := lib.reply_warning(self.raw, len(items.warnings))) is not None:
+        life = self.raw
+        items = Recommendations(Recommendation(**row) for row in json.loads(lib.reply_json(life)))
+        items.partial = bool(lib.reply_partial(life))
+        items.truncated = bool(lib.reply_truncated(life))
+        while (warning := lib.reply_warning(life, len(items.warnings))) is not None:
             items.warnings.append(warning.decode())
         return items
 
@@ -951,7 +1009,7 @@ class Recommender(_Handle):
     ) -> "Recommender":
         """A finished work directory."""
         raw = c.c_void_p()
-        _done(run, lib.recommender_open(_path(work_dir), strategy.encode(), _raw(config), _raw(run), c.byref(raw)))
+        _done(run, lib.recommender_open(_path(work_dir), _text(strategy), _raw(config), _raw(run), c.byref(raw)))
         return cls._of(raw)
 
     @classmethod
@@ -972,7 +1030,8 @@ class Recommender(_Handle):
 
     @property
     def ids(self) -> list[str]:
-        return [lib.recommender_id(self.raw, i).decode() for i in range(len(self))]
+        life = self.raw
+        return [lib.recommender_id(life, i).decode() for i in range(lib.recommender_count(life))]
 
     @property
     def name(self) -> str:
@@ -1003,23 +1062,27 @@ class Recommender(_Handle):
     ) -> tuple[str, list[Recommendation]]:
         """The best items, and before them a sentence about them in the language model's own words, which names items of
         the answer and nothing else of the catalogue. The run's `on_token` hears it while it is written."""
-        query, out = _query(turns), c.c_char_p()
+        life, query, out = self.raw, _query(turns), c.c_char_p()
         reply = self._ask(query, top_k, run)
-        _done(run, lib.recommender_say(self.raw, query.raw, reply.raw, _raw(run), c.byref(out)))
+        lent = reply.raw
+        _done(run, lib.recommender_say(life, query.raw, lent, _raw(run), c.byref(out)))
         return (out.value or b"").decode(), reply.items
 
     def recommend_many(
         self, queries: Sequence[Asked], top_k: int = 0, *, run: Optional[Run] = None
     ) -> list[list[Recommendation]]:
         """Several requests in one call, which costs less than as many calls."""
-        asked = [_query(query) for query in queries]
-        handles = (c.c_void_p * len(asked))(*(query.raw for query in asked))
+        top_k, items = _number("top_k", top_k), len(self)
+        asked = [_query(query)._for(items) for query in queries]
+        lives = [query.raw for query in asked]
         replies = (c.c_void_p * len(asked))()
-        _done(run, lib.recommend_many(self.raw, handles, len(asked), top_k, _raw(run), replies))
+        _done(run, lib.recommend_many(self.raw, _pointers(lives), len(asked), top_k, _raw(run), replies))
         return [reply.items for reply in [_Reply(c.c_void_p(raw)) for raw in replies]]
 
     def _ask(self, query: Query, top_k: int, run: Optional[Run]) -> _Reply:
-        raw = c.c_void_p()
+        raw, top_k = c.c_void_p(), _number("top_k", top_k)
+        if query._mask is not None:
+            query._for(len(self))
         _done(run, lib.recommend_query(self.raw, query.raw, top_k, _raw(run), c.byref(raw)))
         return _Reply(raw)
 
@@ -1029,28 +1092,41 @@ class Recommender(_Handle):
     ) -> Array:
         """Scores of the whole catalogue in the order of `ids`; -inf for what is masked."""
         query = _query(turns, seen=seen, exclude=exclude, allow=allow)
-        return self._scores([query], run, (len(self),))
+        return self._scores([query], run, False)
 
     def score_many(self, queries: Sequence[Asked], *, run: Optional[Run] = None) -> Array:
         """Scores of several requests, [queries, items]."""
-        return self._scores([_query(query) for query in queries], run, (len(queries), len(self)))
+        return self._scores([_query(query) for query in queries], run, True)
 
-    def _scores(self, queries: Sequence[Query], run: Optional[Run], shape: tuple) -> Array:
-        count = len(queries) * len(self)
-        if _np is not None:
-            scores: Any = _np.empty(count, dtype=_np.float32)
-            address = scores.ctypes.data
-        else:
-            address = scores = (c.c_float * count)()
-        handles = (c.c_void_p * len(queries))(*(query.raw for query in queries))
-        _done(run, lib.score_many(self.raw, handles, len(queries), _raw(run), address, count))
+    def _scores(self, queries: Sequence[Query], run: Optional[Run], many: bool) -> Array:
+        life, lives = self.raw, [query.raw for query in queries]
+        items = lib.recommender_count(life)
+        retried = False
+        while True:
+            for query in queries:
+                query._for(items)
+            count = len(queries) * items
+            if _np is not None:
+                scores: Any = _np.empty(count, dtype=_np.float32)
+                address = scores.ctypes.data
+            else:
+                address = scores = (c.c_float * count)()
+            error = lib.score_many(life, _pointers(lives), len(queries), _raw(run), address, count)
+            before, items = items, lib.recommender_count(life) if error else items
+            # Items may join between the count and the call: then once more.
+            if not error or retried or items == before or lib.error_code(error) != INVALID:
+                break
+            lib.error_free(error)
+            retried = True
+        _done(run, error)
+        shape = (len(queries), items) if many else (items,)
         if _np is not None:
             return scores.reshape(shape)
         view = memoryview(scores).cast("B").cast("f")
-        return view.cast("B").cast("f", shape) if len(shape) > 1 and count else view
+        return view.cast("B").cast("f", shape) if many and count else view
 
     def add(self, items: Union[str, bytes, Iterable[dict]], run: Optional[Run] = None) -> None:
-        """Adds items while it serves; nobody else may use it meanwhile."""
+        """Adds items while it serves; other calls may run beside it."""
         if not isinstance(items, (str, bytes)):
             items = "\n".join(map(json.dumps, items))
         text = _bytes(items)
@@ -1097,8 +1173,8 @@ class Report(_Handle):
         if not isinstance(conversations, (str, bytes)):
             conversations = "\n".join(map(json.dumps, conversations))
         text, raw = _bytes(conversations), c.c_void_p()
-        handles = (c.c_void_p * len(recommenders))(*(r.raw for r in recommenders))
-        _done(run, lib.evaluate(handles, len(recommenders), text, len(text), _raw(config), _raw(run), c.byref(raw)))
+        lives = [r.raw for r in recommenders]
+        _done(run, lib.evaluate(_pointers(lives), len(lives), text, len(text), _raw(config), _raw(run), c.byref(raw)))
         return cls._of(raw)
 
     @property
@@ -1107,14 +1183,14 @@ class Report(_Handle):
 
     @property
     def html(self) -> str:
-        out = c.c_char_p()
-        _check(lib.report_html(self.raw, c.byref(out)))
+        life, out = self.raw, c.c_char_p()
+        _check(lib.report_html(life, c.byref(out)))
         return (out.value or b"").decode()
 
     def metric(self, name: str, system: int = 0) -> tuple[float, float]:
         """Mean and standard error of "recall@10" and its like, items already mentioned removed."""
         mean, se = c.c_double(), c.c_double()
-        _check(lib.report_metric(self.raw, system, name.encode(), c.byref(mean), c.byref(se)))
+        _check(lib.report_metric(self.raw, system, _text(name), c.byref(mean), c.byref(se)))
         return mean.value, se.value
 
     def save(self, folder: Path) -> None:
