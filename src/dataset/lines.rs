@@ -2,7 +2,7 @@
 //! is being read; the rows come back in the file's order, whatever the number of threads.
 
 use crate::artifact;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::run::Run;
 use rayon::prelude::*;
 use std::io::BufRead;
@@ -284,17 +284,18 @@ impl Source {
     /// The first line of the file that is not blank, as text; none in an empty file. The rows still begin with it.
     ///
     /// # Errors
-    /// Those of reading; [`crate::ErrorKind::Format`] when it is not UTF-8.
+    /// Those of reading.
     pub(super) fn first_line(&mut self) -> Result<Option<String>> {
-        for number in 1.. {
+        loop {
             let before = self.read.len();
             let mut limited = std::io::Read::take(&mut self.input, LINE_BYTES as u64);
             let read = limited.read_until(b'\n', &mut self.read).map_err(|e| artifact::truncated(&self.path, e))?;
             if read == 0 {
                 break;
             }
-            let line = line_text(&self.read[before..], number);
-            let line = line.map_err(|cause| Error::format(&self.path, number, cause))?;
+            // Only looked at here; as a row it is judged like any other.
+            let line = String::from_utf8_lossy(&self.read[before..]);
+            let line = line.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
             if !line.trim().is_empty() {
                 return Ok(Some(line.to_string()));
             }

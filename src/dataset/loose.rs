@@ -129,23 +129,30 @@ impl Loose<'_> {
     }
 }
 
-/// Whether a text stands for an absent value, as pandas, numpy and Python write one.
+/// Whether a text stands for an absent value, as pandas, numpy, R, Excel and Python write one.
 pub(super) fn is_missing(text: &str) -> bool {
-    matches!(text.trim(), "" | "NaN" | "nan" | "None" | "<NA>" | "NaT" | "null")
+    let text = text.trim().to_ascii_lowercase();
+    matches!(text.as_str(), "" | "nan" | "none" | "<na>" | "nat" | "null" | "na" | "n/a" | "#n/a" | "-")
+}
+
+/// The same for ids: somebody may be called `NA`.
+fn is_missing_id(text: &str) -> bool {
+    matches!(text, "" | "NaN" | "nan" | "None" | "<NA>" | "NaT" | "null")
 }
 
 /// The id in a text. pandas makes floats of whole numbers in a column with gaps: `123.0` is 123.
 pub(super) fn id(text: &str) -> Option<&str> {
     let text = text.trim();
     let whole = text.strip_suffix(".0").filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-    Some(whole.filter(|digits| !digits.is_empty()).unwrap_or(text)).filter(|text| !is_missing(text))
+    Some(whole.filter(|digits| !digits.is_empty()).unwrap_or(text)).filter(|text| !is_missing_id(text))
 }
 
 /// What a bare number counts where it is a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TimeUnit {
     Milliseconds,
-    /// Seconds below 10^11, milliseconds from there on (10^11 ms is 1973, 10^11 s is the year 5138).
+    /// Seconds below 10^11, milliseconds from there on (10^11 ms is 1973, 10^11 s is the year 5138), microseconds from 10^14,
+    /// nanoseconds from 10^17.
     BySize,
 }
 
@@ -154,6 +161,8 @@ impl TimeUnit {
         match self {
             TimeUnit::Milliseconds => time,
             TimeUnit::BySize if time.unsigned_abs() < 100_000_000_000 => time * 1000,
+            TimeUnit::BySize if time.unsigned_abs() >= 100_000_000_000_000_000 => time / 1_000_000,
+            TimeUnit::BySize if time.unsigned_abs() >= 100_000_000_000_000 => time / 1000,
             TimeUnit::BySize => time,
         }
     }

@@ -286,7 +286,8 @@ impl Completion {
                 if let Some(error) = choice.get("error").filter(|e| !is_nothing(e)) {
                     self.error.get_or_insert_with(|| error.clone());
                 }
-                self.end(choice.get("finish_reason"));
+                let named = ["finish_reason", "native_finish_reason", "stop_reason"];
+                self.end(named.iter().filter_map(|name| choice.get(*name)).find(|reason| !is_nothing(reason)));
             }
         } else if let Some(message) = value.get("message").filter(|m| m.is_object()) {
             self.choices = true;
@@ -319,12 +320,13 @@ impl Completion {
     /// A text, or a part of one: `{"type": "text", "text": …}`.
     fn add_part(&mut self, part: &Value) {
         let kind = part.get("type").and_then(Value::as_str).unwrap_or("text");
+        // `reasoning_text`, `summary_text`, Gemini's `"thought": true`.
+        let thought = part.get("thought") == Some(&Value::Bool(true))
+            || ["thinking", "thought", "reasoning", "summary"].iter().any(|word| kind.contains(word));
         match (part, part.get("text")) {
             (Value::String(text), _) => self.text.push_str(text),
+            (Value::Object(_), _) if thought => self.thinking += part.to_string().len(),
             (_, Some(Value::String(text))) if kind.ends_with("text") => self.text.push_str(text),
-            (Value::Object(_), _) if matches!(kind, "thinking" | "reasoning") => {
-                self.thinking += part.to_string().len()
-            }
             (Value::Object(_), _) if kind == "refusal" => {
                 self.refusal.push_str(part.get("refusal").and_then(Value::as_str).unwrap_or(""));
             }
@@ -333,10 +335,13 @@ impl Completion {
     }
 
     fn end(&mut self, reason: Option<&Value>) {
-        let reason = reason.and_then(|r| r.as_str().or_else(|| r.get("type").and_then(Value::as_str)));
+        let Some(reason) = reason.filter(|r| !is_nothing(r)) else { return };
+        // A number is a gateway's own code: nothing that says that the answer is whole.
+        let words = reason.as_str().or_else(|| reason.get("type").and_then(Value::as_str));
+        let words = words.map_or_else(|| reason.to_string(), str::to_string);
         // Some say "null" while they go on.
-        if let Some(reason) = reason.filter(|r| !r.trim().is_empty() && *r != "null") {
-            self.finish = Some(reason.to_string());
+        if words != "null" {
+            self.finish = Some(words);
         }
     }
 }

@@ -110,7 +110,7 @@ fn tag(text: &str) -> Option<Tag<'_>> {
     let rest = &rest[..rest.floor_char_boundary(MOST_TAG)];
     let end = rest.find(close)?;
     let inside = &rest[..end];
-    if inside.contains(['\n', '<', '[']) {
+    if inside.contains(['<', '[']) || *open == "[" && inside.contains('\n') {
         return None;
     }
     let empty = inside.ends_with('/');
@@ -120,7 +120,7 @@ fn tag(text: &str) -> Option<Tag<'_>> {
         None => (inside, true),
     };
     // `seed:think` is think in a name space.
-    let name = inside.split([' ', '\t', '=']).next().unwrap_or("");
+    let name = inside.split([' ', '\t', '\n', '=']).next().unwrap_or("");
     let name = name.rsplit(':').next().unwrap_or(name);
     // Brackets also hold plain words: in them only a bare name is a tag.
     (*open != "[" || inside == name).then_some(Tag { name, opens, empty, length: open.len() + end + close.len() })
@@ -149,7 +149,9 @@ fn thinking_mark(text: &str) -> Option<(Option<bool>, usize)> {
     }
     let tag = tag(text)?;
     let lower = tag.name.to_lowercase().replace('-', "_");
-    let known = THINKING.contains(&lower.as_str()) || lower == "antthinking";
+    let known = THINKING.contains(&lower.as_str())
+        || ["think", "thought", "reasoning", "monologue", "scratch", "rationale"].iter().any(|w| lower.contains(w))
+        || matches!(lower.as_str(), "plan" | "planning" | "draft" | "brainstorm" | "internal" | "notes");
     known.then_some((if tag.empty { None } else { Some(tag.opens) }, tag.length))
 }
 
@@ -409,16 +411,28 @@ fn under_final_heading(text: &str) -> &str {
     for line in text.split_inclusive('\n') {
         at += line.len();
         let bare = line.trim().trim_matches(['#', '*', '_', '>', ' ', '-', '=']).to_lowercase();
-        if is_final_heading(bare.trim_end_matches([':', '：', '*', ' ', '.'])) && visible(&text[at..]) {
+        let behind = &text[at..];
+        // A good list is not given up for a closing remark.
+        let better = visible(behind) && (lists(behind) || !lists(&text[..at]));
+        if is_final_heading(bare.trim_end_matches([':', '：', '*', ' ', '.'])) && better {
             found = &text[at..];
         }
     }
     found
 }
 
+/// Whether some line of a text looks like one of a list.
+fn lists(text: &str) -> bool {
+    text.lines().any(|line| {
+        let line = line.trim_start();
+        line.starts_with(['-', '*', '•', '|', '[', '{']) || line.starts_with(|c: char| c.is_numeric())
+    })
+}
+
 fn is_final_heading(line: &str) -> bool {
-    let mut words =
-        line.split_whitespace().skip_while(|w| matches!(*w, "here" | "is" | "are" | "my" | "the" | "so" | "and"));
+    let mut words = line
+        .split_whitespace()
+        .skip_while(|w| matches!(*w, "here" | "here's" | "revised" | "is" | "are" | "my" | "the" | "so" | "and"));
     if words.next() != Some("final") {
         return false;
     }

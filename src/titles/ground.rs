@@ -88,10 +88,19 @@ impl Grounder {
             known |= rows.clone().next().is_some();
             self.editions.choose(rows, year)
         };
-        let found = look(&full, FULL)
+        let literal = look(&full, FULL)
             .or_else(|| look(bare, BARE))
             .or_else(|| look(&folded, DIGITS))
-            .or_else(|| look(&folded, OTHER))
+            .or_else(|| look(&folded, OTHER));
+        // `Heat (1995)`, where no title is written so: the year says which.
+        if literal.is_none()
+            && year.is_none()
+            && let Some((name, said)) = title.trim().strip_suffix(')').and_then(|t| t.rsplit_once('('))
+            && let Some(said) = said.trim().parse().ok().filter(|y| (1870..=2100).contains(y))
+        {
+            return self.find(name.trim_end(), Some(said));
+        }
+        let found = literal
             .or_else(|| {
                 // `Birdman (The Unexpected Virtue of Ignorance)`: what stands in parentheses may be left out, or be the name.
                 let names = names(title);
@@ -178,6 +187,24 @@ mod tests {
         }
         for absent in ["", "  ", "Rocky", "Rocky III", "Malcolm", "The", "Matrix Reloaded", "Ocean's Twelve"] {
             assert_eq!(grounder.find(absent, None), None, "{absent}");
+        }
+    }
+
+    /// "Heat (1995)" without a year beside it meant the film of most reviews, so that the seen one came back.
+    #[test]
+    fn a_year_within_a_name_says_which_of_two_films_is_meant() {
+        let items =
+            catalogue(&[("Heat", 1986), ("Heat", 1995), ("Dune", 1984), ("Dune", 2021), ("Blade Runner (2049)", 2017)]);
+        let grounder = index(&items, &[9.0, 1.0, 1.0, 9.0, 1.0]);
+        for (written, row) in [
+            ("Heat (1995)", Some(1)),
+            ("Heat (1986)", Some(0)),
+            ("Dune (1984)", Some(2)),
+            (" Dune ( 2021 ) ", Some(3)),
+            ("Heat (1950)", None),
+            ("Blade Runner (2049)", Some(4)),
+        ] {
+            assert_eq!(grounder.find(written, None), row, "{written}");
         }
     }
 

@@ -298,6 +298,15 @@ impl Mentions {
             }
             for (n, word) in words.iter().enumerate().skip(from) {
                 let next = if stems { self.step(node, word.stem()) } else { self.step(node, &word.text) };
+                // `Heat's ending`: the title ends before the ending of the possessive.
+                let slice = &text.text[word.start..word.end];
+                if !stems
+                    && (slice.ends_with("'s") || slice.ends_with("’s"))
+                    && let Some(bare) = word.text.strip_suffix('s')
+                    && let Some(owner) = self.step(node, bare)
+                {
+                    tell(n + 1, owner, inflected);
+                }
                 let Some(next) = next else { break };
                 inflected |= stems && word.stem.is_some();
                 node = next;
@@ -388,6 +397,11 @@ impl Mentions {
         let capital = words.iter().all(|t| t.capital && t.text != "i");
         let named = capital && !shouted && !begins;
         let digits = words.iter().all(Word::is_number);
+        // A turn that is nothing but the title: what people reply to "which film did you like?".
+        let alone = |text: &str| !text.chars().any(char::is_alphanumeric);
+        if (capital || digits) && !shouted && alone(before) && alone(after) {
+            return true;
+        }
         if hit.end.spelling == Spelling::Id {
             let slice = &text.text[words[0].start..words[length - 1].end];
             if slice.contains(char::is_whitespace) {

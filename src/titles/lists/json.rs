@@ -402,7 +402,8 @@ fn titles_of_object(fields: &[(String, Json)], read: &dyn Fn(&str) -> Vec<Parsed
 /// One title, perhaps with its number.
 fn one(text: &str) -> Option<ParsedTitle> {
     let text = text.trim();
-    entry(numbered(text).map_or(text, |(_, _, body)| body))
+    // `300: Rise of an Empire` is a title, not a place in a list.
+    entry(numbered(text).filter(|(value, weak, _)| !weak || *value < 100).map_or(text, |(_, _, body)| body))
 }
 
 fn year_of_number(value: &Json) -> Option<u16> {
