@@ -4,9 +4,11 @@ use causerie::Run;
 use causerie::dataset::{Conversation, Dataset, Item, ItemName};
 use causerie::evaluate::evaluate;
 use causerie::ffi::{config::*, dataset::*, query::*, recommender::*};
-use causerie::recommend::{Popularity, Recommender, Request};
+use causerie::recommend::service::{Parts, Service};
+use causerie::recommend::{Popularity, Query, Recommender};
 use causerie::titles::Titles;
 use std::ptr::{null, null_mut};
+use std::sync::Arc;
 
 const FILMS: [(&str, u16); 10] = [
     ("Ocean's Eleven", 2001),
@@ -69,8 +71,17 @@ fn what_an_evaluation_takes_for_seen_is_masked_when_served_and_over_c() {
         let item = serde_json::json!({ "item": format!("i{row}"), "title": title, "year": year });
         lines.push_str(&format!("{item}\n"));
     }
-    let titles = Titles::of(&dataset);
+    let (dataset, titles) = (Arc::new(dataset.clone()), Arc::new(Titles::of(&dataset)));
     let run = Run::new(1).unwrap();
+    let service = Service::new(Parts {
+        system: "popularity".into(),
+        dataset: dataset.clone(),
+        titles: titles.clone(),
+        recommender: Arc::new(Popularity::from_dataset(&dataset).unwrap()),
+        evidence: None,
+        settings: causerie::Config::default().recommend,
+    })
+    .unwrap();
     for (title, year, row) in [
         ("Ocean's 11", None, Some(0)),
         ("oceans eleven", Some(2001), Some(0)),
@@ -87,13 +98,17 @@ fn what_an_evaluation_takes_for_seen_is_masked_when_served_and_over_c() {
         ("i9", None, Some(9)),
         ("Rocky 3", None, None),
         ("Heat", Some(1950), None),
+        ("Heat (1995)", None, Some(5)),
+        ("Heat (1986)", None, Some(4)),
         ("Unheard of", None, None),
     ] {
         let name = ItemName { title: title.into(), year, item: None };
         let expected: Vec<u32> = row.into_iter().collect();
         let talk = Conversation { id: "a".into(), turns: Vec::new(), targets: Vec::new(), seen: vec![name.clone()] };
-        let request = Request { conversation: &talk, exclude: &[], allow: &[], top_k: 5 };
-        assert_eq!(request.masked(&dataset.items, &titles).unwrap(), expected, "served: {title} {year:?}");
+        let scores = service.scores(&[&Query::new(talk)], &run).unwrap();
+        let masked = |row: &u32| scores.row(0)[*row as usize] == f32::NEG_INFINITY;
+        let masked: Vec<u32> = (0..FILMS.len() as u32).filter(masked).collect();
+        assert_eq!(masked, expected, "served: {title} {year:?}");
         assert_eq!(seen_by_evaluation(&name, &dataset, &titles, &run), expected, "evaluated: {title} {year:?}");
         assert_eq!(masked_over_c(&name, &lines), expected, "over C: {title} {year:?}");
     }

@@ -51,7 +51,7 @@ fn work() -> &'static Path {
 
 fn opened() -> &'static Service {
     static OPENED: OnceLock<Service> = OnceLock::new();
-    OPENED.get_or_init(|| open(work(), "head", "", &Run::new(2).unwrap()).unwrap())
+    OPENED.get_or_init(|| open(work(), causerie::config::RankingSystem::Head, None, &Run::new(2).unwrap()).unwrap())
 }
 
 /// The command, serving; killed when dropped.

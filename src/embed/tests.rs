@@ -1,7 +1,12 @@
 use super::*;
 use crate::ErrorKind;
+use crate::config::EmbedConfig;
+use crate::dataset::Dataset;
 use crate::dataset::{Interaction, Item, Review};
+use crate::error::Result;
+use crate::math::Matrix;
 use crate::math::{dot, norm};
+use crate::run::Run;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

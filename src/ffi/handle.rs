@@ -75,6 +75,7 @@ fn slot(index: u32) -> Option<&'static Slot> {
 
 // A handle is no address of this process: bit 62 is set, which no pointer of a program on x86-64 or AArch64 has.
 const TAG: u64 = 1 << 62;
+const _: () = assert!(usize::BITS == 64, "a handle needs a pointer of 64 bits");
 
 fn number(index: u32, generation: u64) -> u64 {
     TAG | generation << 32 | u64::from(index)
@@ -373,9 +374,15 @@ mod tests {
     #[test]
     fn a_pointer_that_is_no_handle_is_an_error_whatever_it_is() {
         let local = 7u64;
-        for address in
-            [1usize, 8, 4096, usize::MAX, 1 << 62, (1 << 62) | 0xFFFF_FFFF, std::ptr::from_ref(&local).addr()]
-        {
+        for address in [
+            1usize,
+            8,
+            4096,
+            usize::MAX,
+            1 << 62 | (LAST_GENERATION as usize) << 32,
+            (1 << 62) | 0xFFFF_FFFF,
+            std::ptr::from_ref(&local).addr(),
+        ] {
             let handle = std::ptr::without_provenance_mut::<Jar>(address);
             assert!(matches!(kind(shared(handle)), Some(ErrorKind::Invalid | ErrorKind::Closed)), "{address:x}");
             assert!(matches!(kind(exclusive(handle)), Some(ErrorKind::Invalid | ErrorKind::Closed)), "{address:x}");

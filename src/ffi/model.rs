@@ -84,7 +84,7 @@ pub unsafe extern "C" fn causerie_tune(
         }
         let dataset = data.filling.dataset();
         let items = item_vectors(dataset, &rows, &config, &run)?;
-        let mentions = Titles::of(&dataset);
+        let mentions = Titles::of(dataset);
         let find = |text: &str| mentions.rows(text);
         let embedder = rows.embedder("tune")?;
         let (head, report) = tune_head(&pairs.rows, items, &**embedder, &find, &config.tune, &run)?;

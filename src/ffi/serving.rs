@@ -6,7 +6,7 @@ use super::model::{Kind, TunedModel};
 use super::text::{LentTexts, c_text};
 use crate::config::{Config, RankingSystem, Strategy};
 use crate::dataset::{Dataset, Item};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::math::Matrix;
 use crate::pipeline;
 use crate::recommend::service::{Answer, Ingredients, Parts, Query, Service, open_language_model};
@@ -15,7 +15,7 @@ use crate::run::{Level, Run, log};
 use crate::titles::Titles;
 use std::ffi::{CStr, CString};
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, TryLockError};
 
 /// A service, and what C borrows of it.
 pub(super) struct RecommenderHandle {
@@ -44,9 +44,20 @@ impl LiveRecommender {
     }
     /// Adds items, all or none.
     pub fn add(&self, items: &[Item], run: &Run) -> Result<()> {
-        let _alone = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = Arc::new(self.now().with_items(items, run)?);
-        *self.now.write().unwrap_or_else(PoisonError::into_inner) = next;
+        // Not waited for: the one who holds it may be the caller, in a callback of this very call.
+        let _alone = match self.joining.try_lock() {
+            Ok(alone) => alone,
+            Err(TryLockError::Poisoned(e)) => e.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    "recommend: another call is adding items; call again after it",
+                ));
+            }
+        };
+        let mut next = Arc::new(self.now().with_items(items, run)?);
+        // What was served goes after the lock, so that nobody waits for it.
+        std::mem::swap(&mut *self.now.write().unwrap_or_else(PoisonError::into_inner), &mut next);
         Ok(())
     }
 }

@@ -4,6 +4,12 @@ use super::checkpoint::resume;
 use super::partition::{MergedPicks, Part, finalise, merge, part_of, select_part};
 use super::tests::{clustered, config, run};
 use super::*;
+use crate::artifact;
+use crate::config::SelectConfig;
+use crate::error::Result;
+use crate::math::Matrix;
+use crate::run::Run;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

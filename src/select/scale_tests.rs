@@ -1,11 +1,15 @@
 //! Selections from files, in parts, with checkpoints and on named rows, beside the plain ones.
 
 use super::checkpoint::resume;
+use super::field::Field;
 use super::partition::{finalise, merge, part_of, select_part};
 use super::tests::{clustered, config, run, same};
 use super::twin::FisherTwin;
 use super::*;
+use crate::config::SelectConfig;
 use crate::embed::{RowType, StoredRows, pack};
+use crate::math::Matrix;
+use crate::run::Run;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -4,8 +4,11 @@ use super::field::Field;
 use super::greedy::Greedy;
 use super::twin::{FisherTwin, JsTwin, picks};
 use super::*;
+use crate::config::SelectConfig;
 use crate::config::{Choice, Strategy};
 use crate::math::Random;
+use crate::math::{Matrix, squares};
+use crate::run::Run;
 
 pub(super) fn run() -> Run {
     Run::new(2).unwrap()

@@ -108,7 +108,8 @@ pub(super) async fn answer(
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let id = format!("chatcmpl-{}", access.id);
     let (tell, begun) = oneshot::channel();
-    let (sender, pieces) = mpsc::channel(AHEAD);
+    // A list never waits for its reader: items, words, end and usage fit in.
+    let (sender, pieces) = mpsc::channel(AHEAD.max(shared.config.max_top_k + 8));
     let working = shared.clone();
     let work = tokio::task::spawn_blocking(move || {
         let _permit = permit;

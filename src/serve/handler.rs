@@ -144,7 +144,7 @@ async fn recommend(shared: Arc<Shared>, peer: IpAddr, mut access: Access, body: 
     let config = shared.config.clone();
     let work = shared.compute(peer, move |generation, soon, run| {
         let (asks, many) = match wire::recommend(&body, &config)? {
-            Recommend::One(ask) => (vec![ask], false),
+            Recommend::One(ask) => (vec![*ask], false),
             Recommend::Many(asks) => (asks, true),
         };
         let answers = answer_all(generation, &asks, config.max_answer, soon, run)?;

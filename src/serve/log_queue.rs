@@ -2,13 +2,15 @@
 //! reads the log. Lines that find the queue full are dropped and counted.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Lines that wait at most.
 const LINES: usize = 8192;
+/// Bytes that wait at most: lines may hold what users say.
+const BYTES: usize = 16 << 20;
 /// At the end, what waits has this long to be written.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
@@ -19,6 +21,7 @@ const END: &str = "end";
 pub struct LogQueue {
     lines: SyncSender<String>,
     dropped: Arc<AtomicU64>,
+    waiting: Arc<AtomicUsize>,
     ended: Mutex<Receiver<()>>,
 }
 
@@ -31,22 +34,28 @@ impl LogQueue {
         let (lines, queue) = sync_channel::<String>(LINES);
         let (end, ended) = sync_channel(1);
         let dropped = Arc::new(AtomicU64::new(0));
-        let lost = dropped.clone();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (lost, written) = (dropped.clone(), waiting.clone());
         let write = move || {
-            write_all(out, &queue, &lost);
+            write_all(out, &queue, &lost, &written);
             let _ = end.send(());
         };
         std::thread::Builder::new().name("causerie-log".into()).spawn(write).map_err(|e| {
             crate::Error::new(crate::ErrorKind::Io, format!("serve: cannot start a thread for the log: {e}"))
         })?;
-        Ok(LogQueue { lines, dropped, ended: Mutex::new(ended) })
+        Ok(LogQueue { lines, dropped, waiting, ended: Mutex::new(ended) })
     }
     /// Adds a line, or drops it where too many wait.
     pub fn push(&self, line: &str) {
-        match self.lines.try_send(format!("{line}\n")) {
-            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-            Err(TrySendError::Full(_)) => drop(self.dropped.fetch_add(1, Ordering::Relaxed)),
+        let bytes = line.len() + 1;
+        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes <= BYTES {
+            match self.lines.try_send(format!("{line}\n")) {
+                Ok(()) => return,
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+            }
         }
+        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        self.dropped.fetch_add(1, Ordering::Relaxed);
     }
     /// Waits until what was pushed is written, unless that takes too long.
     pub fn close(&self) {
@@ -62,13 +71,14 @@ impl LogQueue {
     }
 }
 
-fn write_all(mut out: impl Write, queue: &Receiver<String>, dropped: &AtomicU64) {
+fn write_all(mut out: impl Write, queue: &Receiver<String>, dropped: &AtomicU64, waiting: &AtomicUsize) {
     while let Ok(line) = queue.recv() {
         if line == END {
             break;
         }
         // Where nobody reads the log any more, serving goes on.
         let _ = out.write_all(line.as_bytes());
+        waiting.fetch_sub(line.len(), Ordering::Relaxed);
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let fields = serde_json::json!({"event": "log_lines_dropped", "lines": lost});

@@ -77,6 +77,7 @@ fn content(value: Value, field: &str) -> Outcome<Content> {
 pub(super) fn turns(turns: Vec<WireTurn>, field: &str) -> Outcome<(Vec<Turn>, Vec<String>)> {
     let (mut read, mut warnings) = (Vec::new(), Vec::new());
     let (mut instructions, mut unread) = (0, BTreeSet::new());
+    let latest = turns.iter().rposition(|turn| turn.role == "user");
     for (n, turn) in turns.into_iter().enumerate() {
         let role = match turn.role.as_str() {
             "user" => Role::User,
@@ -100,7 +101,8 @@ pub(super) fn turns(turns: Vec<WireTurn>, field: &str) -> Outcome<(Vec<Turn>, Ve
             (None, Role::User) => return Err(Problem::field(at, "missing: what the user says")),
             (Some(value), _) => content(value, &at)?,
         };
-        if role == Role::User && said.text.trim().is_empty() && !said.unread.is_empty() {
+        // What is to be answered; a picture of long ago does not end a conversation.
+        if Some(n) == latest && said.text.trim().is_empty() && !said.unread.is_empty() {
             return Err(Problem::field(
                 at,
                 format!("nothing in it can be read: only parts of type text can, not {}", said.unread.join(", ")),
@@ -206,6 +208,18 @@ mod tests {
             {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]}]"#;
         let (turns, warnings) = read(beside).unwrap();
         assert_eq!(turns[0].text, "like this");
+        assert!(warnings[0].contains("image_url"), "{warnings:?}");
+    }
+
+    /// It refused the conversation for ever after.
+    #[test]
+    fn a_picture_of_an_earlier_turn_is_passed_over() {
+        let (turns, warnings) = read(
+            r#"[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]},
+                {"role": "assistant", "content": "nice"}, {"role": "user", "content": "a heist film"}]"#,
+        )
+        .unwrap();
+        assert_eq!(turns.len(), 3);
         assert!(warnings[0].contains("image_url"), "{warnings:?}");
     }
 

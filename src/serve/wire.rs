@@ -132,7 +132,7 @@ struct Probe {
 /// `POST /v1/recommend`.
 #[derive(Debug)]
 pub(super) enum Recommend {
-    One(WireQuery),
+    One(Box<WireQuery>),
     Many(Vec<WireQuery>),
 }
 
@@ -143,7 +143,7 @@ pub(super) fn recommend(body: &[u8], config: &ServeConfig) -> Outcome<Recommend>
         query(conversation, "conversation", Options { seen, exclude, allow, top_k, explain }, config)
     };
     if parse::<Probe>(body)?.requests.is_none() {
-        return Ok(Recommend::One(one(parse::<Single>(body)?)?));
+        return Ok(Recommend::One(Box::new(one(parse::<Single>(body)?)?)));
     }
     let requests = parse::<BatchRequest>(body)?.requests;
     if requests.is_empty() || requests.len() > config.max_batch {
@@ -250,7 +250,7 @@ mod tests {
 
     fn one(text: &str) -> Outcome<WireQuery> {
         match recommend(text.as_bytes(), &ServeConfig::default())? {
-            Recommend::One(one) => Ok(one),
+            Recommend::One(one) => Ok(*one),
             Recommend::Many(_) => panic!("read as a batch"),
         }
     }

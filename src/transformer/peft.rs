@@ -20,6 +20,9 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+/// Whether a module's name is meant.
+type Matcher<'a> = Box<dyn Fn(&str) -> bool + 'a>;
+
 /// What an `adapter_config.json` says, as far as it matters here; `rest` holds all other settings.
 #[derive(Deserialize)]
 struct PeftConfig {
@@ -89,7 +92,7 @@ fn expression(path: &Path, setting: &str, text: &str, whole: &str) -> Result<Reg
 
 impl Modules {
     /// Tells whether a module is one of these.
-    fn matcher(&self, path: &Path, setting: &str) -> Result<Box<dyn Fn(&str) -> bool + '_>> {
+    fn matcher(&self, path: &Path, setting: &str) -> Result<Matcher<'_>> {
         Ok(match self {
             Modules::Ends(ends) => Box::new(|module| ends.iter().any(|end| is_end(module, end))),
             Modules::Expression(text) if text.eq_ignore_ascii_case("all-linear") => {

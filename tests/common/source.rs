@@ -181,7 +181,7 @@ impl Source {
                 continue;
             }
             let ident = inner.ident.to_string();
-            let child = [&module[..], &[ident.clone()]].concat();
+            let child = [&module[..], std::slice::from_ref(&ident)].concat();
             let own = format!("{folder}{ident}/");
             match &inner.content {
                 Some((_, items)) => self.declare(read, name, &child, items, &own),
@@ -256,7 +256,7 @@ impl Source {
         let mut at: Module = path[..1].to_vec();
         self.scopes.get(&at)?;
         for (i, name) in path.iter().enumerate().skip(1) {
-            let child = [&at[..], &[name.clone()]].concat();
+            let child = [&at[..], std::slice::from_ref(name)].concat();
             let scope = &self.scopes[&at];
             if self.scopes.contains_key(&child) {
                 at = child;

@@ -165,7 +165,12 @@ impl Service {
             if found.len() != asked.len() {
                 return Err(Error::bug(format!("recommend: {} answers to {} queries", found.len(), asked.len())));
             }
-            asked.iter().zip(found).for_each(|(i, found)| rankings[*i] = found);
+            let known = self.dataset.items.len();
+            for (i, mut found) in asked.iter().zip(found) {
+                // A language model may rank items that joined meanwhile: this answer is of the catalogue before them.
+                found.items.retain(|one| (one.item as usize) < known);
+                rankings[*i] = found;
+            }
         }
         let all = queries.iter().zip(masks).zip(rankings);
         all.map(|((query, mask), ranking)| {
@@ -242,8 +247,14 @@ impl Service {
         let conversations: Vec<&Conversation> =
             masks.iter().zip(queries).map(|(mask, query)| mask.conversation(query)).collect();
         let mut scores = self.recommender.score(&conversations, run)?;
-        if (scores.rows(), scores.dim()) != (queries.len(), self.dataset.items.len()) {
+        let known = self.dataset.items.len();
+        if scores.rows() != queries.len() || scores.dim() < known {
             return Err(Error::bug(format!("score: [{}, {}] scores", scores.rows(), scores.dim())));
+        }
+        if scores.dim() > known {
+            // Items joined a language model meanwhile: these scores are of the catalogue before them.
+            let rows = (0..scores.rows()).flat_map(|row| scores.row(row)[..known].to_vec()).collect();
+            scores = Matrix::from_vec(queries.len(), known, rows)?;
         }
         for (i, mask) in masks.iter().enumerate() {
             let scores = scores.row_mut(i);

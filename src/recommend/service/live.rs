@@ -73,7 +73,10 @@ impl LiveService {
         withdrawn.retain(|id| service.items().find(id).is_some());
         let number = current.as_ref().map_or(1, |g| g.number + 1);
         let next = Arc::new(Generation::new(number, Arc::new(service), withdrawn));
-        *current = Some(next.clone());
+        let before = current.replace(next.clone());
+        // What was served goes after the lock, so that no request waits for it.
+        drop(current);
+        drop(before);
         next
     }
     /// Withdraws and restores items; the next request sees it. Gives what is served then, and how many ids are not in the
