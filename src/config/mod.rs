@@ -573,6 +573,15 @@ impl Config {
 mod tests {
     use super::*;
 
+    /// Settings files that write one value as a list were refused once lists had types.
+    #[test]
+    fn a_list_of_one_is_that_one_where_a_single_value_is_meant() {
+        let mut config = Config::default();
+        config.read_toml("[dataset]\nitems = [\"a,b.jsonl\"]\n[select]\nbudget = [7]").unwrap();
+        assert_eq!((config.dataset.items.as_str(), config.select.budget), ("a,b.jsonl", 7));
+        assert!(config.read_toml("dataset.items = [\"a\", \"b\"]").is_err());
+    }
+
     #[test]
     fn an_unknown_key_names_the_nearest_known_one() {
         let e = Config::default().set("select.bugdet", "5").unwrap_err();

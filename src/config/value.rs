@@ -34,6 +34,8 @@ pub(super) trait Value: Sized {
             toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => {
                 Self::from_text(&value.to_string())
             }
+            // A list of one is that one, as it has always been.
+            toml::Value::Array(list) if list.len() == 1 => Self::from_toml(&list[0]),
             toml::Value::Array(_) | toml::Value::Table(_) | toml::Value::Datetime(_) => {
                 Err(format!("must be of the kind {}", Self::KIND))
             }
