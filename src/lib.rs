@@ -35,8 +35,8 @@
 //! let window = QueryWindow::from_config(&config.recommend);
 //! let head = HeadRecommender::new("head", head, &dataset.items, embedder, Some(titles.clone()), window)?;
 //! let conversations = load_conversations(&files.conversations, 0)?;
-//! let best = head.rank_all(&[&conversations[0]], &[vec![]], 5, &run)?; // 6 recommend
-//! assert_eq!(best[0].len(), 5);
+//! let best = head.rank_all(&[&conversations[0]], &[vec![]], 5, None, &run)?; // 6 recommend
+//! assert_eq!(best[0].items.len(), 5);
 //! let systems: [(&str, &dyn Recommender); 1] = [("head", &head)];
 //! let report = evaluate("simulated", &systems, &conversations, &dataset.items, &titles, &config.evaluate, &run)?; // 7
 //! assert_eq!(report.systems.len(), 1);
