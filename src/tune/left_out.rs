@@ -29,6 +29,7 @@ impl LeftOut {
     }
 
     /// Adds what else was left out.
+    #[cfg(feature = "llama")]
     pub(super) fn add(&mut self, more: LeftOut) {
         self.no_query += more.no_query;
         self.no_answer += more.no_answer;

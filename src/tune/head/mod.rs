@@ -13,7 +13,9 @@ mod tests;
 mod train;
 mod vectors;
 
+#[cfg(feature = "llama")]
 pub(super) use model::best_rows;
+#[cfg(feature = "llama")]
 pub(super) use train::listed;
 
 pub use model::{Head, MENTION_GATE, NewItem};
