@@ -9,9 +9,9 @@
 //              borrowed from the handle and lives until that handle is freed. Inputs are copied before the call returns,
 //              and no handle keeps another one: free them in any order. A number that is written beside a result (count, score, row, …)
 //              may be NULL where it is not needed.
-// 3 threads    No handle is tied to a thread. Calls with `const T *`, and causerie_recommender_add, may be made from many
-//              threads at once; a call with `T *` needs the handle alone: beside another call one of the two is refused
-//              with CAUSERIE_BUSY, and nothing was done.
+// 3 threads    No handle is tied to a thread. Calls with `const T *` may be made from many threads at once; a call with `T *`
+//              needs the handle alone: beside another call one of the two is refused with CAUSERIE_BUSY, and nothing was
+//              done (a function without an error gives 0 or NULL then). _free may be called at any time.
 //              After fork() handles made before it still serve in the child; its threads are made anew. (Fork while no
 //              call is under way.)
 // 4 text       UTF-8 as (pointer, length), (NULL, 0) is empty; paths, keys and names are NUL-terminated. Returned text is
@@ -138,7 +138,7 @@ struct ArrowArrayStream {
 #define CAUSERIE_BUG 99
 
 // The number of the binary interface. It grows when a function or a struct changes so that old callers break.
-#define CAUSERIE_ABI 1
+#define CAUSERIE_ABI 2
 
 // Log levels: something failed.
 #define CAUSERIE_LOG_ERROR 1
@@ -260,13 +260,13 @@ typedef struct {
   const char *note;
 } causerie_progress;
 
-// Gets the progress, on the thread that made the call. 0 goes on, anything else stops: the call ends with
-// CAUSERIE_CANCELLED, as if by causerie_run_cancel.
+// Gets the progress, on the thread that made the call. 0 goes on, anything else stops this call, which ends with
+// CAUSERIE_CANCELLED; other calls of the run go on.
 typedef int32_t (*causerie_progress_fn)(const causerie_progress *progress, void *user_data);
 
 // Gets a piece of text while a language model writes it, on the thread that made the call: `len` bytes of UTF-8 in whole
 // characters, NUL-terminated as well. An empty piece says that the answer is at its end; the next one begins another.
-// 0 goes on, anything else stops: the call ends with CAUSERIE_CANCELLED.
+// 0 goes on, anything else stops this call, which ends with CAUSERIE_CANCELLED.
 typedef int32_t (*causerie_token_fn)(const char *text, size_t len, void *user_data);
 
 // What a teacher is asked. Read-only, valid in the callback alone; it grows at its end with later ABI numbers.
@@ -364,20 +364,23 @@ void causerie_config_free(causerie_config *config);
 
 // ---- Runs -------------------------------------------------------------------------------------------------------
 // A run on `threads` threads; 0: what the settings of the call say (run.threads), and where they say nothing what the
-// CPU quota of the container gives. Wherever a function takes a run, NULL means: no progress, no cancelling. One run
-// serves any number of calls, one after another; calls at the same time share its cancel and mix their progress.
-CAUSERIE_MUST_CHECK causerie_error *causerie_run_new(uint32_t threads, causerie_run **out);
+// CPU quota of the container gives. CAUSERIE_INVALID for more than 1,024. Wherever a function takes a run, NULL means: no
+// progress, no cancelling. One run serves any number of calls, one after another; calls at the same time share its cancel
+// and mix their progress.
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_run_new(uint32_t threads,
+                                 causerie_run **out);
 
 // Reports to `callback` from the next call on; NULL: to nobody.
 CAUSERIE_MUST_CHECK
-causerie_error *causerie_run_on_progress(causerie_run *run,
+causerie_error *causerie_run_on_progress(const causerie_run *run,
                                          causerie_progress_fn callback,
                                          void *user_data);
 
 // Hands the text of language models to `callback` while they write it, from the next call on; NULL: to nobody. Those that
 // write are the teacher that is a GGUF (synthesize.teacher = "local") and a recommender with recommend.mode = "generate".
 CAUSERIE_MUST_CHECK
-causerie_error *causerie_run_on_token(causerie_run *run,
+causerie_error *causerie_run_on_token(const causerie_run *run,
                                       causerie_token_fn callback,
                                       void *user_data);
 
@@ -391,7 +394,7 @@ void causerie_run_cancel(const causerie_run *run);
 // Takes back a cancel, so that the run serves again.
 void causerie_run_reset(const causerie_run *run);
 
-// Ends a run; NULL is fine. No call may be under way on it.
+// Ends a run; NULL is fine. Calls under way on it go on to their end.
 void causerie_run_free(causerie_run *run);
 
 // ---- 1 load -----------------------------------------------------------------------------------------------------
@@ -402,38 +405,47 @@ causerie_error *causerie_dataset_new(const causerie_config *config,
                                      causerie_dataset **out);
 
 // Reads the files that the settings name (dataset.items, .reviews, .interactions; plain, .gz, .zst), in parallel, holding
-// no more than the dataset itself. CAUSERIE_NOT_FOUND, CAUSERIE_FORMAT with file and line.
+// no more than the dataset itself. Writes how many rows were left out to `dropped` (may be NULL); causerie_dataset_report says
+// why. CAUSERIE_NOT_FOUND, CAUSERIE_FORMAT with file and line.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_dataset_import(const causerie_config *config,
                                         const causerie_run *run,
-                                        causerie_dataset **out);
+                                        causerie_dataset **out,
+                                        size_t *dropped);
 
 // Adds `len` bytes of JSON lines (or CSV with column names, for interactions) to a table (CAUSERIE_ITEMS, …): what stands
-// in such a file. Adds all of it or, when it fails, nothing; bad lines up to dataset.max_bad_lines are passed over.
+// in such a file. Adds all of it or, when it fails, nothing. Bad lines up to dataset.max_bad_lines are passed over, and so are
+// repeated items, rows about unknown items (dataset.unknown_items) and short reviews (dataset.min_review_chars): their number
+// is written to `dropped` (may be NULL), and causerie_dataset_report says why. CAUSERIE_FORMAT where nothing is left because
+// rows are bad or about unknown items.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_dataset_add(causerie_dataset *dataset,
                                      int32_t table,
                                      const char *lines,
-                                     size_t len);
+                                     size_t len,
+                                     size_t *dropped);
 
 // Adds a file to a table: plain, .gz or .zst. As causerie_dataset_add.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_dataset_add_file(causerie_dataset *dataset,
                                           int32_t table,
                                           const char *file,
-                                          const causerie_run *run);
+                                          const causerie_run *run,
+                                          size_t *dropped);
 
 // Adds an Arrow struct array (a record batch) to a table. Columns by name, in any order, others ignored: items: item (or
 // id), title, year, genres, creators, keywords, description, price; reviews: item, user, rating10 (or rating, of five),
 // title, text, timestamp_ms, helpful; interactions: user, item, rating10 (or rating), timestamp_ms. Texts are Utf8,
 // LargeUtf8, Utf8View or a dictionary of these; genres, creators and keywords a text or a list of texts; numbers any
-// integer or float; times integers in ms or Arrow timestamps. Both structs are taken: their release callbacks are called
-// before this returns, whatever it returns (unless one of them is NULL or released already). Adds all or nothing.
+// integer, float (f16 too) or decimal; times integers in ms, Arrow timestamps or dates. Both structs are taken: their release
+// callbacks are called before this returns, whatever it returns (unless one of them is NULL or released already). Adds all
+// or nothing; `dropped` as of causerie_dataset_add.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_dataset_add_arrow(causerie_dataset *dataset,
                                            int32_t table,
                                            struct ArrowSchema *schema,
-                                           struct ArrowArray *array);
+                                           struct ArrowArray *array,
+                                           size_t *dropped);
 
 // Adds all batches of an Arrow stream to a table, as causerie_dataset_add_arrow. The stream is taken: released before this
 // returns.
@@ -441,7 +453,8 @@ CAUSERIE_MUST_CHECK
 causerie_error *causerie_dataset_add_arrow_stream(causerie_dataset *dataset,
                                                   int32_t table,
                                                   struct ArrowArrayStream *stream,
-                                                  const causerie_run *run);
+                                                  const causerie_run *run,
+                                                  size_t *dropped);
 
 // How many rows a table has; 0 for NULL and for a table that does not exist.
 size_t causerie_dataset_count(const causerie_dataset *dataset, int32_t table);
@@ -475,8 +488,9 @@ void causerie_dataset_free(causerie_dataset *dataset);
 // ---- 2 embed ----------------------------------------------------------------------------------------------------
 // Embeds every review: [reviews, dim], unit length (paper §3.2). The settings of `embed.*` say how: "text" is built in,
 // "lm" takes the GGUF embed.model. `folder` keeps the rows and the fitted embedder, so that an embedding that was stopped
-// goes on, and one that is finished is read; NULL or "" keeps nothing. Rows are as embed.store keeps them ("f16" and "i8" are
-// rounded so in memory as well).
+// goes on, and one that is finished is read; NULL or "" keeps nothing: files of the moment lie in a private folder (0700)
+// under TMPDIR, which goes when the call ends. Rows are as embed.store keeps them ("f16" and "i8" are rounded so in memory as
+// well).
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_embed(const causerie_dataset *dataset,
                                const causerie_config *config,
@@ -512,8 +526,8 @@ causerie_error *causerie_embeddings_from_rows(const float *data,
                                               size_t dim,
                                               causerie_embeddings **out);
 
-// Rows from an Arrow array: a fixed-size list of f32 (+w:DIM), or a struct with one such column. No nulls. Both structs are
-// taken, as by causerie_dataset_add_arrow.
+// Rows from an Arrow array: lists of f32, f64 or f16, fixed-size (+w:DIM) or of one length (+l, +L), or a struct with one such
+// column. No nulls. Both structs are taken, as by causerie_dataset_add_arrow.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_embeddings_from_arrow(struct ArrowSchema *schema,
                                                struct ArrowArray *array,
@@ -726,13 +740,18 @@ causerie_error *causerie_dialogues_add(causerie_dialogues *dialogues,
 CAUSERIE_MUST_CHECK causerie_error *causerie_dialogues_save(const causerie_dialogues *dialogues, const char *file);
 
 // Reads what causerie_dialogues_save (or a work directory's dialogues.jsonl) holds. A line that is no dialogue is passed
-// over, logged and counted (causerie_dialogues_report); CAUSERIE_FORMAT when none is one.
+// over, logged and counted in `dropped` (may be NULL); CAUSERIE_FORMAT when none is one.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_dialogues_load(const char *file,
-                                        causerie_dialogues **out);
+                                        causerie_dialogues **out,
+                                        size_t *dropped);
 
 // The same from `len` bytes of JSON lines in memory.
-CAUSERIE_MUST_CHECK causerie_error *causerie_dialogues_parse(const char *jsonl, size_t len, causerie_dialogues **out);
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_dialogues_parse(const char *jsonl,
+                                         size_t len,
+                                         causerie_dialogues **out,
+                                         size_t *dropped);
 
 // Ends dialogues; NULL is fine.
 void causerie_dialogues_free(causerie_dialogues *dialogues);
@@ -1017,12 +1036,15 @@ causerie_error *causerie_score(const causerie_recommender *recommender,
 
 // Adds items (JSON lines as of causerie_dataset_add) to a ranking head or a language model ("constrained") that serves,
 // without tuning anew: they are recommended from now on by what they say of themselves. All or nothing. Other threads may
-// use the recommender meanwhile: a call under way goes on without them. CAUSERIE_UNSUPPORTED for other recommenders; CAUSERIE_INVALID for an id that is there.
+// use the recommender meanwhile: a call under way goes on without them. An id that stands twice among them is taken once; the
+// others are counted in `dropped` (may be NULL). CAUSERIE_UNSUPPORTED for other recommenders; CAUSERIE_INVALID for an id that
+// is there already; CAUSERIE_FORMAT for a bad line.
 CAUSERIE_MUST_CHECK
-causerie_error *causerie_recommender_add(causerie_recommender *recommender,
+causerie_error *causerie_recommender_add(const causerie_recommender *recommender,
                                          const char *lines,
                                          size_t len,
-                                         const causerie_run *run);
+                                         const causerie_run *run,
+                                         size_t *dropped);
 
 // Ends a recommender; NULL is fine. Replies live on.
 void causerie_recommender_free(causerie_recommender *recommender);
@@ -1043,6 +1065,9 @@ const char *causerie_reply_item(const causerie_reply *reply, size_t i, double *s
 
 // "Title (1999)" of item `i` of an answer; NULL past the end. Borrowed.
 const char *causerie_reply_title(const causerie_reply *reply, size_t i);
+
+// The year of item `i` of an answer; 0 where it is not known, and past the end.
+uint32_t causerie_reply_year(const causerie_reply *reply, size_t i);
 
 // Review `n` of those that speak for item `i` of an answer, nearest to what was said first: an excerpt of 240 characters at
 // most, and its cosine to the query (`similarity` may be NULL). NULL past the end, or where no reasons were asked for.

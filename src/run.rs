@@ -27,9 +27,38 @@ pub struct Progress {
 type ProgressFn = dyn FnMut(&Progress) + Send;
 type TokenFn = dyn FnMut(&str) + Send;
 
+/// What cancels a run: a flag of its own, and one that it may share with other runs. Clones are the same flag; any thread may
+/// set it, a signal handler too.
+#[derive(Debug, Clone, Default)]
+pub struct CancelFlag {
+    own: Arc<AtomicBool>,
+    shared: Option<Arc<AtomicBool>>,
+}
+
+impl CancelFlag {
+    /// A flag that is set as well whenever `shared` is.
+    pub fn under(shared: Arc<AtomicBool>) -> CancelFlag {
+        CancelFlag { own: Arc::default(), shared: Some(shared) }
+    }
+    /// Sets the flag of this run, not the shared one.
+    pub fn set(&self) {
+        self.own.store(true, Ordering::Relaxed);
+    }
+    /// True once one of the two is set.
+    pub fn is_set(&self) -> bool {
+        self.own.load(Ordering::Relaxed) || self.shared.as_ref().is_some_and(|shared| shared.load(Ordering::Relaxed))
+    }
+}
+
+impl From<Arc<AtomicBool>> for CancelFlag {
+    fn from(own: Arc<AtomicBool>) -> CancelFlag {
+        CancelFlag { own, shared: None }
+    }
+}
+
 /// One call under way. Cheap to make; shared by reference with everything the call does.
 pub struct Run {
-    cancel: Arc<AtomicBool>,
+    cancel: CancelFlag,
     progress: Option<Mutex<Box<ProgressFn>>>,
     tokens: Option<Mutex<Box<TokenFn>>>,
     pool: Arc<rayon::ThreadPool>,
@@ -39,9 +68,10 @@ impl Run {
     /// A run without progress, on `threads` threads (0: what the cgroup's quota gives).
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Io`] when the operating system gives no threads.
+    /// [`crate::ErrorKind::Invalid`] for more than [`MAX_THREADS`]; [`crate::ErrorKind::Io`] when the operating system gives no
+    /// threads.
     pub fn new(threads: usize) -> Result<Run> {
-        Ok(Run { cancel: Arc::new(AtomicBool::new(false)), progress: None, tokens: None, pool: pool(threads)? })
+        Ok(Run { cancel: CancelFlag::default(), progress: None, tokens: None, pool: pool(threads)? })
     }
     /// The same run, reporting to `callback` (called on the thread that made the call).
     pub fn on_progress(mut self, callback: impl FnMut(&Progress) + Send + 'static) -> Run {
@@ -56,21 +86,21 @@ impl Run {
         self
     }
     /// The same run, cancelled by this flag.
-    pub fn cancelled_by(mut self, flag: Arc<AtomicBool>) -> Run {
-        self.cancel = flag;
+    pub fn cancelled_by(mut self, flag: impl Into<CancelFlag>) -> Run {
+        self.cancel = flag.into();
         self
     }
     /// The flag that cancels this run; any thread may set it at any time.
-    pub fn cancel_flag(&self) -> Arc<AtomicBool> {
+    pub fn cancel_flag(&self) -> CancelFlag {
         self.cancel.clone()
     }
     /// Ends the run at its next step.
     pub fn cancel(&self) {
-        self.cancel.store(true, Ordering::Relaxed);
+        self.cancel.set();
     }
     /// True once cancelled.
     pub fn is_cancelled(&self) -> bool {
-        self.cancel.load(Ordering::Relaxed)
+        self.cancel.is_set()
     }
     /// Stops here when cancelled, reports nothing.
     ///
@@ -131,8 +161,29 @@ impl Run {
     }
 }
 
-/// The thread pool of `threads` threads (0: [`default_threads`]), made at first use and kept; never rayon's global one.
+/// Threads that one run may have.
+pub const MAX_THREADS: usize = 1024;
+/// Pools that are kept while nobody uses them.
+const IDLE_POOLS: usize = 4;
+
+/// Refuses more threads than a run may have.
+///
+/// # Errors
+/// [`crate::ErrorKind::Invalid`].
+pub fn check_threads(threads: usize) -> Result<()> {
+    if threads > MAX_THREADS {
+        return Err(Error::invalid(format!(
+            "run: {threads} threads; at most {MAX_THREADS}, or 0 for what the machine gives ({})",
+            default_threads()
+        )));
+    }
+    Ok(())
+}
+
+/// The thread pool of `threads` threads (0: [`default_threads`]), made at first use; never rayon's global one. The last few are
+/// kept; others end when nobody uses them.
 fn pool(threads: usize) -> Result<Arc<rayon::ThreadPool>> {
+    check_threads(threads)?;
     static POOLS: Mutex<Vec<(u32, Arc<rayon::ThreadPool>)>> = Mutex::new(Vec::new());
     let threads = if threads == 0 { default_threads() } else { threads };
     let pid = std::process::id();
@@ -143,8 +194,16 @@ fn pool(threads: usize) -> Result<Arc<rayon::ThreadPool>> {
             std::mem::forget(stale.1);
         }
     }
-    if let Some((_, pool)) = pools.iter().find(|(_, p)| p.current_num_threads() == threads) {
-        return Ok(pool.clone());
+    // The last one used stands last.
+    if let Some(at) = pools.iter().position(|(_, p)| p.current_num_threads() == threads) {
+        let kept = pools.remove(at);
+        let pool = kept.1.clone();
+        pools.push(kept);
+        return Ok(pool);
+    }
+    while let Some(at) = pools.iter().position(|(_, p)| Arc::strong_count(p) == 1).filter(|_| pools.len() >= IDLE_POOLS)
+    {
+        pools.remove(at);
     }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
@@ -213,5 +272,27 @@ mod tests {
     fn pools_of_one_size_are_made_once() {
         assert!(Arc::ptr_eq(&pool(2).unwrap(), &pool(2).unwrap()));
         assert_eq!(Run::new(2).unwrap().threads(), 2);
+    }
+
+    /// Every number of threads ever asked for kept a pool of its own to the end of the process.
+    #[test]
+    fn pools_of_many_sizes_were_all_kept_for_ever() {
+        let first = Arc::downgrade(&pool(31).unwrap());
+        for threads in 32..=31 + IDLE_POOLS {
+            pool(threads).unwrap();
+        }
+        assert!(first.upgrade().is_none());
+        let e = Run::new(4096).map(drop).unwrap_err();
+        assert!(e.kind() == crate::ErrorKind::Invalid && e.message().contains("at most 1024"), "{e}");
+    }
+
+    #[test]
+    fn a_shared_flag_ends_all_runs_and_a_runs_own_flag_ends_it_alone() {
+        let shared = Arc::new(AtomicBool::new(false));
+        let (one, other) = (CancelFlag::under(shared.clone()), CancelFlag::under(shared.clone()));
+        one.set();
+        assert!(one.is_set() && !other.is_set() && !shared.load(Ordering::Relaxed));
+        shared.store(true, Ordering::Relaxed);
+        assert!(other.is_set() && CancelFlag::under(shared).is_set());
     }
 }

@@ -46,7 +46,7 @@ fn masked_over_c(name: &ItemName, lines: &str) -> Vec<u32> {
         assert!(causerie_config_new(&raw mut settings).is_null());
         assert!(causerie_config_set(settings, c"recommend.system".as_ptr(), c"popularity".as_ptr()).is_null());
         assert!(causerie_dataset_new(settings, &raw mut loaded).is_null());
-        assert!(causerie_dataset_add(loaded, CAUSERIE_ITEMS, lines.as_ptr().cast(), lines.len()).is_null());
+        assert!(causerie_dataset_add(loaded, CAUSERIE_ITEMS, lines.as_ptr().cast(), lines.len(), null_mut()).is_null());
         let made = causerie_recommender_new(loaded, null(), null(), null(), settings, null(), &raw mut recommender);
         assert!(made.is_null());
         assert!(causerie_query_new(&raw mut query).is_null());

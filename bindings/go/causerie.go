@@ -1,10 +1,38 @@
 // Package causerie gives a service its own conversational recommender, made from reviews: load, embed, select, synthesize,
-// tune, recommend, evaluate. It binds the C library by pkg-config; install that first (make install).
+// tune, recommend, evaluate. It binds the C library by pkg-config; install that first (make install). docs/go.md is a tour.
 //
-// Long calls take a context: when it ends, the call ends within a step. WithProgress adds reports. Handles have Close and, as
-// a net, finalizers. Methods that do not change a handle may run in any number of goroutines at once; one that changes it beside
-// others is an Error with code Busy. Close may come from any goroutine and more than once: calls under way go on to their end, and
-// later ones give an error that is ErrClosed (methods without an error: 0, "" or nil). A nil context is context.Background().
+// # Contexts
+//
+// Calls that can be long take a context. When it ends, the call ends within a step with an error that is what the context says:
+// errors.Is(err, context.Canceled) or context.DeadlineExceeded, and context.Cause where the context has one. A nil context is
+// an error. [WithProgress], [WithTokens] and [WithThreads] add to a context. Calls without one read or write a file, or memory
+// that they are given, from its beginning to its end.
+//
+// # Errors
+//
+// An [Error] has a code: errors.Is(err, &Error{Code: NotFound}). Numbers, texts and lists that C would misread are errors with
+// code [Invalid] before C sees them: negative counts, numbers beyond C's, a NUL in a path, nil handles and nil slices (where
+// nil is allowed, the function says so). A handle after Close, or one that no function of this package made, gives errors that
+// are [ErrClosed]. Methods without an error give 0, "" or nil then.
+//
+// # Goroutines
+//
+// No handle belongs to a goroutine. Methods fall into three kinds; where nothing is said, a method is of the first:
+//
+//   - Shared: any number at once, on any goroutines.
+//   - Alone: [Config.Set], [Config.Read]; [Dataset.Add], [Dataset.AddFile], [Dataset.AddArrow], [Dataset.AddArrowStream];
+//     [Dialogues.Add]; the methods of a [KeptQuery] that change it. Beside another call on the same handle one of the two gets
+//     an error with code [Busy], and nothing was done. Methods without an error give 0, "" or nil beside them.
+//   - Close: any goroutine, any number of times. Calls under way go on to their end, later ones give ErrClosed. What is not
+//     closed is closed by the garbage collector, some day.
+//
+// Handles may be closed in any order: none keeps another.
+//
+// # Callbacks
+//
+// Functions that are handed in (progress, tokens, log, teachers) run on goroutines of their own; the call waits for them. They may
+// call this package, on the same handles too, Close among them. One that panics ends the call, which panics with the same value.
+// One that ends its goroutine (runtime.Goexit, t.FailNow) ends the call with an error that is [ErrGoexit].
 package causerie
 
 /*
@@ -17,11 +45,6 @@ import "C"
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime"
-	"runtime/cgo"
-	"strings"
-	"sync"
 	"unsafe"
 )
 
@@ -40,36 +63,55 @@ const (
 	Bug         = C.CAUSERIE_BUG
 )
 
-// Error is what a call failed with.
+// Error is what a call failed with: a code, and a message that says where, what, and what to do.
 type Error struct {
 	Code    int
 	Message string
+	// What errors.Is finds: ctx.Err() of a context that ended.
+	is error
+	// What it comes from: context.Cause, or the error of a Teacher.
+	cause error
 }
 
 func (e *Error) Error() string { return e.Message }
 
-// Is makes errors.Is(err, context.Canceled) true for a call that was cancelled.
+// Is finds an Error of the same code, ErrClosed, and of a call whose context ended what that context says.
 func (e *Error) Is(target error) bool {
-	if target == context.Canceled || target == context.DeadlineExceeded {
-		return e.Code == Cancelled
+	if target == nil {
+		return false
 	}
 	if target == ErrClosed {
 		return e.Code == Closed
 	}
+	if target == e.is {
+		return true
+	}
 	other, ok := target.(*Error)
-	return ok && other.Code == e.Code
+	return ok && other != nil && other.Code == e.Code
 }
 
-// ErrClosed is what errors.Is finds in the errors of a handle after Close.
-var ErrClosed = errors.New("causerie: the handle was closed")
+// Unwrap is the cause of a context that ended, or the error of a Teacher; else nil.
+func (e *Error) Unwrap() error { return e.cause }
+
+var (
+	// ErrClosed is what errors.Is finds in the errors of a handle after Close.
+	ErrClosed = errors.New("causerie: the handle was closed")
+	// ErrGoexit is what errors.Is finds where a callback ended its goroutine.
+	ErrGoexit = errors.New("causerie: a callback ended its goroutine")
+)
 
 func check(e *C.causerie_error) error {
 	if e == nil {
 		return nil
 	}
-	err := &Error{int(C.causerie_error_code(e)), C.GoString(C.causerie_error_message(e))}
+	err := &Error{Code: int(C.causerie_error_code(e)), Message: C.GoString(C.causerie_error_message(e))}
 	C.causerie_error_free(e)
 	return err
+}
+
+// ended is the error of a call whose context ended.
+func ended(ctx context.Context, message string) error {
+	return &Error{Code: Cancelled, Message: ctx.Err().Error() + ": " + message, is: ctx.Err(), cause: causeOf(ctx)}
 }
 
 func init() {
@@ -80,202 +122,11 @@ func init() {
 	}
 }
 
-// Version is that of the library which is linked.
+// Version is that of the library which is linked: "causerie/0.1.0 …". One that this package was not compiled for panics at start.
 func Version() string { return C.GoString(C.causerie_version()) }
 
-// bytesOf lends s to C for one call; an empty one is (NULL, 0).
-func bytesOf(s []byte) (*C.char, C.size_t) {
-	if len(s) == 0 {
-		return nil, 0
-	}
-	return (*C.char)(unsafe.Pointer(&s[0])), C.size_t(len(s))
-}
+// ABI is the number of the binary interface of the library which is linked.
+func ABI() int { return int(C.causerie_abi()) }
 
-// noNUL refuses texts of which C would read the beginning alone.
-func noNUL(texts ...string) error {
-	for _, s := range texts {
-		if strings.IndexByte(s, 0) >= 0 {
-			return &Error{Invalid, fmt.Sprintf("causerie: %q: a NUL stands in it", s)}
-		}
-	}
-	return nil
-}
-
-// path is s for C, NULL for "", and what frees it.
-func path(s string) (*C.char, func()) {
-	if s == "" {
-		return nil, func() {}
-	}
-	c := C.CString(s)
-	return c, func() { C.free(unsafe.Pointer(c)) }
-}
-
-// Progress says how far a call is. SecondsLeft is NaN where nothing is known.
-type Progress struct {
-	Stage, Unit, Note    string
-	Done, Total          uint64
-	Seconds, SecondsLeft float64
-}
-
-type (
-	progressKey struct{}
-	tokenKey    struct{}
-)
-
-// WithProgress reports every call under the context to f, on the goroutine that made it. Where f panics, the call ends and
-// panics with the same value.
-func WithProgress(ctx context.Context, f func(Progress)) context.Context {
-	if ctx == nil {
-		ctx = context.Background()
-	}
-	return context.WithValue(ctx, progressKey{}, f)
-}
-
-// WithTokens hands the text of language models to f while they write it, on the goroutine that made the call; "" says that an
-// answer is at its end. Those that write are the teacher that is a GGUF and a recommender with recommend.mode = "generate".
-func WithTokens(ctx context.Context, f func(text string)) context.Context {
-	if ctx == nil {
-		ctx = context.Background()
-	}
-	return context.WithValue(ctx, tokenKey{}, f)
-}
-
-// keep stores v where C can hold a pointer to it; the function forgets it.
-func keep(v any) (unsafe.Pointer, func()) {
-	handle := cgo.NewHandle(v)
-	p := C.malloc(C.size_t(unsafe.Sizeof(handle)))
-	*(*cgo.Handle)(p) = handle
-	return p, func() {
-		handle.Delete()
-		C.free(p)
-	}
-}
-
-// under runs a call with a run that ctx cancels.
-func under(ctx context.Context, call func(*C.causerie_run) *C.causerie_error) error {
-	if ctx == nil {
-		ctx = context.Background()
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	var run *C.causerie_run
-	if err := check(C.causerie_run_new(0, &run)); err != nil {
-		return err
-	}
-	defer C.causerie_run_free(run)
-	h := &hearing{}
-	h.progress, _ = ctx.Value(progressKey{}).(func(Progress))
-	h.tokens, _ = ctx.Value(tokenKey{}).(func(string))
-	if h.progress != nil || h.tokens != nil {
-		forget, err := hear(run, h)
-		defer forget()
-		if err != nil {
-			return err
-		}
-	}
-	if ctx.Done() != nil {
-		ended, watched := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(watched)
-			select {
-			case <-ctx.Done():
-				C.causerie_run_cancel(run)
-			case <-ended:
-			}
-		}()
-		// Before the run is freed.
-		defer func() { close(ended); <-watched }()
-	}
-	err := check(call(run))
-	if h.panicked != nil {
-		panic(h.panicked)
-	}
-	if e := ctx.Err(); e != nil && errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%w: %s", e, err.Error())
-	}
-	return err
-}
-
-// Config holds the settings of every stage.
-type Config struct {
-	// A number that C checks: it stays after Close, and calls with it are refused.
-	p *C.causerie_config
-	// Held while memory that the handle lends is read: Close waits.
-	lent sync.RWMutex
-}
-
-// NewConfig gives every setting its documented default, then reads toml over them ("" for none).
-func NewConfig(toml string) (*Config, error) {
-	c := &Config{}
-	if err := check(C.causerie_config_new(&c.p)); err != nil {
-		return nil, err
-	}
-	runtime.SetFinalizer(c, (*Config).Close)
-	if err := c.Read(toml); err != nil {
-		c.Close()
-		return nil, err
-	}
-	return c, nil
-}
-
-// Set sets a key from text: Set("select.budget", "500").
-func (c *Config) Set(key, value string) error {
-	if err := noNUL(key, value); err != nil {
-		return err
-	}
-	k, v := C.CString(key), C.CString(value)
-	defer C.free(unsafe.Pointer(k))
-	defer C.free(unsafe.Pointer(v))
-	defer runtime.KeepAlive(c)
-	return check(C.causerie_config_set(c.p, k, v))
-}
-
-// Read reads TOML over the current values.
-func (c *Config) Read(toml string) error {
-	defer runtime.KeepAlive(c)
-	p, n := bytesOf([]byte(toml))
-	return check(C.causerie_config_read(c.p, p, n))
-}
-
-// TOML is every setting with its value.
-func (c *Config) TOML() (string, error) {
-	c.lent.RLock()
-	defer c.lent.RUnlock()
-	defer runtime.KeepAlive(c)
-	var out *C.char
-	err := check(C.causerie_config_toml(c.p, &out))
-	return C.GoString(out), err
-}
-
-// Close ends the settings.
-func (c *Config) Close() {
-	c.lent.Lock()
-	defer c.lent.Unlock()
-	C.causerie_config_free(c.p)
-	runtime.SetFinalizer(c, nil)
-}
-
-func (c *Config) raw() *C.causerie_config {
-	if c == nil {
-		return nil
-	}
-	return c.p
-}
-
-// Setting is one row of the table of settings.
-type Setting struct{ Key, Kind, Initial, Bounds, Doc string }
-
-// Settings lists every setting.
-func Settings() []Setting {
-	settings := make([]Setting, 0, int(C.causerie_config_count()))
-	for i := C.size_t(0); ; i++ {
-		s := C.causerie_config_setting(i)
-		if s == nil {
-			return settings
-		}
-		settings = append(settings, Setting{
-			C.GoString(s.key), C.GoString(s.kind), C.GoString(s.initial), C.GoString(s.bounds), C.GoString(s.doc),
-		})
-	}
-}
+// Handles counts what this process has made in the library and not closed: 0 once everything is. For tests that look for leaks.
+func Handles() int { return int(C.causerie_handles()) }

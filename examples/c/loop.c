@@ -83,11 +83,11 @@ int main(int argc, char **argv) {
   MUST(causerie_simulate(config, folder, run));
   causerie_dataset *dataset = NULL;
   MUST(causerie_dataset_new(config, &dataset));
-  MUST(causerie_dataset_add_file(dataset, CAUSERIE_ITEMS, in(folder, "items.jsonl"), run));
-  MUST(causerie_dataset_add_file(dataset, CAUSERIE_REVIEWS, in(folder, "reviews.jsonl"), run));
+  MUST(causerie_dataset_add_file(dataset, CAUSERIE_ITEMS, in(folder, "items.jsonl"), run, NULL));
+  MUST(causerie_dataset_add_file(dataset, CAUSERIE_REVIEWS, in(folder, "reviews.jsonl"), run, NULL));
   size_t len = 0;
   char *lines = read_file(in(folder, "interactions.csv"), &len);
-  MUST(causerie_dataset_add(dataset, CAUSERIE_INTERACTIONS, lines, len));
+  MUST(causerie_dataset_add(dataset, CAUSERIE_INTERACTIONS, lines, len, NULL));
   free(lines);
   printf("load: %zu items, %zu reviews, %zu interactions\n", causerie_dataset_count(dataset, CAUSERIE_ITEMS),
          causerie_dataset_count(dataset, CAUSERIE_REVIEWS), causerie_dataset_count(dataset, CAUSERIE_INTERACTIONS));
@@ -168,7 +168,7 @@ int main(int argc, char **argv) {
 
   /* An item that was not there when it was tuned */
   const char *item = "{\"item\": \"new-1\", \"title\": \"Zanzibar Crossing\", \"year\": 2026, \"plot\": \"A moving, funny ferry trip\"}";
-  MUST(causerie_recommender_add(tuned, item, strlen(item), run));
+  MUST(causerie_recommender_add(tuned, item, strlen(item), run, NULL));
   size_t count = causerie_recommender_count(tuned);
   float *scores = malloc(count * sizeof *scores);
   MUST(causerie_score_query(tuned, query, run, scores, count));

@@ -42,9 +42,10 @@ static int loop(const std::string &folder) {
   // 1 load: a simulated domain here
   causerie::simulate(config, folder, &run);
   causerie::dataset dataset(config);
-  dataset.add_file(causerie::table::items, folder + "/items.jsonl", &run)
-      .add_file(causerie::table::reviews, folder + "/reviews.jsonl", &run)
-      .add(causerie::table::interactions, read_file(folder + "/interactions.csv"));
+  std::size_t dropped = dataset.add_file(causerie::table::items, folder + "/items.jsonl", &run);
+  dropped += dataset.add_file(causerie::table::reviews, folder + "/reviews.jsonl", &run);
+  dropped += dataset.add(causerie::table::interactions, read_file(folder + "/interactions.csv"));
+  std::cout << dataset.count(causerie::table::reviews) << " reviews, " << dropped << " rows were bad\n";
 
   // 2 embed, 3 select
   const causerie::embeddings embeddings(dataset, config, "", &run);
@@ -100,8 +101,8 @@ static int loop(const std::string &folder) {
   try {
     config.set("select.bugdet", "5");
     return 1;
-  } catch (const causerie::error &e) {
-    if (e.code() != CAUSERIE_INVALID) return 1;
+  } catch (const causerie::invalid_error &e) {
+    std::cout << e.what() << '\n';
   }
   const causerie::run failing(1, [](const causerie_progress &) -> bool { throw std::logic_error("from a callback"); });
   try {

@@ -80,11 +80,7 @@ pub fn serve(matches: &ArgMatches) -> Result<()> {
     log.close();
     match done {
         // Stopped while still loading: that is what was asked for.
-        Err(e)
-            if e.kind() == causerie::ErrorKind::Cancelled && cancelled.load(std::sync::atomic::Ordering::Relaxed) =>
-        {
-            Ok(())
-        }
+        Err(e) if e.kind() == causerie::ErrorKind::Cancelled && cancelled.is_set() => Ok(()),
         done => done,
     }
 }

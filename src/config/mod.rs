@@ -113,7 +113,7 @@ settings! {
     /// The run as a whole.
     run: RunConfig {
         /// Threads; 0 takes what the cgroup's CPU quota gives.
-        threads: usize = 0, int(0, 4096);
+        threads: usize = 0, int(0, 1024);
     }
     /// Loading.
     dataset: DatasetConfig {
@@ -525,9 +525,27 @@ settings! {
 /// `unknown setting select.bugdet; the nearest known one is select.budget`.
 fn unknown_key(key: &str) -> Error {
     let table = table();
+    // The distance costs as much as the name is long.
+    let key: &str = &value::quoted(key);
     let nearest = table.iter().min_by_key(|s| (strsim::damerau_levenshtein(key, s.key), s.key)).map_or("", |s| s.key);
     Error::invalid(format!(
         "unknown setting {key}; the nearest known one is {nearest} (`causerie config` prints them all)"
+    ))
+}
+
+/// Where and why a text is no TOML: line, column, cause, and the line from there on as far as an error quotes.
+fn no_toml(text: &str, e: &toml::de::Error) -> Error {
+    let at = e.span().map_or(0, |span| span.start.min(text.len()));
+    let at = (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    let (line, start) = text[..at].match_indices('\n').fold((1, 0), |(line, _), (at, _)| (line + 1, at + 1));
+    let end = text[at..].find('\n').map_or(text.len(), |n| at + n);
+    // The whole line where it is short, else what stands from the fault on.
+    let shown = if text[start..end].chars().count() <= 80 { &text[start..end] } else { &text[at..end] };
+    let column = text[start..at].chars().count() + 1;
+    Error::invalid(format!(
+        "settings: line {line}, column {column}: {}: {}",
+        value::quoted(e.message()),
+        value::quoted(shown.trim_end())
     ))
 }
 
@@ -537,9 +555,7 @@ impl Config {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for what is not TOML, unknown keys and values out of bounds; nothing is changed then.
     pub fn read_toml(&mut self, text: &str) -> Result<()> {
-        let parsed: toml::Table = text
-            .parse()
-            .map_err(|e: toml::de::Error| Error::invalid(format!("settings: {}", e.to_string().trim_end())))?;
+        let parsed: toml::Table = text.parse().map_err(|e| no_toml(text, &e))?;
         let mut next = self.clone();
         for (section, values) in &parsed {
             let toml::Value::Table(values) = values else {
@@ -572,6 +588,29 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The whole of a line was quoted, however long it was: a megabyte of it in a log, or a key that stood in it.
+    #[test]
+    fn an_error_quoted_a_line_of_any_length() {
+        let mut config = Config::default();
+        let long = "x".repeat(1_000_000);
+        for text in [
+            format!("[select]\nbudget = \"{long}"),
+            format!("[select]\nbudget = {long}"),
+            format!("[select]\nbudget = \"{long}\""),
+            format!("[select]\n{long} = 1"),
+            format!("[{long}]\na = 1"),
+            format!("{long} = 1"),
+            format!("[select]\n\"ä\nbudget = {long}"),
+        ] {
+            let e = config.read_toml(&text).unwrap_err();
+            assert!(e.message().chars().count() < 400, "{} characters", e.message().chars().count());
+        }
+        assert!(config.set(&long, "1").unwrap_err().message().len() < 400);
+        assert!(config.set("select.budget", &long).unwrap_err().message().len() < 400);
+        let e = config.read_toml("[select]\nbudget = = 3\n").unwrap_err();
+        assert!(e.message().contains("line 2, column 10") && e.message().ends_with("budget = = 3"), "{e}");
+    }
 
     /// Settings files that write one value as a list were refused once lists had types.
     #[test]

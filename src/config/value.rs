@@ -189,14 +189,28 @@ fn checked<T: Value>(value: std::result::Result<T, String>, bounds: &Bounds) -> 
     }
 }
 
+/// Characters of a settings file that an error quotes.
+const QUOTED: usize = 80;
+
+/// The beginning of a text, on one line: what an error quotes.
+pub(super) fn quoted(text: &str) -> String {
+    let mut quoted: String = text.chars().take(QUOTED).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(QUOTED).is_some() {
+        quoted.push('…');
+    }
+    quoted
+}
+
 /// The value of the setting `key` from text.
 pub(super) fn parse<T: Value>(key: &str, text: &str, bounds: &Bounds) -> Result<T> {
-    checked(read(text), bounds).map_err(|why| Error::invalid(format!("setting {key} = {text:?}: {why}")))
+    checked(read(text), bounds)
+        .map_err(|why| Error::invalid(format!("setting {key} = {}: {why}", quoted(&format!("{text:?}")))))
 }
 
 /// The value of the setting `key` from a settings file.
 pub(super) fn parse_toml<T: Value>(key: &str, value: &toml::Value, bounds: &Bounds) -> Result<T> {
-    checked(T::from_toml(value), bounds).map_err(|why| Error::invalid(format!("setting {key} = {value}: {why}")))
+    checked(T::from_toml(value), bounds)
+        .map_err(|why| Error::invalid(format!("setting {key} = {}: {why}", quoted(&value.to_string()))))
 }
 
 /// The bounds or the choices, in words; empty: none.

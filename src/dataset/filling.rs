@@ -6,7 +6,7 @@ use super::lines::{Parsed, Source};
 use super::table::{Dataset, Interaction, Item, Review};
 use crate::config::{DatasetConfig, UnknownItems};
 use crate::error::{Error, Result};
-use crate::run::Run;
+use crate::run::{Level, Run, log};
 use rayon::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
@@ -69,6 +69,14 @@ impl Filling {
         let report = ImportReport { summary: dataset.summary(), ..ImportReport::empty() };
         Filling { config: config.clone(), dataset: Arc::new(dataset), report, items_given }
     }
+    /// Goes on filling what [`super::import`] made.
+    pub fn imported(config: &DatasetConfig, dataset: Dataset, report: ImportReport) -> Filling {
+        Filling { report, ..Filling::of(config, dataset) }
+    }
+    /// Bad lines that may still come (`dataset.max_bad_lines`).
+    pub fn bad_lines_left(&self) -> u64 {
+        self.config.max_bad_lines.saturating_sub(self.report.bad_lines)
+    }
     /// What is there so far. Who keeps this keeps it as it is now: later rows go to a copy.
     pub fn dataset(&self) -> &Arc<Dataset> {
         &self.dataset
@@ -78,12 +86,12 @@ impl Filling {
         ImportReport { summary: self.dataset.summary(), ..self.report.clone() }
     }
 
-    /// Adds the rows of a file in the format of `dataset.format`; plain, .gz or .zst.
+    /// Adds the rows of a file in the format of `dataset.format`; plain, .gz or .zst. Gives the number of rows left out.
     ///
     /// # Errors
     /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Format`] with file and line (more than `dataset.max_bad_lines`
-    /// bad ones), [`crate::ErrorKind::Cancelled`].
-    pub fn add_file(&mut self, table: Table, path: &Path, run: &Run) -> Result<()> {
+    /// bad ones, or nothing but rows that are bad or about unknown items), [`crate::ErrorKind::Cancelled`].
+    pub fn add_file(&mut self, table: Table, path: &Path, run: &Run) -> Result<u64> {
         let mut source = Source::open(path)?;
         let first = source.first_line()?.unwrap_or_default();
         let reader = self.reader(table, path, &first)?;
@@ -101,7 +109,7 @@ impl Filling {
     ///
     /// # Errors
     /// Those of [`Filling::add_file`].
-    pub fn add_lines(&mut self, table: Table, text: &str, run: &Run) -> Result<()> {
+    pub fn add_lines(&mut self, table: Table, text: &str, run: &Run) -> Result<u64> {
         let source = format!("{} in memory", table.name());
         let source = Path::new(&source);
         let text = text.trim_start_matches('\u{feff}');
@@ -121,10 +129,12 @@ impl Filling {
     }
 
     /// Adds rows as they are; `source` and each row's number stand in messages. A row that could not be read is its cause.
+    /// Gives the number of rows left out.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Format`] for more than `dataset.max_bad_lines` bad rows in all.
-    pub fn add_rows(&mut self, source: &str, rows: Vec<(u64, std::result::Result<Row, String>)>) -> Result<()> {
+    /// [`crate::ErrorKind::Format`] for more than `dataset.max_bad_lines` bad rows in all, and where all are bad or about
+    /// unknown items.
+    pub fn add_rows(&mut self, source: &str, rows: Vec<(u64, std::result::Result<Row, String>)>) -> Result<u64> {
         let rows = rows.into_iter().map(|(number, row)| (number, row.map(Some))).collect();
         self.add(Path::new(source), rows)
     }
@@ -138,13 +148,26 @@ impl Filling {
         }
     }
 
-    fn add(&mut self, source: &Path, rows: Vec<(u64, Parsed<Option<Row>>)>) -> Result<()> {
+    /// Whether `row` would be left out; `None` for a line that is no row, a header say.
+    fn is_lost(&self, row: &Parsed<Option<Row>>, keep_unknown: bool) -> Option<bool> {
+        let unknown = |id: &str| !keep_unknown && self.dataset.items.find(id).is_none();
+        Some(match row.as_ref() {
+            Err(_) => true,
+            Ok(None) => return None,
+            Ok(Some(Row::Item(_))) => false,
+            Ok(Some(Row::Review(review))) => unknown(&review.item),
+            Ok(Some(Row::Interaction(interaction))) => unknown(&interaction.item),
+        })
+    }
+
+    fn add(&mut self, source: &Path, rows: Vec<(u64, Parsed<Option<Row>>)>) -> Result<u64> {
         let mut import = Import {
             config: &self.config,
             dataset: Dataset::default(),
             keep_unknown: !self.items_given || self.config.unknown_items == UnknownItems::Keep,
             report: self.report.clone(),
         };
+        let before = import.report.clone();
         // Everything that can be refused is refused before the first row is added.
         for (number, row) in &rows {
             match row {
@@ -154,6 +177,10 @@ impl Filling {
                 }
                 Ok(_) => {}
             }
+        }
+        let mut lost = rows.iter().filter_map(|(_, row)| self.is_lost(row, import.keep_unknown)).peekable();
+        if lost.peek().is_some() && lost.all(|lost| lost) {
+            return Err(nothing_left(source, &rows));
         }
         let most =
             [self.dataset.items.len(), self.dataset.reviews(), self.dataset.interactions(), self.dataset.users()];
@@ -179,8 +206,40 @@ impl Filling {
         self.dataset = Arc::new(import.dataset);
         self.report = import.report;
         // Nothing is left that could fail: ids were looked at, and rows counted.
-        result
+        result?;
+        let dropped = self.report.dropped() - before.dropped();
+        let bad = self.report.bad_lines - before.bad_lines;
+        if bad > 0 {
+            let first = rows.iter().find_map(|(number, row)| Some((*number, row.as_ref().err()?)));
+            let first =
+                first.map_or_else(String::new, |(number, cause)| Error::format(source, number, cause).to_string());
+            log(Level::Warn, &format!("{}: {bad} bad lines passed over; the first: {first}", source.display()));
+        }
+        Ok(dropped)
     }
+}
+
+/// What is said where every row is bad or about an unknown item.
+fn nothing_left(source: &Path, rows: &[(u64, Parsed<Option<Row>>)]) -> Error {
+    let bad = rows.iter().filter(|(_, row)| row.is_err()).count();
+    let first = rows.iter().find_map(|(number, row)| match row {
+        Err(cause) => Some(format!("the first bad one, {number}: {cause}")),
+        Ok(Some(Row::Review(Review { item, .. }) | Row::Interaction(Interaction { item, .. }))) => {
+            Some(format!("row {number} is about {item:?}, which is not among the items"))
+        }
+        Ok(Some(Row::Item(_)) | None) => None,
+    });
+    let unknown = rows.iter().filter(|(_, row)| matches!(row, Ok(Some(_)))).count();
+    Error::new(
+        crate::ErrorKind::Format,
+        format!(
+            "{}: none of {} rows can be kept: {bad} are bad, {unknown} about unknown items; nothing was changed. {}. Mend the \
+             rows, add the items first, or set dataset.unknown_items = keep",
+            source.display(),
+            bad + unknown,
+            first.unwrap_or_default(),
+        ),
+    )
 }
 
 fn parse(table: Table, reader: &Reader, line: &str, tags: &Tags) -> Parsed<Option<Row>> {
@@ -249,6 +308,32 @@ mod tests {
         let kept = filling.dataset().clone();
         filling.add_lines(Table::Reviews, REVIEWS, &run).unwrap();
         assert_eq!((kept.reviews(), filling.dataset().reviews()), (0, 1));
+    }
+
+    /// A misspelt column, NaN in every row, ids of another catalogue: all was passed over, and the call said nothing.
+    #[test]
+    fn rows_that_are_all_bad_or_about_unknown_items_were_added_without_a_word() {
+        let run = Run::new(1).unwrap();
+        let mut filling = Filling::new(&DatasetConfig::default());
+        for lines in ["{\"itm\": \"a\"}", "{\"itm\": \"a\"}\nx\n"] {
+            let e = filling.add_lines(Table::Items, lines, &run).unwrap_err();
+            assert!(e.kind() == crate::ErrorKind::Format && e.message().contains("none of"), "{e}");
+        }
+        assert_eq!(filling.add_lines(Table::Items, "\n", &run).unwrap(), 0);
+        // `a` stands twice.
+        assert_eq!(filling.add_lines(Table::Items, ITEMS, &run).unwrap(), 1);
+        assert_eq!(filling.add_lines(Table::Items, ITEMS, &run).unwrap(), 3);
+        let before = (filling.dataset().fingerprint(), filling.report());
+        let unknown = "{\"item\": \"z\", \"user\": \"u\", \"text\": \"a long and honest review of it\"}\n";
+        let e = filling.add_lines(Table::Reviews, &unknown.repeat(2), &run).unwrap_err();
+        assert!(e.message().contains("row 1 is about \"z\"") && e.message().contains("2 about unknown items"), "{e}");
+        let nan = vec![(1, Err("no item id".to_string())), (2, Err("no item id".to_string()))];
+        let e = filling.add_rows("Arrow array", nan).unwrap_err();
+        assert!(e.message().contains("Arrow array") && e.message().contains("no item id"), "{e}");
+        assert_eq!((filling.dataset().fingerprint(), filling.report()), before);
+        // One that is good carries the others, which are counted.
+        let known = unknown.replace("\"z\"", "\"a\"");
+        assert_eq!(filling.add_lines(Table::Reviews, &format!("{unknown}{known}x\n"), &run).unwrap(), 2);
     }
 
     #[test]

@@ -74,6 +74,11 @@ pub(super) struct Import<'a> {
 }
 
 impl ImportReport {
+    /// Rows that were left out, whatever the reason.
+    pub fn dropped(&self) -> u64 {
+        let ImportReport { summary: _, bad_lines, bad_examples: _, repeated_items, unknown_reviews, .. } = self;
+        bad_lines + repeated_items + unknown_reviews + self.unknown_interactions + self.short_reviews
+    }
     /// A report of nothing.
     pub(super) fn empty() -> ImportReport {
         ImportReport {

@@ -194,6 +194,15 @@ pub(super) fn time(text: &str, unit: TimeUnit) -> Parsed<Option<i64>> {
     instant.map(|instant| Some(instant.as_millisecond())).ok_or_else(unknown)
 }
 
+/// The time that a text tells, in milliseconds since 1970: a number of them, or an ISO date with or without a time of day and
+/// an offset (without one: UTC). None where it is absent.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn time_of(text: &str) -> std::result::Result<Option<i64>, String> {
+    time(text, TimeUnit::Milliseconds)
+}
+
 /// The first number in a text; commas between digits are thousands.
 pub(super) fn first_number(text: &str) -> Option<f64> {
     let start = text.find(|c: char| c.is_ascii_digit())?;

@@ -4,7 +4,7 @@ use super::arrow::{ArrowArray, ArrowArrayStream, ArrowSchema, read};
 use super::config::{causerie_config, config_of};
 use super::error::causerie_error;
 use super::guard::{guard, guard_or};
-use super::handle::{Out, exclusive, free, noun, shared};
+use super::handle::{Out, exclusive, free, noun, put, shared};
 use super::run::{causerie_run, run_of};
 use super::text::{LentTexts, path, text};
 use crate::dataset::{Dataset, Filling, Table, import, simulate_to};
@@ -61,21 +61,26 @@ pub unsafe extern "C" fn causerie_dataset_new(
 }
 
 /// Reads the files that the settings name (dataset.items, .reviews, .interactions; plain, .gz, .zst), in parallel, holding
-/// no more than the dataset itself. CAUSERIE_NOT_FOUND, CAUSERIE_FORMAT with file and line.
+/// no more than the dataset itself. Writes how many rows were left out to `dropped` (may be NULL); causerie_dataset_report says
+/// why. CAUSERIE_NOT_FOUND, CAUSERIE_FORMAT with file and line.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_dataset_import(
     config: *const causerie_config,
     run: *const causerie_run,
     out: *mut *mut causerie_dataset,
+    dropped: *mut usize,
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 and 3 of the header.
         let (config, out) = unsafe { (config_of(config)?, Out::new(out)?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, config.run.threads)? };
-        let (dataset, _) = import(&config.dataset, &run)?;
-        out.set(Data::of(&config, dataset));
+        let (dataset, report) = import(&config.dataset, &run)?;
+        // SAFETY: rule 2 of the header.
+        unsafe { put(dropped, report.dropped() as usize) };
+        let filling = Filling::imported(&config.dataset, dataset, report);
+        out.set(Data { filling, threads: config.run.threads, lent: LentTexts::default() });
         Ok(())
     })
 }
@@ -87,7 +92,10 @@ impl Data {
 }
 
 /// Adds `len` bytes of JSON lines (or CSV with column names, for interactions) to a table (CAUSERIE_ITEMS, …): what stands
-/// in such a file. Adds all of it or, when it fails, nothing; bad lines up to dataset.max_bad_lines are passed over.
+/// in such a file. Adds all of it or, when it fails, nothing. Bad lines up to dataset.max_bad_lines are passed over, and so are
+/// repeated items, rows about unknown items (dataset.unknown_items) and short reviews (dataset.min_review_chars): their number
+/// is written to `dropped` (may be NULL), and causerie_dataset_report says why. CAUSERIE_FORMAT where nothing is left because
+/// rows are bad or about unknown items.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_dataset_add(
@@ -95,13 +103,17 @@ pub unsafe extern "C" fn causerie_dataset_add(
     table: i32,
     lines: *const c_char,
     len: usize,
+    dropped: *mut usize,
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
         let (mut data, lines) = unsafe { (exclusive(dataset)?, text(lines, len, "dataset")?) };
         // SAFETY: no run is given.
         let run = unsafe { run_of(std::ptr::null(), data.threads)? };
-        data.filling.add_lines(table_of(table)?, lines, &run)
+        let count = data.filling.add_lines(table_of(table)?, lines, &run)?;
+        // SAFETY: rule 2 of the header.
+        unsafe { put(dropped, count as usize) };
+        Ok(())
     })
 }
 
@@ -113,13 +125,17 @@ pub unsafe extern "C" fn causerie_dataset_add_file(
     table: i32,
     file: *const c_char,
     run: *const causerie_run,
+    dropped: *mut usize,
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
         let (mut data, file) = unsafe { (exclusive(dataset)?, path(file, "dataset")?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, data.threads)? };
-        data.filling.add_file(table_of(table)?, file, &run)
+        let count = data.filling.add_file(table_of(table)?, file, &run)?;
+        // SAFETY: rule 2 of the header.
+        unsafe { put(dropped, count as usize) };
+        Ok(())
     })
 }
 
@@ -127,8 +143,9 @@ pub unsafe extern "C" fn causerie_dataset_add_file(
 /// id), title, year, genres, creators, keywords, description, price; reviews: item, user, rating10 (or rating, of five),
 /// title, text, timestamp_ms, helpful; interactions: user, item, rating10 (or rating), timestamp_ms. Texts are Utf8,
 /// LargeUtf8, Utf8View or a dictionary of these; genres, creators and keywords a text or a list of texts; numbers any
-/// integer or float; times integers in ms or Arrow timestamps. Both structs are taken: their release callbacks are called
-/// before this returns, whatever it returns (unless one of them is NULL or released already). Adds all or nothing.
+/// integer, float (f16 too) or decimal; times integers in ms, Arrow timestamps or dates. Both structs are taken: their release
+/// callbacks are called before this returns, whatever it returns (unless one of them is NULL or released already). Adds all
+/// or nothing; `dropped` as of causerie_dataset_add.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_dataset_add_arrow(
@@ -136,13 +153,18 @@ pub unsafe extern "C" fn causerie_dataset_add_arrow(
     table: i32,
     schema: *mut ArrowSchema,
     array: *mut ArrowArray,
+    dropped: *mut usize,
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rule 2 of the header, and the contract of the Arrow C Data Interface.
         let batch = unsafe { read::Batch::take(schema, array)? };
         let mut data = exclusive(dataset)?;
         let table = table_of(table)?;
-        data.filling.add_rows("Arrow array", read::rows(table, &batch, 0)?)
+        let rows = read::rows(table, &batch, 0, data.filling.bad_lines_left())?;
+        let count = data.filling.add_rows("Arrow array", rows)?;
+        // SAFETY: rule 2 of the header.
+        unsafe { put(dropped, count as usize) };
+        Ok(())
     })
 }
 
@@ -155,6 +177,7 @@ pub unsafe extern "C" fn causerie_dataset_add_arrow_stream(
     table: i32,
     stream: *mut ArrowArrayStream,
     run: *const causerie_run,
+    dropped: *mut usize,
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rule 2 of the header, and the contract of the Arrow C Stream Interface.
@@ -163,12 +186,17 @@ pub unsafe extern "C" fn causerie_dataset_add_arrow_stream(
         // SAFETY: as above.
         let run = unsafe { run_of(run, data.threads)? };
         let table = table_of(table)?;
-        let mut rows = Vec::new();
+        let (mut rows, mut left) = (Vec::new(), data.filling.bad_lines_left());
         while let Some(batch) = stream.next()? {
-            rows.extend(read::rows(table, &batch, rows.len() as u64)?);
+            let some = read::rows(table, &batch, rows.len() as u64, left)?;
+            left = left.saturating_sub(some.iter().filter(|(_, row)| row.is_err()).count() as u64);
+            rows.extend(some);
             run.step("import", "rows", rows.len() as u64, 0)?;
         }
-        data.filling.add_rows("Arrow stream", rows)
+        let count = data.filling.add_rows("Arrow stream", rows)?;
+        // SAFETY: rule 2 of the header.
+        unsafe { put(dropped, count as usize) };
+        Ok(())
     })
 }
 
@@ -208,7 +236,7 @@ pub unsafe extern "C" fn causerie_dataset_report(
         let data = shared(dataset)?;
         let text = serde_json::to_string(&data.filling.report()).map_err(|e| Error::bug(e.to_string()))?;
         // SAFETY: rule 2 of the header.
-        unsafe { super::handle::put(out, data.lent.lend(text)) };
+        unsafe { put(out, data.lent.lend(text)) };
         Ok(())
     })
 }

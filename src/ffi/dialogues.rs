@@ -233,17 +233,22 @@ pub unsafe extern "C" fn causerie_dialogues_save(
 }
 
 /// Reads what causerie_dialogues_save (or a work directory's dialogues.jsonl) holds. A line that is no dialogue is passed
-/// over, logged and counted (causerie_dialogues_report); CAUSERIE_FORMAT when none is one.
+/// over, logged and counted in `dropped` (may be NULL); CAUSERIE_FORMAT when none is one.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_dialogues_load(
     file: *const c_char,
     out: *mut *mut causerie_dialogues,
+    dropped: *mut usize,
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
         let (file, out) = unsafe { (path(file, "dialogues")?, Out::new(out)?) };
-        out.set(Pairs::read(DialogueLines::load(file)?)?);
+        let lines = DialogueLines::load(file)?;
+        let bad = lines.bad_lines as usize;
+        out.set(Pairs::read(lines)?);
+        // SAFETY: rule 2 of the header.
+        unsafe { put(dropped, bad) };
         Ok(())
     })
 }
@@ -255,12 +260,17 @@ pub unsafe extern "C" fn causerie_dialogues_parse(
     jsonl: *const c_char,
     len: usize,
     out: *mut *mut causerie_dialogues,
+    dropped: *mut usize,
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
         let (jsonl, out) = unsafe { (text(jsonl, len, "dialogues")?, Out::new(out)?) };
         let name = std::path::Path::new("dialogues in memory");
-        out.set(Pairs::read(DialogueLines::read(jsonl.as_bytes(), name)?)?);
+        let lines = DialogueLines::read(jsonl.as_bytes(), name)?;
+        let bad = lines.bad_lines as usize;
+        out.set(Pairs::read(lines)?);
+        // SAFETY: rule 2 of the header.
+        unsafe { put(dropped, bad) };
         Ok(())
     })
 }

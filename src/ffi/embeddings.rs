@@ -15,9 +15,8 @@ use crate::error::{Error, Result};
 use crate::math::{self, Matrix};
 use crate::run::Run;
 use std::ffi::c_char;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Stage 2, embed: f32 [rows, dim], row-major, one row per review; and what made them.
 pub struct causerie_embeddings {
@@ -74,25 +73,22 @@ impl Rows {
     }
 }
 
-/// A folder of our own under the system's temporary one, gone when it is dropped.
-pub(super) struct Scratch(PathBuf);
+/// A folder of our own under the system's temporary one, which nobody else may read: gone when it is dropped.
+pub(super) struct Scratch(tempfile::TempDir);
 
 impl Scratch {
     pub fn new() -> Result<Scratch> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("causerie-{}-{number}", std::process::id()));
-        std::fs::create_dir(&folder).map_err(|e| Error::io(&folder, e))?;
+        // A name of the process and a count alone would be taken for ever once a process was killed: in a container the
+        // first process has the same number each time.
+        let mut folder = tempfile::Builder::new();
+        folder.prefix("causerie-").permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let folder = folder.tempdir().map_err(|e| {
+            Error::io(std::env::temp_dir(), e).context("no room for files of a moment; set TMPDIR, or give a folder")
+        })?;
         Ok(Scratch(folder))
     }
     pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        self.0.path()
     }
 }
 
@@ -113,8 +109,9 @@ fn embedder(config: &Config, dataset: &Dataset, folder: &Path, run: &Run) -> Res
 /// ---- 2 embed ----------------------------------------------------------------------------------------------------
 /// Embeds every review: [reviews, dim], unit length (paper §3.2). The settings of `embed.*` say how: "text" is built in,
 /// "lm" takes the GGUF embed.model. `folder` keeps the rows and the fitted embedder, so that an embedding that was stopped
-/// goes on, and one that is finished is read; NULL or "" keeps nothing. Rows are as embed.store keeps them ("f16" and "i8" are
-/// rounded so in memory as well).
+/// goes on, and one that is finished is read; NULL or "" keeps nothing: files of the moment lie in a private folder (0700)
+/// under TMPDIR, which goes when the call ends. Rows are as embed.store keeps them ("f16" and "i8" are rounded so in memory as
+/// well).
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_embed(
@@ -223,8 +220,8 @@ pub unsafe extern "C" fn causerie_embeddings_from_rows(
     })
 }
 
-/// Rows from an Arrow array: a fixed-size list of f32 (+w:DIM), or a struct with one such column. No nulls. Both structs are
-/// taken, as by causerie_dataset_add_arrow.
+/// Rows from an Arrow array: lists of f32, f64 or f16, fixed-size (+w:DIM) or of one length (+l, +L), or a struct with one such
+/// column. No nulls. Both structs are taken, as by causerie_dataset_add_arrow.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_embeddings_from_arrow(

@@ -447,29 +447,34 @@ pub unsafe extern "C" fn causerie_score(
 
 /// Adds items (JSON lines as of causerie_dataset_add) to a ranking head or a language model ("constrained") that serves,
 /// without tuning anew: they are recommended from now on by what they say of themselves. All or nothing. Other threads may
-/// use the recommender meanwhile: a call under way goes on without them. CAUSERIE_UNSUPPORTED for other recommenders; CAUSERIE_INVALID for an id that is there.
+/// use the recommender meanwhile: a call under way goes on without them. An id that stands twice among them is taken once; the
+/// others are counted in `dropped` (may be NULL). CAUSERIE_UNSUPPORTED for other recommenders; CAUSERIE_INVALID for an id that
+/// is there already; CAUSERIE_FORMAT for a bad line.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_recommender_add(
-    recommender: *mut causerie_recommender,
+    recommender: *const causerie_recommender,
     lines: *const c_char,
     len: usize,
     run: *const causerie_run,
+    dropped: *mut usize,
 ) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
-        let (recommender, lines) = unsafe { (shared(recommender.cast_const())?, text(lines, len, "items")?) };
+        let (recommender, lines) = unsafe { (shared(recommender)?, text(lines, len, "items")?) };
         // SAFETY: as above.
         let run = unsafe { run_of(run, recommender.now().config.run.threads)? };
         let own = DatasetConfig { max_bad_lines: 0, format: SourceFormat::Causerie, ..Default::default() };
         let mut filling = Filling::new(&own);
-        filling.add_lines(Table::Items, lines, &run)?;
+        let count = filling.add_lines(Table::Items, lines, &run)?;
         let items = &filling.dataset().items;
-        if items.is_empty() {
-            return Ok(());
+        if !items.is_empty() {
+            let items: Vec<Item> = (0..items.len()).map(|i| items.get(i)).collect();
+            recommender.add(&items, &run)?;
         }
-        let items: Vec<Item> = (0..items.len()).map(|i| items.get(i)).collect();
-        recommender.add(&items, &run)
+        // SAFETY: rule 2 of the header.
+        unsafe { put(dropped, count as usize) };
+        Ok(())
     })
 }
 
@@ -524,6 +529,12 @@ pub unsafe extern "C" fn causerie_reply_item(reply: *const causerie_reply, i: us
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_reply_title(reply: *const causerie_reply, i: usize) -> *const c_char {
     guard_or(std::ptr::null(), || Ok(shared(reply)?.title(i).map_or(std::ptr::null(), |title| title.as_ptr())))
+}
+
+/// The year of item `i` of an answer; 0 where it is not known, and past the end.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn causerie_reply_year(reply: *const causerie_reply, i: usize) -> u32 {
+    guard_or(0, || Ok(shared(reply)?.year(i).map_or(0, u32::from)))
 }
 
 /// Review `n` of those that speak for item `i` of an answer, nearest to what was said first: an excerpt of 240 characters at

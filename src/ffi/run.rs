@@ -6,7 +6,7 @@ use super::handle::{Out, free, noun, optional, shared};
 use super::text::c_text;
 use super::version::UserData;
 use crate::error::{Error, Result};
-use crate::run::{Progress, Run};
+use crate::run::{CancelFlag, Progress, Run, check_threads};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,14 +43,14 @@ pub struct causerie_progress {
     pub note: *const c_char,
 }
 
-/// Gets the progress, on the thread that made the call. 0 goes on, anything else stops: the call ends with
-/// CAUSERIE_CANCELLED, as if by causerie_run_cancel.
+/// Gets the progress, on the thread that made the call. 0 goes on, anything else stops this call, which ends with
+/// CAUSERIE_CANCELLED; other calls of the run go on.
 pub type causerie_progress_fn =
     Option<unsafe extern "C-unwind" fn(progress: *const causerie_progress, user_data: *mut c_void) -> i32>;
 
 /// Gets a piece of text while a language model writes it, on the thread that made the call: `len` bytes of UTF-8 in whole
 /// characters, NUL-terminated as well. An empty piece says that the answer is at its end; the next one begins another.
-/// 0 goes on, anything else stops: the call ends with CAUSERIE_CANCELLED.
+/// 0 goes on, anything else stops this call, which ends with CAUSERIE_CANCELLED.
 pub type causerie_token_fn =
     Option<unsafe extern "C-unwind" fn(text: *const c_char, len: usize, user_data: *mut c_void) -> i32>;
 
@@ -117,17 +117,19 @@ fn interned(text: &'static str) -> *const c_char {
 pub(super) unsafe fn run_of(run: *const causerie_run, threads: usize) -> Result<Run> {
     let Some(watched) = optional(run)? else { return Run::new(threads) };
     let threads = if watched.threads == 0 { threads } else { watched.threads };
-    let (state, cancel, listener) = (watched.state.clone(), watched.cancel.clone(), *locked(&watched.listener));
+    let (state, listener) = (watched.state.clone(), *locked(&watched.listener));
+    // A callback that says stop ends its own call; a cancel ends all calls of the run.
+    let stop = CancelFlag::under(watched.cancel.clone());
     *locked(&state) = State::default();
-    let mut engine = Run::new(threads)?.cancelled_by(watched.cancel.clone());
+    let mut engine = Run::new(threads)?.cancelled_by(stop.clone());
     if let Some((callback, data)) = *locked(&watched.reader) {
-        let cancel = cancel.clone();
+        let stop = stop.clone();
         engine = engine.on_token(move |piece: &str| {
             // A zero byte may be among what a model writes: the length says how far it goes.
             let text: Vec<u8> = piece.bytes().chain([0]).collect();
             // SAFETY: rule 5 of the header; `text` is valid for the length and the zero behind it.
             if unsafe { callback(text.as_ptr().cast(), piece.len(), data.get()) } != 0 {
-                cancel.store(true, Ordering::Relaxed);
+                stop.set();
             }
         });
     }
@@ -150,7 +152,7 @@ pub(super) unsafe fn run_of(run: *const causerie_run, threads: usize) -> Result<
             progress.note = note.as_ptr();
             // SAFETY: rule 5 of the header.
             if unsafe { callback(&raw const progress, data.get()) } != 0 {
-                cancel.store(true, Ordering::Relaxed);
+                stop.set();
             }
         }
     }))
@@ -158,18 +160,18 @@ pub(super) unsafe fn run_of(run: *const causerie_run, threads: usize) -> Result<
 
 /// ---- Runs -------------------------------------------------------------------------------------------------------
 /// A run on `threads` threads; 0: what the settings of the call say (run.threads), and where they say nothing what the
-/// CPU quota of the container gives. Wherever a function takes a run, NULL means: no progress, no cancelling. One run
-/// serves any number of calls, one after another; calls at the same time share its cancel and mix their progress.
+/// CPU quota of the container gives. CAUSERIE_INVALID for more than 1,024. Wherever a function takes a run, NULL means: no
+/// progress, no cancelling. One run serves any number of calls, one after another; calls at the same time share its cancel
+/// and mix their progress.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_run_new(threads: u32, out: *mut *mut causerie_run) -> *mut causerie_error {
     guard(|| {
         // SAFETY: rule 2 of the header.
         let out = unsafe { Out::new(out)? };
-        if threads > 4096 {
-            return Err(Error::invalid(format!("run: {threads} threads; at most 4096")));
-        }
-        out.set(RunControl { threads: threads as usize, ..RunControl::default() });
+        let threads = threads as usize;
+        check_threads(threads)?;
+        out.set(RunControl { threads, ..RunControl::default() });
         Ok(())
     })
 }
@@ -178,12 +180,12 @@ pub unsafe extern "C" fn causerie_run_new(threads: u32, out: *mut *mut causerie_
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_run_on_progress(
-    run: *mut causerie_run,
+    run: *const causerie_run,
     callback: causerie_progress_fn,
     user_data: *mut c_void,
 ) -> *mut causerie_error {
     guard(|| {
-        let watched = shared(run.cast_const())?;
+        let watched = shared(run)?;
         *locked(&watched.listener) = callback.map(|callback| (callback, UserData(user_data)));
         Ok(())
     })
@@ -194,12 +196,12 @@ pub unsafe extern "C" fn causerie_run_on_progress(
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_run_on_token(
-    run: *mut causerie_run,
+    run: *const causerie_run,
     callback: causerie_token_fn,
     user_data: *mut c_void,
 ) -> *mut causerie_error {
     guard(|| {
-        let watched = shared(run.cast_const())?;
+        let watched = shared(run)?;
         *locked(&watched.reader) = callback.map(|callback| (callback, UserData(user_data)));
         Ok(())
     })
@@ -249,7 +251,7 @@ pub unsafe extern "C" fn causerie_run_reset(run: *const causerie_run) {
     });
 }
 
-/// Ends a run; NULL is fine. No call may be under way on it.
+/// Ends a run; NULL is fine. Calls under way on it go on to their end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_run_free(run: *mut causerie_run) {
     free(run)

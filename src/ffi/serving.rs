@@ -275,6 +275,11 @@ impl Reply {
         self.titles().get(i)
     }
 
+    /// The year of item `i`, where it is known.
+    pub fn year(&self, i: usize) -> Option<u16> {
+        self.dataset.items.year(*self.rows.get(i)? as usize)
+    }
+
     fn excerpts(&self) -> &[Vec<CString>] {
         let text = |review: &Neighbour| c_text(excerpt(self.dataset.review_text(review.row as usize), EXCERPT_CHARS));
         self.excerpts.get_or_init(|| self.evidence.iter().map(|of| of.iter().map(text).collect()).collect())

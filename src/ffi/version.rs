@@ -9,7 +9,7 @@ use std::ffi::{CString, c_char, c_void};
 use std::sync::OnceLock;
 
 /// The number of the binary interface. It grows when a function or a struct changes so that old callers break.
-pub const CAUSERIE_ABI: u32 = 1;
+pub const CAUSERIE_ABI: u32 = 2;
 
 /// Log levels: something failed.
 pub const CAUSERIE_LOG_ERROR: i32 = 1;

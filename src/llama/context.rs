@@ -2,12 +2,11 @@
 
 use super::{Adapter, Model, Token, backend, guarded};
 use crate::error::{Error, Result};
-use crate::run::Run;
+use crate::run::{CancelFlag, Run};
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, c_void};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLockReadGuard};
+use std::sync::RwLockReadGuard;
 use std::time::Instant;
 
 /// Sequences in one batch at most (llama.cpp's `LLAMA_MAX_SEQ`).
@@ -195,7 +194,7 @@ unsafe extern "C" fn stop_after_pooling(tensor: *mut sys::ggml_tensor, ask: bool
 
 /// What ends a batch before its time.
 struct Stop<'a> {
-    flag: Arc<AtomicBool>,
+    flag: CancelFlag,
     deadline: Option<Instant>,
     /// Keeps adapters from being made and freed until the pass has its graph.
     list: Option<RwLockReadGuard<'a, ()>>,
@@ -207,7 +206,7 @@ unsafe extern "C" fn is_stopped(stop: *mut c_void) -> bool {
     let stop = unsafe { &mut *stop.cast::<Stop>() };
     // Asked for the first time: the first operation is done, all room was made.
     stop.list = None;
-    stop.flag.load(Ordering::Relaxed) || stop.deadline.is_some_and(|d| Instant::now() >= d)
+    stop.flag.is_set() || stop.deadline.is_some_and(|d| Instant::now() >= d)
 }
 
 impl Context {

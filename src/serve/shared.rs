@@ -9,7 +9,7 @@ use super::voice::Voice;
 use crate::config::ServeConfig;
 use crate::error::Result;
 use crate::recommend::service::{Generation, LiveService, Service};
-use crate::run::{Level, Run};
+use crate::run::{CancelFlag, Level, Run};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,11 +30,11 @@ pub(super) fn model_name(service: &Service) -> String {
 }
 
 /// Sets a run's cancel flag when dropped: nobody waits for its work any more.
-pub(super) struct CancelOnDrop(pub Arc<AtomicBool>);
+pub(super) struct CancelOnDrop(pub CancelFlag);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.set();
     }
 }
 

@@ -472,7 +472,7 @@ fn a_cancel_ends_soon_and_leaves_a_journal_to_go_on_from() {
         scope.spawn(|| {
             // Ten answered, four under way.
             mock.wait_for(14);
-            flag.store(true, Ordering::Relaxed);
+            flag.set();
         });
         synthesize(&dataset(), &selection(20), &config, 0, &run, &folder.journal()).unwrap_err()
     });

@@ -3,10 +3,16 @@
 //!
 //! A tool that is missing (valgrind, go) is passed over with a word, but not in CI.
 
+#[path = "package/cpp.rs"]
+mod cpp;
+#[path = "package/go.rs"]
+mod go;
 #[path = "package/hostile.rs"]
 mod hostile;
 #[path = "package/packages.rs"]
 mod packages;
+#[path = "package/python.rs"]
+mod python;
 #[path = "package/services.rs"]
 mod services;
 #[path = "../../src/testing/skipped.rs"]
@@ -79,6 +85,8 @@ impl Installed {
         if let Some(model) = small_model() {
             command.env("CAUSERIE_TEST_MODEL", model);
         }
+        // Go's cache of builds knows this, and not what pkg-config says: each prefix is built for.
+        command.env("CGO_LDFLAGS", format!("-L{}", self.lib().display()));
         // No network, no proxy, no other toolchain.
         command.env("GOFLAGS", "-mod=mod").env("GOPROXY", "off").env("GOTOOLCHAIN", "local");
         command
@@ -220,67 +228,6 @@ fn a_cpp_program_runs_the_loop_and_gets_what_its_callbacks_throw() {
 }
 
 #[test]
-fn go_runs_the_loop_and_its_tests_under_the_race_detector() {
-    if !there("go") {
-        return;
-    }
-    let here = installed();
-    let go = |folder: &str, arguments: &[&str]| here.go(folder, arguments);
-    run(&mut go("bindings/go", &["vet", "./..."]));
-    run(&mut go("bindings/go", &["test", "-race", "-count=1", "./..."]));
-    run(&mut go("examples/go", &["vet", "./..."]));
-    let out = run(go("examples/go", &["run", "./loop"]).arg(here.scratch("go")));
-    assert!(out.contains("Recall@10"), "{out}");
-}
-
-#[test]
-fn python_runs_the_loop_with_and_without_numpy() {
-    let here = installed();
-    let mut command = here.command(Path::new("python3"));
-    command.arg(root().join("examples/python/loop.py")).arg(here.scratch("python"));
-    let out = run(command.env("PYTHONPATH", root().join("bindings/python")).env("PYTHONDONTWRITEBYTECODE", "1"));
-    assert!(out.contains("Recall@10") && out.contains("(1500, 32)"), "{out}");
-    // Where numpy is, the views are arrays over the library's memory.
-    let script = "import causerie, numpy; e = causerie.Embeddings.of(numpy.eye(3, dtype='f4')); \
-                  v = e.values; assert v.shape == (3, 3) and not v.flags.owndata and v.dtype == 'f4'";
-    let mut command = here.command(Path::new("python3"));
-    command.args(["-c", "import numpy"]);
-    if command.output().is_ok_and(|o| o.status.success()) {
-        let mut command = here.command(Path::new("python3"));
-        run(command.args(["-c", script]).env("PYTHONPATH", root().join("bindings/python")));
-    }
-}
-
-/// Runs a test script of the Python binding, where Python has `modules`; else says what is missing.
-fn python_test(script: &str, modules: &str, ends: &str) {
-    let mut has = Command::new("python3");
-    has.args(["-c", &format!("import {modules}")]);
-    if !has.output().is_ok_and(|o| o.status.success()) {
-        return left_out(&format!("python3 has not all of {modules}"));
-    }
-    let here = installed();
-    let mut command = here.command(Path::new("python3"));
-    command.arg(root().join("bindings/python/tests").join(script)).env("PYTHONDONTWRITEBYTECODE", "1");
-    let out = run(command.env("PYTHONPATH", root().join("bindings/python")));
-    assert!(out.contains(ends), "{out}");
-}
-
-#[test]
-fn python_selects_in_parts_on_processes() {
-    python_test("test_partition.py", "numpy", "partition ok");
-}
-
-#[test]
-fn spark_selects_in_parts_what_processes_select() {
-    // Neither is needed to build or use causerie: where they are missing, this is left out in CI too.
-    if Command::new("java").arg("-version").output().is_ok_and(|o| o.status.success()) {
-        python_test("test_spark.py", "numpy, pandas, pyarrow, pyspark", "spark ok");
-    } else {
-        left_out("java is missing, which Spark runs on");
-    }
-}
-
-#[test]
 fn arrow_arrays_are_read_or_refused_and_released_once() {
     let here = installed();
     let program = here.compile("gcc", "tests/c/arrow.c", &["-std=gnu11"]);
@@ -318,20 +265,12 @@ fn small_model() -> Option<PathBuf> {
     found.then_some(model)
 }
 
-/// Runs `tests/python/{name}.py` in a folder of its own, with a GGUF.
-fn python_with_a_model(here: &Installed, name: &str, model: &Path) {
-    let mut command = here.command(Path::new("python3"));
-    command.arg(root().join(format!("tests/python/{name}.py"))).arg(here.scratch(&format!("{name}-python"))).arg(model);
-    run(command.env("PYTHONPATH", root().join("bindings/python")).env("PYTHONDONTWRITEBYTECODE", "1"));
-}
-
 #[test]
 fn tokens_arrive_as_they_are_written() {
     let here = installed();
     let Some(model) = small_model() else { return };
     let program = here.compile("gcc", "tests/c/tokens.c", &["-std=gnu11"]);
     run(here.command(&program).arg(here.scratch("tokens")).arg(&model));
-    python_with_a_model(here, "tokens", &model);
 }
 
 #[test]
@@ -394,7 +333,7 @@ fn shards_batches_new_models_merges_and_sentences_are_there_over_every_language(
     let Some(model) = small_model() else { return };
     let program = here.compile("g++", "tests/c/whole.cpp", &["-std=c++17"]);
     run(here.command(&program).arg(here.scratch("whole")).arg(&model));
-    python_with_a_model(here, "whole", &model);
+    python::with_a_model(here, "whole", &model);
 }
 
 #[test]

@@ -143,13 +143,13 @@ int main(void) {
 
   causerie_dataset *dataset = empty();
   items_of(&b, s, a);
-  MUST(causerie_dataset_add_arrow(dataset, CAUSERIE_ITEMS, &b.schema, &b.array));
+  MUST(causerie_dataset_add_arrow(dataset, CAUSERIE_ITEMS, &b.schema, &b.array, NULL));
   CHECK(b.schema.release == NULL && b.array.release == NULL && released == made);
   CHECK(causerie_dataset_count(dataset, CAUSERIE_ITEMS) == 3);
   CHECK(strcmp(causerie_dataset_title(dataset, 0), "Alien (1999)") == 0);
   CHECK(strcmp(causerie_dataset_title(dataset, 1), "A rather long title of a film") == 0);
   reviews_of(&b, s, a);
-  MUST(causerie_dataset_add_arrow(dataset, CAUSERIE_REVIEWS, &b.schema, &b.array));
+  MUST(causerie_dataset_add_arrow(dataset, CAUSERIE_REVIEWS, &b.schema, &b.array, NULL));
   CHECK(released == made && causerie_dataset_count(dataset, CAUSERIE_REVIEWS) == 2);
 
   /* The same as JSON lines gives the same dataset. */
@@ -159,8 +159,8 @@ int main(void) {
                       "{\"item\": \"c\", \"year\": 2001, \"genres\": [\"Drama\"]}\n";
   const char *reviews = "{\"item\": \"b\", \"text\": \"very good!\", \"rating10\": 9, \"timestamp_ms\": 1700000000000}\n"
                         "{\"item\": \"b\", \"text\": \"rather ba\", \"rating10\": 4, \"timestamp_ms\": 1700000001000}\n";
-  MUST(causerie_dataset_add(lines, CAUSERIE_ITEMS, items, strlen(items)));
-  MUST(causerie_dataset_add(lines, CAUSERIE_REVIEWS, reviews, strlen(reviews)));
+  MUST(causerie_dataset_add(lines, CAUSERIE_ITEMS, items, strlen(items), NULL));
+  MUST(causerie_dataset_add(lines, CAUSERIE_REVIEWS, reviews, strlen(reviews), NULL));
   char one[] = "/tmp/causerie-arrow-XXXXXX", two[] = "/tmp/causerie-arrow-XXXXXX";
   CHECK(mkdtemp(one) != NULL && mkdtemp(two) != NULL);
   MUST(causerie_dataset_save(dataset, one));
@@ -173,11 +173,11 @@ int main(void) {
   /* A stream, one that fails in between adds nothing. */
   struct ArrowArrayStream stream = {stream_schema, stream_next, stream_error, stream_end, NULL};
   left = 3, made++;
-  MUST(causerie_dataset_add_arrow_stream(dataset, CAUSERIE_REVIEWS, &stream, NULL));
+  MUST(causerie_dataset_add_arrow_stream(dataset, CAUSERIE_REVIEWS, &stream, NULL, NULL));
   CHECK(stream.release == NULL && causerie_dataset_count(dataset, CAUSERIE_REVIEWS) == 8 && released == made);
   struct ArrowArrayStream broken = {stream_schema, stream_next, stream_error, stream_end, NULL};
   left = -1, made++;
-  FAILS(causerie_dataset_add_arrow_stream(dataset, CAUSERIE_REVIEWS, &broken, NULL), CAUSERIE_FORMAT, "the disk is gone");
+  FAILS(causerie_dataset_add_arrow_stream(dataset, CAUSERIE_REVIEWS, &broken, NULL, NULL), CAUSERIE_FORMAT, "the disk is gone");
   CHECK(causerie_dataset_count(dataset, CAUSERIE_REVIEWS) == 8 && released == made);
 
   /* Hostile ones: refused, released, nothing added. */
@@ -200,36 +200,41 @@ int main(void) {
       case 11: a[1]->children[0]->length = 1; break;
     }
     int64_t children = b.array.n_children;
-    causerie_error *error = causerie_dataset_add_arrow(dataset, CAUSERIE_ITEMS, &b.schema, &b.array);
+    causerie_error *error = causerie_dataset_add_arrow(dataset, CAUSERIE_ITEMS, &b.schema, &b.array, NULL);
     CHECK(error != NULL && causerie_error_code(error) == CAUSERIE_FORMAT && strncmp(causerie_error_message(error), "Arrow", 5) == 0);
     causerie_error_free(error);
     if (children == 3) a[3]->release(a[3]); /* the producer's fourth child, of which the array did not tell */
     CHECK(released == made && causerie_dataset_count(dataset, CAUSERIE_ITEMS) == 3);
   }
   items_of(&b, s, a);
-  FAILS(causerie_dataset_add_arrow(NULL, CAUSERIE_ITEMS, &b.schema, &b.array), CAUSERIE_INVALID, "NULL");
+  FAILS(causerie_dataset_add_arrow(NULL, CAUSERIE_ITEMS, &b.schema, &b.array, NULL), CAUSERIE_INVALID, "NULL");
   CHECK(released == made);
   items_of(&b, s, a);
-  FAILS(causerie_dataset_add_arrow(dataset, 7, &b.schema, &b.array), CAUSERIE_INVALID, "no table 7");
+  FAILS(causerie_dataset_add_arrow(dataset, 7, &b.schema, &b.array, NULL), CAUSERIE_INVALID, "no table 7");
   CHECK(released == made);
-  FAILS(causerie_dataset_add_arrow(dataset, CAUSERIE_ITEMS, &b.schema, &b.array), CAUSERIE_INVALID, "released already");
-  FAILS(causerie_dataset_add_arrow(dataset, CAUSERIE_ITEMS, NULL, NULL), CAUSERIE_INVALID, "NULL");
+  FAILS(causerie_dataset_add_arrow(dataset, CAUSERIE_ITEMS, &b.schema, &b.array, NULL), CAUSERIE_INVALID, "released already");
+  FAILS(causerie_dataset_add_arrow(dataset, CAUSERIE_ITEMS, NULL, NULL, NULL), CAUSERIE_INVALID, "NULL");
   causerie_dataset_free(dataset);
 
-  /* Embeddings: fixed-size lists of f32, behind an offset. */
+  /* Embeddings: fixed-size lists of f32, f64 or f16, behind an offset. */
   static const float values[] = {9, 9, 1, 2, 3, 4};
+  static const double doubles[] = {9, 9, 1, 2, 3, 4};
+  static const uint16_t halves[] = {0x4880, 0x4880, 0x3c00, 0x4000, 0x4200, 0x4400};
   struct column rows, child;
   struct ArrowSchema *child_schema = &child.schema;
   struct ArrowArray *child_array = &child.array;
-  for (int what = 0; what < 4; what++) {
+  for (int what = 0; what < 6; what++) {
+    const char *format = what == 1 ? "i" : what == 4 ? "g" : what == 5 ? "e" : "f";
+    const void *numbers = what == 4 ? (const void *)doubles : what == 5 ? (const void *)halves : (const void *)values;
+    int good = what == 0 || what >= 4;
     column(&rows, "", what == 2 ? "+w:0" : "+w:2", 2, 1, NULL, NULL, NULL);
-    column(&child, "", what == 1 ? "g" : "f", what == 3 ? 5 : 6, 2, NULL, values, NULL);
+    column(&child, "", format, what == 3 ? 5 : 6, 2, NULL, numbers, NULL);
     rows.array.offset = 1;
     rows.schema.n_children = rows.array.n_children = 1;
     rows.schema.children = &child_schema, rows.array.children = &child_array;
     causerie_embeddings *embeddings = NULL;
     causerie_error *error = causerie_embeddings_from_arrow(&rows.schema, &rows.array, &embeddings);
-    CHECK((error == NULL) == (what == 0) && (embeddings != NULL) == (what == 0) && released == made);
+    CHECK((error == NULL) == good && (embeddings != NULL) == good && released == made);
     causerie_error_free(error);
     if (embeddings != NULL) {
       size_t n = 0, dim = 0;

@@ -36,7 +36,7 @@ int main(int argc, char **argv) {
     causerie_reply_free(reply);
     const char *item = "{\"item\": \"new-1\", \"title\": \"Zanzibar Crossing\", \"year\": 2026}";
     size_t count = causerie_recommender_count(recommender);
-    MUST(causerie_recommender_add(recommender, item, strlen(item), NULL));
+    MUST(causerie_recommender_add(recommender, item, strlen(item), NULL, NULL));
     CHECK(causerie_recommender_count(recommender) == count + 1);
     const char *only = "{\"turns\": [{\"role\": \"user\", \"text\": \"a crossing\"}], \"allow\": [\"new-1\"]}";
     MUST(causerie_recommend(recommender, only, strlen(only), 3, NULL, &reply));

@@ -32,7 +32,8 @@ int main(int argc, char **argv) {
       "[select]\nbudget = 20\n[synthesize]\nqueries = 1\n[tune]\nhead_epochs = 1\n");
   causerie::simulate(config, folder);
   causerie::dataset dataset(config);
-  dataset.add_file(causerie::table::items, folder + "/items.jsonl").add_file(causerie::table::reviews, folder + "/reviews.jsonl");
+  dataset.add_file(causerie::table::items, folder + "/items.jsonl");
+  dataset.add_file(causerie::table::reviews, folder + "/reviews.jsonl");
 
   // A progress callback that throws: its exception comes out, and run and dataset serve again.
   bool throws = true;
@@ -61,12 +62,12 @@ int main(int argc, char **argv) {
       ends += text.empty();
       return true;
     });
-    lm.recommend(talk, 2, &run);
+    lm.recommend_json(talk, 2, &run);
     CHECK(!heard.empty() && ends == 1);
     run.on_token([&](std::string_view) -> bool { throw oops{9}; });
-    CHECK(thrown([&] { lm.recommend(talk, 2, &run); }) == 9);
+    CHECK(thrown([&] { lm.recommend_json(talk, 2, &run); }) == 9);
     run.on_token({});
-    lm.recommend(talk, 2, &run);
+    lm.recommend_json(talk, 2, &run);
     CHECK(ends == 1);
   }
   return 0;

@@ -58,11 +58,11 @@ static causerie_error *score(const causerie_run *run) {
 static causerie_error *add_file(const causerie_run *run) {
   causerie_dataset *fresh = NULL;
   MUST(causerie_dataset_new(config, &fresh));
-  causerie_error *error = causerie_dataset_add_file(fresh, CAUSERIE_ITEMS, in(folder, "items.jsonl"), run);
+  causerie_error *error = causerie_dataset_add_file(fresh, CAUSERIE_ITEMS, in(folder, "items.jsonl"), run, NULL);
   causerie_dataset_free(fresh);
   return error;
 }
-MAKES(import, dataset, causerie_dataset_import(config, run, &out))
+MAKES(import, dataset, causerie_dataset_import(config, run, &out, NULL))
 MAKES(embed, embeddings, causerie_embed(dataset, config, NULL, run, &out))
 MAKES(choose, selection, causerie_select(dataset, embeddings, NULL, config, run, &out))
 MAKES(offline, dialogues, causerie_synthesize(dataset, selection, config, 1, NULL, run, &out))

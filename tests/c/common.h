@@ -48,8 +48,8 @@ static inline causerie_dataset *simulated(const char *folder, const causerie_con
   causerie_dataset *dataset = NULL;
   MUST(causerie_simulate(config, folder, NULL));
   MUST(causerie_dataset_new(config, &dataset));
-  MUST(causerie_dataset_add_file(dataset, CAUSERIE_ITEMS, in(folder, "items.jsonl"), NULL));
-  MUST(causerie_dataset_add_file(dataset, CAUSERIE_REVIEWS, in(folder, "reviews.jsonl"), NULL));
+  MUST(causerie_dataset_add_file(dataset, CAUSERIE_ITEMS, in(folder, "items.jsonl"), NULL, NULL));
+  MUST(causerie_dataset_add_file(dataset, CAUSERIE_REVIEWS, in(folder, "reviews.jsonl"), NULL, NULL));
   return dataset;
 }
 

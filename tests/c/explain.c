@@ -46,7 +46,7 @@ int main(int argc, char **argv) {
   char item[512];
   snprintf(item, sizeof item, "{\"item\": \"new-1\", \"title\": \"Zanzibar Crossing\", \"description\": \"like %s\"}",
            causerie_dataset_title(dataset, 0));
-  MUST(causerie_recommender_add(recommender, item, strlen(item), NULL));
+  MUST(causerie_recommender_add(recommender, item, strlen(item), NULL, NULL));
   CHECK(causerie_recommender_bytes(recommender) > bytes && causerie_recommender_bytes(NULL) == 0);
   const char *only = "{\"turns\": [{\"role\": \"user\", \"text\": \"a crossing\"}], \"allow\": [\"new-1\"]}";
   MUST(causerie_recommend(recommender, only, strlen(only), 5, NULL, &reply));

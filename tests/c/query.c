@@ -205,7 +205,7 @@ int main(int argc, char **argv) {
   char item[512];
   snprintf(item, sizeof item, "{\"item\": \"new-1\", \"title\": \"Zanzibar Crossing\", \"description\": \"like %s\"}",
            causerie_dataset_title(dataset, 0));
-  MUST(causerie_recommender_add(recommender, item, strlen(item), NULL));
+  MUST(causerie_recommender_add(recommender, item, strlen(item), NULL, NULL));
   uint64_t joined = 0;
   MUST(causerie_recommender_find(recommender, "new-1", 5, &joined));
   CHECK(joined == items);

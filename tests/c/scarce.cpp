@@ -20,8 +20,9 @@ void *operator new(std::size_t size) {
   throw std::bad_alloc();
 }
 void *operator new[](std::size_t size) { return operator new(size); }
-void operator delete(void *p) noexcept { std::free(p); }
-void operator delete(void *p, std::size_t) noexcept { std::free(p); }
+// Not inlined: g++ would take `free` for the wrong end of what it believes the standard `new` gave.
+[[gnu::noinline]] void operator delete(void *p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void *p, std::size_t) noexcept { std::free(p); }
 void operator delete[](void *p) noexcept { std::free(p); }
 void operator delete[](void *p, std::size_t) noexcept { std::free(p); }
 
@@ -61,7 +62,7 @@ int main(int argc, char **argv) {
   causerie::simulate(config, folder);
   causerie::dataset dataset(config);
   dataset.add_file(causerie::table::items, folder + "/items.jsonl");
-  const std::string talk = R"([{"role": "user", "text": "once upon a time"}])";
+  const causerie::query talk("once upon a time");
   causerie_run *run = nullptr;
   CHECK(causerie_run_new(1, &run) == nullptr);
 
@@ -74,7 +75,7 @@ int main(int argc, char **argv) {
     return error;
   });
   const auto lm = causerie::recommender::open_lm(dataset, argv[2], config);
-  const auto first = lm.recommend(talk, 3);
+  const auto first = lm.recommend(talk, 3).items();
   CHECK(first.size() == 3);
   const int answered = starve("recommend", [&](auto starved) {
     causerie_reply *reply = nullptr;
@@ -85,7 +86,7 @@ int main(int argc, char **argv) {
         starved([&] { return causerie_recommend(lm.get(), request.data(), request.size(), 3, run, &reply); });
     CHECK((error == nullptr) == (reply != nullptr));
     causerie_reply_free(reply);
-    const auto again = lm.recommend(talk, 3);
+    const auto again = lm.recommend(talk, 3).items();
     CHECK(again.size() == 3 && again[0].item == first[0].item && again[2].item == first[2].item);
     return error;
   });

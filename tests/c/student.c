@@ -44,7 +44,7 @@ int main(int argc, char **argv) {
   CHECK(causerie_reply_count(reply) == 5 && causerie_reply_evidence(reply, 0, 0, NULL) != NULL);
   causerie_reply_free(reply);
   const char *item = "{\"item\": \"new-1\", \"title\": \"Zanzibar Crossing\", \"year\": 2026}";
-  MUST(causerie_recommender_add(lm, item, strlen(item), NULL));
+  MUST(causerie_recommender_add(lm, item, strlen(item), NULL, NULL));
   const char *only = "{\"turns\": [{\"role\": \"user\", \"text\": \"a crossing\"}], \"allow\": [\"new-1\"]}";
   MUST(causerie_recommend(lm, only, strlen(only), 5, NULL, &reply));
   CHECK(causerie_reply_count(reply) == 1 && strcmp(causerie_reply_item(reply, 0, NULL), "new-1") == 0);
@@ -62,8 +62,8 @@ int main(int argc, char **argv) {
   causerie_dataset *dataset = NULL;
   causerie_model *model = NULL;
   int stopped = 0;
-  MUST(causerie_dialogues_load(pairs, &dialogues));
-  MUST(causerie_dataset_import(config, NULL, &dataset));
+  MUST(causerie_dialogues_load(pairs, &dialogues, NULL));
+  MUST(causerie_dataset_import(config, NULL, &dataset, NULL));
   MUST(causerie_run_new(1, &watched));
   MUST(causerie_run_on_progress(watched, stop_tuning, &stopped));
   FAILS(causerie_tune_lm(dialogues, dataset, base, own, config, watched, &model), CAUSERIE_CANCELLED, NULL);

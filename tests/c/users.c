@@ -60,7 +60,7 @@ static void *join(void *unused) {
   for (int i = 0; !stop && i < 200; i++) {
     char line[128];
     int len = snprintf(line, sizeof line, "{\"item\": \"new-%d\", \"title\": \"A Funny Film %d\", \"genres\": [\"comedy\"]}", i, i);
-    outcome(causerie_recommender_add(recommender, line, (size_t)len, NULL));
+    outcome(causerie_recommender_add(recommender, line, (size_t)len, NULL, NULL));
   }
   return NULL;
 }

@@ -61,7 +61,8 @@ int main(int argc, char **argv) {
               "learning_rate = 0.005\nobjective = \"text\"\n[recommend]\ncontext_tokens = 256\n");
   causerie::simulate(config, folder);
   causerie::dataset data(config);
-  data.add_file(causerie::table::items, folder + "/items.jsonl").add_file(causerie::table::reviews, folder + "/reviews.jsonl");
+  data.add_file(causerie::table::items, folder + "/items.jsonl");
+  data.add_file(causerie::table::reviews, folder + "/reviews.jsonl");
 
   // Three shards lie end to end as the rows of one run do, bit for bit.
   const causerie::embeddings whole(data, config);

@@ -8,7 +8,8 @@ folder, model = sys.argv[1:]
 config = causerie.Config("[simulate]\nitems = 60\nusers = 100\nreviews = 500\nconversations = 20")
 config["recommend.mode"], config["recommend.context_tokens"] = "generate", 256
 causerie.simulate(config, folder)
-dataset = causerie.Dataset(config).add_file(causerie.ITEMS, folder + "/items.jsonl")
+dataset = causerie.Dataset(config)
+dataset.add_file(causerie.ITEMS, folder + "/items.jsonl")
 recommender = causerie.Recommender.lm(dataset, model, config=config)
 heard: list = []
 recommender.recommend("once upon a time", 2, run=causerie.Run(1, on_token=heard.append))

@@ -14,7 +14,8 @@ config = causerie.Config(
 )
 causerie.simulate(config, folder)
 dataset = causerie.Dataset(config)
-dataset.add_file(causerie.ITEMS, folder + "/items.jsonl").add_file(causerie.REVIEWS, folder + "/reviews.jsonl")
+dataset.add_file(causerie.ITEMS, folder + "/items.jsonl")
+dataset.add_file(causerie.REVIEWS, folder + "/reviews.jsonl")
 
 assert causerie.Embeddings.shard(1, 2, dataset, folder + "/shards", config) == 1
 assert causerie.Embeddings.join(folder + "/shards", 2) == 1

@@ -64,9 +64,10 @@ func main() {
 	check(causerie.Simulate(ctx, config, folder))
 	dataset := must(causerie.NewDataset(config))
 	defer dataset.Close()
-	check(dataset.AddFile(ctx, causerie.Items, in("items.jsonl")))
-	check(dataset.AddFile(ctx, causerie.Reviews, in("reviews.jsonl")))
-	check(dataset.Add(causerie.Interactions, must(os.ReadFile(in("interactions.csv")))))
+	dropped := must(dataset.AddFile(ctx, causerie.Items, in("items.jsonl")))
+	dropped += must(dataset.AddFile(ctx, causerie.Reviews, in("reviews.jsonl")))
+	dropped += must(dataset.Add(causerie.Interactions, must(os.ReadFile(in("interactions.csv")))))
+	fmt.Printf("%d reviews, %d rows passed over\n", dataset.Count(causerie.Reviews), dropped)
 
 	// 2 embed, 3 select
 	embeddings := must(causerie.Embed(ctx, dataset, config, ""))
@@ -101,7 +102,18 @@ func main() {
 	tuned := must(causerie.NewRecommender(ctx, dataset, embeddings, model, nil, config))
 	defer tuned.Close()
 	query := causerie.Query{Turns: []causerie.Turn{{Role: "user", Text: "I would like something moving and funny"}}}
-	for _, r := range must(tuned.Recommend(ctx, query, 5)) {
+	reply := must(tuned.Ask(ctx, query, 5))
+	fmt.Println(reply.Text)
+	for _, warning := range reply.Warnings {
+		fmt.Println("warning:", warning)
+	}
+	// A query that is kept grows by a turn at a time.
+	kept := must(causerie.Keep(query))
+	defer kept.Close()
+	check(kept.Turn("assistant", reply.Text))
+	check(kept.Turn("user", "Something quieter, please"))
+	check(kept.Seen(causerie.ItemName{Item: reply.Items[0].Item}))
+	for _, r := range must(tuned.Recommend(ctx, kept, 5)) {
 		fmt.Printf("  %s  %.3f\n", r.Title, r.Score)
 	}
 	// Any number of goroutines at once.
@@ -110,7 +122,7 @@ func main() {
 		group.Add(1)
 		go func() {
 			defer group.Done()
-			must(tuned.Recommend(context.Background(), query, 5))
+			must(tuned.Recommend(context.Background(), kept, 5))
 		}()
 	}
 	group.Wait()

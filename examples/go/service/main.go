@@ -34,7 +34,9 @@ func main() {
 func serve(work, listen string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	causerie.SetLog(2, func(_ int, text string) { log.Print(text) })
+	if err := causerie.SetLog(causerie.LogWarn, func(_ int, text string) { log.Print(text) }); err != nil {
+		return err
+	}
 	config, err := causerie.NewConfig("")
 	if err != nil {
 		return err
@@ -77,31 +79,37 @@ func readToItsEnd(next http.Handler) http.Handler {
 	})
 }
 
+// answer is what a client gets.
+type answer struct {
+	Items     []causerie.Recommendation `json:"items"`
+	Partial   bool                      `json:"partial"`
+	Truncated bool                      `json:"truncated"`
+	Warnings  []string                  `json:"warnings,omitempty"`
+}
+
 func recommend(w http.ResponseWriter, r *http.Request, recommender *causerie.Recommender) {
 	if r.Method != http.MethodPost {
 		http.Error(w, "POST a conversation", http.StatusMethodNotAllowed)
 		return
 	}
+	// A key that is not known is an error: a mask that is misspelt is not passed over.
 	var query causerie.Query
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&query); err != nil {
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&query); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	// A client that goes away cancels its request.
-	items, err := recommender.Recommend(r.Context(), query, 10)
-	var failure *causerie.Error
+	reply, err := recommender.Ask(r.Context(), query, 10)
 	switch {
-	case errors.As(err, &failure) && failure.Code == causerie.Invalid:
+	case errors.Is(err, &causerie.Error{Code: causerie.Invalid}):
 		http.Error(w, err.Error(), http.StatusBadRequest)
-	case errors.As(err, &failure) && failure.Code == causerie.NotFound:
+	case errors.Is(err, &causerie.Error{Code: causerie.NotFound}):
 		http.Error(w, err.Error(), http.StatusNotFound)
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	default:
 		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(items); err != nil {
+		if err := json.NewEncoder(w).Encode(answer{reply.Items, reply.Partial, reply.Truncated, reply.Warnings}); err != nil {
 			log.Print(err)
 		}
 	}

@@ -172,12 +172,8 @@ impl Case<'_> {
 
     /// Exchanges an adapter (rank 16 on all projections) for nothing and back while one caller asks without a pause.
     pub(super) fn exchange(&self) -> Result<()> {
-        let folder = std::env::temp_dir().join(format!("causerie-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-        let done = self.exchange_in(&folder);
-        // Best effort: it is the system's folder for what may go.
-        let _ = std::fs::remove_dir_all(&folder);
-        done
+        let folder = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
+        self.exchange_in(folder.path())
     }
 
     fn exchange_in(&self, folder: &Path) -> Result<()> {

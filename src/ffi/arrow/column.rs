@@ -63,8 +63,16 @@ enum Number {
     U32,
     I64,
     U64,
+    F16,
     F32,
     F64,
+    /// Days since 1970, in 32 bits.
+    Days,
+    /// A whole number of `bytes` bytes, of which the last `scale` digits are behind the point.
+    Decimal {
+        bytes: usize,
+        scale: i32,
+    },
     /// 64-bit times: how many of them make a millisecond (or the other way round).
     Time {
         multiply: i64,
@@ -83,9 +91,19 @@ impl Number {
             "I" => Number::U32,
             "l" => Number::I64,
             "L" => Number::U64,
+            "e" => Number::F16,
             "f" => Number::F32,
             "g" => Number::F64,
+            "tdD" => Number::Days,
             "tdm" => Number::Time { multiply: 1, divide: 1 },
+            decimal if decimal.starts_with("d:") => {
+                // Precision, scale and, where it is not 128, the number of bits.
+                let mut numbers = decimal[2..].split(',');
+                let (_, scale) = (numbers.next()?, numbers.next()?.parse().ok()?);
+                let bits: usize = numbers.next().map_or(Ok(128), str::parse).ok()?;
+                let known = [32, 64, 128, 256].contains(&bits) && (-308..=308).contains(&scale);
+                return known.then_some(Number::Decimal { bytes: bits / 8, scale });
+            }
             _ => match format.get(..4)? {
                 "tss:" => Number::Time { multiply: 1000, divide: 1 },
                 "tsm:" => Number::Time { multiply: 1, divide: 1 },
@@ -102,6 +120,23 @@ impl Number {
 pub(super) enum Value {
     Whole(i64),
     Float(f64),
+}
+
+/// A whole number in two's complement, least byte first, over ten to the power `scale`.
+fn decimal(bytes: &[u8], scale: i32) -> Value {
+    let negative = bytes.last().is_some_and(|b| b >> 7 == 1);
+    if scale == 0 && bytes.len() <= 16 {
+        let mut whole = [if negative { 0xff } else { 0 }; 16];
+        whole[..bytes.len()].copy_from_slice(bytes);
+        if let Ok(whole) = i64::try_from(i128::from_le_bytes(whole)) {
+            return Value::Whole(whole);
+        }
+    }
+    // The size of a negative number is that of its complement and one.
+    let flip = if negative { 0xff } else { 0 };
+    let size = bytes.iter().rev().fold(0.0, |sum, b| sum * 256.0 + f64::from(b ^ flip));
+    let value = if negative { -(size + 1.0) } else { size };
+    Value::Float(if scale >= 0 { value / 10f64.powi(scale) } else { value * 10f64.powi(-scale) })
 }
 
 /// # Safety
@@ -185,8 +220,10 @@ impl<'a> Column<'a> {
             if self.array.dictionary.is_null() {
                 return Err(bad(self.name, "the array has no dictionary"));
             }
-            let index =
-                Number::of(self.format).filter(|n| !matches!(n, Number::F32 | Number::F64 | Number::Time { .. }));
+            let index = Number::of(self.format).filter(|n| {
+                use Number::{I8, I16, I32, I64, U8, U16, U32, U64};
+                matches!(n, I8 | U8 | I16 | U16 | I32 | U32 | I64 | U64)
+            });
             let index = index.ok_or_else(|| bad(self.name, format!("indices of type {:?}", self.format)))?;
             self.needs(2)?;
             // SAFETY: the caller's promise.
@@ -299,6 +336,15 @@ impl<'a> Column<'a> {
         }
     }
 
+    /// True for texts, in a dictionary too.
+    pub fn is_text(&self) -> bool {
+        match &self.kind {
+            Kind::Utf8 { .. } | Kind::Utf8View { .. } => true,
+            Kind::Dictionary { values, .. } => values.is_text(),
+            _ => false,
+        }
+    }
+
     /// Rows in front of the first: a struct's children are read from there on.
     pub fn offset(&self) -> usize {
         self.offset
@@ -348,23 +394,20 @@ impl<'a> Column<'a> {
                 }
             }
             Kind::Utf8View { sizes } => self.view(row, sizes)?,
-            Kind::Dictionary { index, values } => {
-                let at = match self.number_at(row, *index)? {
-                    Value::Whole(at) if at >= 0 && (at as usize) < values.length => at as usize,
-                    other => {
-                        return Err(bad(
-                            self.name,
-                            format!("row {row} has index {other:?} of {} values", values.length),
-                        ));
-                    }
-                };
-                return values.text(at);
-            }
+            Kind::Dictionary { index, values } => return values.text(self.entry(row, *index, values)?),
             Kind::Null | Kind::List { .. } | Kind::Fixed { .. } | Kind::Number(_) | Kind::Struct(_) | Kind::Other => {
                 return Err(bad(self.name, format!("format {:?} where text is needed (u, U, vu)", self.format)));
             }
         };
         std::str::from_utf8(bytes).map(Some).map_err(|_| bad(self.name, format!("row {row} is not UTF-8")))
+    }
+
+    /// The entry of a dictionary that a row names.
+    fn entry(&self, row: usize, index: Number, values: &Column<'_>) -> Result<usize> {
+        match self.number_at(row, index)? {
+            Value::Whole(at) if at >= 0 && (at as usize) < values.length => Ok(at as usize),
+            other => Err(bad(self.name, format!("row {row} has index {other:?} of {} values", values.length))),
+        }
     }
 
     /// A row of views: twelve bytes in place, or a prefix, a buffer's number and an offset in it.
@@ -401,8 +444,15 @@ impl<'a> Column<'a> {
                 let value = self.value::<u64>(1, at)?;
                 i64::try_from(value).map_or(Value::Float(value as f64), Value::Whole)
             }
+            Number::F16 => Value::Float(self.value::<half::f16>(1, at)?.into()),
             Number::F32 => Value::Float(self.value::<f32>(1, at)?.into()),
             Number::F64 => Value::Float(self.value::<f64>(1, at)?),
+            Number::Days => Value::Whole(i64::from(self.value::<i32>(1, at)?) * 86_400_000),
+            Number::Decimal { bytes, scale } => {
+                // SAFETY: the contract: `bytes` bytes for every row up to offset + length.
+                let digits = unsafe { std::slice::from_raw_parts(self.buffer(1)?.cast::<u8>().add(at * bytes), bytes) };
+                decimal(digits, scale)
+            }
             Number::Time { multiply, divide } => {
                 let value = self.value::<i64>(1, at)?;
                 Value::Whole(value.saturating_mul(multiply).div_euclid(divide))
@@ -417,6 +467,9 @@ impl<'a> Column<'a> {
         }
         match &self.kind {
             Kind::Number(kind) => self.number_at(row, *kind).map(Some),
+            Kind::Dictionary { index, values } if matches!(values.kind, Kind::Number(_)) => {
+                values.number(self.entry(row, *index, values)?)
+            }
             Kind::Utf8 { .. }
             | Kind::Utf8View { .. }
             | Kind::List { .. }
@@ -459,29 +512,80 @@ impl<'a> Column<'a> {
         Ok(texts)
     }
 
-    /// The values of fixed-size lists of f32 in one piece, `[len, size]` with `size`; nulls are refused.
-    pub fn floats(&self) -> Result<(usize, &'a [u8])> {
-        let Kind::Fixed { size, child } = &self.kind else {
-            return Err(bad(self.name, format!("format {:?} where rows of f32 are needed (+w:N)", self.format)));
+    /// The rows of lists of floats, `[len, size]` with `size`: of one length, without nulls. None where there are no rows and
+    /// nothing says how long they are.
+    pub fn floats(&self) -> Result<(Option<usize>, Vec<f32>)> {
+        let (child, known) = match &self.kind {
+            Kind::Fixed { size, child } => (child, Some(*size)),
+            Kind::List { child, .. } => (child, None),
+            _ => {
+                return Err(bad(
+                    self.name,
+                    format!("format {:?} where rows of floats are needed (+w:N, +l, +L)", self.format),
+                ));
+            }
         };
-        if !matches!(child.kind, Kind::Number(Number::F32)) {
-            return Err(bad(child.name, format!("format {:?} where f32 is needed (f)", child.format)));
+        if !matches!(child.kind, Kind::Number(Number::F16 | Number::F32 | Number::F64)) {
+            return Err(bad(child.name, format!("format {:?} where floats are needed (e, f, g)", child.format)));
         }
-        let (from, to) = (self.offset * size, (self.offset + self.length) * size);
         if let Some(row) = (0..self.length).find(|row| !self.is_valid(*row)) {
             return Err(bad(self.name, format!("row {row} is null")));
         }
-        if let Some(at) = (from..to).find(|at| !child.is_valid(*at)) {
-            return Err(bad(self.name, format!("value {at} is null")));
-        }
-        if from == to {
-            return Ok((*size, &[]));
-        }
-        // SAFETY: the contract: the child has `child.length` values, and `to` is not beyond.
-        let bytes = unsafe {
-            let first = child.buffer(1)?.cast::<u8>().add((child.offset + from) * 4);
-            std::slice::from_raw_parts(first, (to - from) * 4)
+        let span = |row: usize| match (&self.kind, known) {
+            (Kind::List { wide, .. }, _) => self.span(row, *wide),
+            (_, size) => {
+                let size = size.unwrap_or_default();
+                Ok(((self.offset + row) * size, (self.offset + row + 1) * size))
+            }
         };
-        Ok((*size, bytes))
+        let size = match (known, self.length) {
+            (Some(size), _) => size,
+            (None, 0) => return Ok((None, Vec::new())),
+            (None, _) => span(0).map(|(from, to)| to - from)?,
+        };
+        let mut values = Vec::new();
+        for row in 0..self.length {
+            let (from, to) = span(row)?;
+            if to - from != size || size == 0 {
+                return Err(bad(self.name, format!("row {row} has {} values, the first one {size}", to - from)));
+            }
+            if to > child.length {
+                return Err(bad(self.name, format!("row {row} ends at {to} of {} values", child.length)));
+            }
+            if row == 0 {
+                values.reserve(size.saturating_mul(self.length));
+            }
+            for at in from..to {
+                match child.number(at)? {
+                    Some(Value::Float(value)) => values.push(value as f32),
+                    Some(Value::Whole(value)) => values.push(value as f32),
+                    None => return Err(bad(child.name, format!("value {at} is null"))),
+                }
+            }
+        }
+        Ok((Some(size), values))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_of_any_width_and_sign_are_read() {
+        for value in [0i128, 1, -1, 1299, -1299, i64::MAX.into(), i64::MIN.into()] {
+            assert_eq!(decimal(&value.to_le_bytes(), 0), Value::Whole(value as i64));
+            let Value::Float(got) = decimal(&value.to_le_bytes(), 2) else { panic!("{value}") };
+            let expected = value as f64 / 100.0;
+            assert!((got - expected).abs() <= expected.abs() * 1e-12, "{value}: {got}");
+        }
+        assert_eq!(decimal(&1299i32.to_le_bytes(), 2), Value::Float(12.99));
+        assert_eq!(decimal(&(-5i64).to_le_bytes(), -2), Value::Float(-500.0));
+        let mut wide = [0xffu8; 32];
+        wide[0] = 0xfe;
+        assert_eq!(decimal(&wide, 0), Value::Float(-2.0));
+        assert!(matches!(Number::of("d:10,2"), Some(Number::Decimal { bytes: 16, scale: 2 })));
+        assert!(matches!(Number::of("d:10,2,256"), Some(Number::Decimal { bytes: 32, scale: 2 })));
+        assert!(Number::of("d:10").is_none() && Number::of("d:9,2,48").is_none());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::column::{Column, Value};
 use super::{ArrowArray, ArrowArrayStream, ArrowSchema};
-use crate::dataset::{Interaction, Item, Review, Row, Table};
+use crate::dataset::{Interaction, Item, Review, Row, Table, time_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::math::Matrix;
 use std::ffi::CStr;
@@ -196,8 +196,17 @@ impl<'a> NamedColumn<'a> {
         let value = column.map(|c| c.number(self.offset + row)).transpose()?.flatten();
         Ok(value.and_then(|v| match v {
             Value::Whole(v) => Some(v),
-            Value::Float(v) => (!v.is_nan()).then_some(v as i64),
+            Value::Float(v) => v.is_finite().then_some(v as i64),
         }))
+    }
+    /// A time in milliseconds since 1970: a number, or an ISO date as text.
+    fn time(&self, column: Option<&Column<'_>>, row: usize) -> Result<Option<i64>> {
+        let Some(column) = column else { return Ok(None) };
+        if column.is_text() {
+            let text = column.text(self.offset + row)?.unwrap_or_default();
+            return time_of(text).map_err(|cause| Error::new(ErrorKind::Format, cause));
+        }
+        self.whole(Some(column), row)
     }
     /// The rating as 1 to 10, or why the row is a bad one.
     fn rating(&self, row: usize) -> Result<std::result::Result<Option<f32>, String>> {
@@ -216,8 +225,17 @@ impl<'a> NamedColumn<'a> {
 /// A row with its number, or why it is a bad one.
 pub(in super::super) type Numbered = (u64, std::result::Result<Row, String>);
 
-/// The rows of a batch of a table; `first`: rows before it in the stream.
-pub(in super::super) fn rows(table: Table, batch: &Batch<'_>, first: u64) -> Result<Vec<Numbered>> {
+/// Rows that are made room for before any is seen: a column of nulls costs its producer nothing, however long it is.
+const ROOM: usize = 1 << 16;
+
+/// The rows of a batch of a table; `first`: rows before it in the stream; `bad_lines_left`: bad rows that may still come. What
+/// comes behind one more than those is not read: it is refused as a whole.
+pub(in super::super) fn rows(
+    table: Table,
+    batch: &Batch<'_>,
+    first: u64,
+    bad_lines_left: u64,
+) -> Result<Vec<Numbered>> {
     let column = batch.column()?;
     let Some(columns) = column.columns() else {
         return Err(Error::new(
@@ -236,8 +254,12 @@ pub(in super::super) fn rows(table: Table, batch: &Batch<'_>, first: u64) -> Res
         Table::Interactions => (Some(named.needed(&["user"])?), None),
     };
     let time = named.find(&["timestamp_ms", "timestamp"]);
-    let mut rows = Vec::with_capacity(column.len());
+    let mut rows = Vec::with_capacity(column.len().min(ROOM));
+    let mut bad = 0;
     for row in 0..column.len() {
+        if bad > bad_lines_left {
+            break;
+        }
         let number = first + row as u64 + 1;
         let id = named.id(item, row)?;
         let user = match user {
@@ -245,6 +267,7 @@ pub(in super::super) fn rows(table: Table, batch: &Batch<'_>, first: u64) -> Res
             None => None,
         };
         if id.is_empty() || (table == Table::Interactions && user.is_none()) {
+            bad += 1;
             rows.push((number, Err(format!("no {} id", if id.is_empty() { "item" } else { "user" }))));
             continue;
         }
@@ -267,7 +290,7 @@ pub(in super::super) fn rows(table: Table, batch: &Batch<'_>, first: u64) -> Res
                         rating10,
                         title: named.text(named.find(&["title"]), row)?,
                         text: named.text(text, row)?,
-                        timestamp_ms: named.whole(time, row)?,
+                        timestamp_ms: named.time(time, row)?,
                         helpful: named
                             .whole(named.find(&["helpful"]), row)?
                             .map_or(0, |h| h.clamp(0, u32::MAX.into()) as u32),
@@ -276,31 +299,34 @@ pub(in super::super) fn rows(table: Table, batch: &Batch<'_>, first: u64) -> Res
                 review().map(Row::Review).map_err(|e| e.message().to_string())
             }),
             Table::Interactions => named.rating(row)?.and_then(|rating10| {
-                let timestamp_ms = named.whole(time, row).map_err(|e| e.message().to_string())?;
+                let timestamp_ms = named.time(time, row).map_err(|e| e.message().to_string())?;
                 Ok(Row::Interaction(Interaction { user: user.unwrap_or_default(), item: id, rating10, timestamp_ms }))
             }),
         };
+        bad += u64::from(parsed.is_err());
         rows.push((number, parsed));
     }
     Ok(rows)
 }
 
-/// Appends a batch of rows of f32 to `data`; the width must be that of the batches before. The batch is a fixed-size list, or
-/// a struct with one such column.
+/// Appends a batch of rows to `data`; the width must be that of the batches before. The batch is a list of floats, or a
+/// struct with one such column.
 pub(in super::super) fn floats(batch: &Batch<'_>, width: &mut Option<usize>, data: &mut Vec<f32>) -> Result<()> {
     let column = batch.column()?;
-    let (size, bytes) = match column.columns() {
+    let (size, values) = match column.columns() {
         Some([only]) if column.offset() == 0 && only.len() == column.len() => only.floats()?,
         Some(_) => {
             return Err(Error::new(ErrorKind::Format, "Arrow: one column of rows is needed, from its first row on"));
         }
         None => column.floats()?,
     };
-    if width.is_some_and(|w| w != size) {
-        return Err(Error::new(ErrorKind::Format, "Arrow: batches of different widths"));
+    if let (Some(before), Some(size)) = (*width, size)
+        && before != size
+    {
+        return Err(Error::new(ErrorKind::Format, format!("Arrow: batches of different widths: {before} and {size}")));
     }
-    *width = Some(size);
-    data.extend(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_ne_bytes(*b)));
+    *width = size.or(*width);
+    data.extend(values);
     Ok(())
 }
 
@@ -308,4 +334,140 @@ pub(in super::super) fn floats(batch: &Batch<'_>, width: &mut Option<usize>, dat
 pub(in super::super) fn matrix(width: Option<usize>, data: Vec<f32>) -> Result<Matrix> {
     let width = width.ok_or_else(|| Error::new(ErrorKind::Format, "Arrow: no batch in the stream"))?;
     Matrix::from_vec(data.len() / width, width, data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::{CString, c_char, c_void};
+
+    unsafe extern "C-unwind" fn end_schema(schema: *mut ArrowSchema) {
+        // SAFETY: given by the owner.
+        unsafe { (*schema).release = None }
+    }
+    unsafe extern "C-unwind" fn end_array(array: *mut ArrowArray) {
+        // SAFETY: as above.
+        unsafe { (*array).release = None }
+    }
+
+    /// A column of `length` rows; what it points to is leaked, as tests may.
+    fn column(name: &str, format: &str, length: i64, buffers: Vec<Vec<u8>>) -> (ArrowSchema, ArrowArray) {
+        let text = |text: &str| CString::new(text).unwrap().into_raw().cast::<c_char>().cast_const();
+        let mut pointers = vec![std::ptr::null::<c_void>()];
+        pointers.extend(buffers.into_iter().map(|b| b.leak().as_ptr().cast::<c_void>()));
+        let count = if format == "n" { 0 } else { pointers.len() as i64 };
+        let schema =
+            ArrowSchema { format: text(format), name: text(name), release: Some(end_schema), ..ArrowSchema::default() };
+        let array = ArrowArray {
+            length,
+            n_buffers: count,
+            buffers: pointers.leak().as_mut_ptr(),
+            release: Some(end_array),
+            ..ArrowArray::default()
+        };
+        (schema, array)
+    }
+
+    fn of(format: &str, length: i64, columns: Vec<(ArrowSchema, ArrowArray)>) -> Batch<'static> {
+        let (mut schema, mut array) = column("", format, length, Vec::new());
+        let (schemas, arrays): (Vec<_>, Vec<_>) =
+            columns.into_iter().map(|(s, a)| (Box::into_raw(Box::new(s)), Box::into_raw(Box::new(a)))).unzip();
+        (schema.n_children, array.n_children) = (schemas.len() as i64, arrays.len() as i64);
+        (schema.children, array.children) = (schemas.leak().as_mut_ptr(), arrays.leak().as_mut_ptr());
+        // SAFETY: both follow the contract.
+        unsafe { Batch::take(&raw mut schema, &raw mut array).unwrap() }
+    }
+
+    fn bytes<T: Copy, const N: usize>(values: &[T], one: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+        values.iter().flat_map(|v| one(*v)).collect()
+    }
+
+    fn texts(name: &str, texts: &[&str]) -> (ArrowSchema, ArrowArray) {
+        let mut ends = vec![0i32];
+        texts.iter().for_each(|text| ends.push(ends[ends.len() - 1] + text.len() as i32));
+        column(name, "u", texts.len() as i64, vec![bytes(&ends, i32::to_ne_bytes), texts.concat().into_bytes()])
+    }
+
+    #[test]
+    fn dates_decimals_half_floats_and_times_as_text_are_read() {
+        let halves = [3.5f32, 5.0].map(|v| half::f16::from_f32(v).to_bits());
+        let time = |column: (ArrowSchema, ArrowArray)| {
+            let columns = vec![
+                texts("item", &["a", "b"]),
+                texts("text", &["good", "bad"]),
+                column,
+                self::column("rating", "e", 2, vec![bytes(&halves, u16::to_ne_bytes)]),
+            ];
+            let rows = rows(Table::Reviews, &of("+s", 2, columns), 0, 0).unwrap();
+            rows.into_iter()
+                .map(|(_, row)| match row {
+                    Ok(Row::Review(review)) => (review.timestamp_ms, review.rating10),
+                    other => panic!("{other:?}"),
+                })
+                .collect::<Vec<_>>()
+        };
+        // 2020-01-01 is day 18,262.
+        let expected = vec![(Some(18_262 * 86_400_000), Some(7.0)), (Some(0), Some(10.0))];
+        let days = bytes(&[18_262i32, 0], i32::to_ne_bytes);
+        assert_eq!(time(column("timestamp", "tdD", 2, vec![days])), expected);
+        let milliseconds = bytes(&[18_262i64 * 86_400_000, 0], i64::to_ne_bytes);
+        assert_eq!(time(column("timestamp", "tdm", 2, vec![milliseconds])), expected);
+        assert_eq!(time(texts("timestamp", &["2020-01-01", "1970-01-01T00:00:00Z"])), expected);
+        let prices = bytes(&[1299i128, -1], i128::to_le_bytes);
+        let columns = vec![texts("item", &["a", "b"]), column("price", "d:10,2", 2, vec![prices])];
+        let rows = rows(Table::Items, &of("+s", 2, columns), 0, 0).unwrap();
+        let Ok(Row::Item(item)) = &rows[0].1 else { panic!("{rows:?}") };
+        assert_eq!(item.price, Some(12.99));
+    }
+
+    /// Room was made for as many rows as the producer said there were: the process ended.
+    #[test]
+    fn four_billion_rows_of_nulls_are_refused_as_soon_as_they_are_too_many() {
+        let most = i64::from(u32::MAX);
+        for table in [Table::Items, Table::Reviews, Table::Interactions] {
+            let columns = ["item", "user", "text"].map(|name| column(name, "n", most, Vec::new()));
+            let rows = rows(table, &of("+s", most, columns.into()), 0, 1000).unwrap();
+            assert!(rows.len() == 1001 && rows.iter().all(|(_, row)| row.is_err()));
+        }
+    }
+
+    #[test]
+    fn rows_of_floats_of_any_width_and_list_are_read_and_ragged_ones_refused() {
+        let list = |format: &str, child: (ArrowSchema, ArrowArray), ends: &[i32]| {
+            let rows = if ends.is_empty() { child.1.length / 2 } else { ends.len() as i64 - 1 };
+            let (mut schema, mut array) = column("rows", format, rows, vec![bytes(ends, i32::to_ne_bytes)]);
+            if ends.is_empty() {
+                array.n_buffers = 1;
+            }
+            (schema.n_children, array.n_children) = (1, 1);
+            schema.children = vec![Box::into_raw(Box::new(child.0))].leak().as_mut_ptr();
+            array.children = vec![Box::into_raw(Box::new(child.1))].leak().as_mut_ptr();
+            let batch = of("+s", rows, vec![(schema, array)]);
+            let (mut width, mut data) = (None, Vec::new());
+            floats(&batch, &mut width, &mut data).map(|()| (width, data))
+        };
+        let values = [1.0f64, 2.0, 3.0, 4.0];
+        let children = || {
+            let halves = values.map(|v| half::f16::from_f64(v).to_bits());
+            [
+                column("item", "g", 4, vec![bytes(&values, f64::to_ne_bytes)]),
+                column("item", "f", 4, vec![bytes(&values.map(|v| v as f32), f32::to_ne_bytes)]),
+                column("item", "e", 4, vec![bytes(&halves, u16::to_ne_bytes)]),
+            ]
+        };
+        let expected = (Some(2), vec![1.0f32, 2.0, 3.0, 4.0]);
+        for child in children() {
+            assert_eq!(list("+w:2", child, &[]).unwrap(), expected);
+        }
+        for child in children() {
+            assert_eq!(list("+l", child, &[0, 2, 4]).unwrap(), expected);
+        }
+        for child in children() {
+            let e = list("+l", child, &[0, 1, 4]).unwrap_err();
+            assert!(e.message().contains("row 1 has 3 values, the first one 1"), "{e}");
+        }
+        let e =
+            list("+l", column("item", "i", 4, vec![bytes(&[1, 2, 3, 4], i32::to_ne_bytes)]), &[0, 2, 4]).unwrap_err();
+        assert!(e.message().contains("floats are needed"), "{e}");
+    }
 }

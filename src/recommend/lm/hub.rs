@@ -11,7 +11,7 @@ use super::engine::{Engine, LaneOptions, compute, prepare};
 use super::session::{Row, Step, StepToken};
 use crate::error::{Error, Result};
 use crate::llama::{Context, Model, SavedSequence};
-use crate::run::Run;
+use crate::run::{CancelFlag, Run};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -148,7 +148,7 @@ impl Hub {
                 drop(queue);
                 // Alone in the pass, one's own cancel and deadline hold within it.
                 let mine = matches!(tickets.as_slice(), [only] if only.id == id);
-                let (stop, deadline) = if mine { (run.cancel_flag(), deadline) } else { (stop, None) };
+                let (stop, deadline) = if mine { (run.cancel_flag(), deadline) } else { (stop.into(), None) };
                 self.compute(&tickets, deadline, stop, run.threads());
                 queue = self.queue();
                 continue;
@@ -158,7 +158,7 @@ impl Hub {
                 let _ = before.join();
             }
             let (hub, taken, threads) = (self.clone(), tickets.clone(), run.threads());
-            match spawn(move || hub.compute(&taken, None, stop, threads)) {
+            match spawn(move || hub.compute(&taken, None, stop.into(), threads)) {
                 Ok(thread) => queue.thread = Some(thread),
                 Err(e) => {
                     drop(queue);
@@ -183,7 +183,7 @@ impl Hub {
         self.changed.notify_all();
     }
 
-    fn compute(&self, tickets: &[Ticket], deadline: Option<Instant>, stop: Arc<AtomicBool>, threads: usize) {
+    fn compute(&self, tickets: &[Ticket], deadline: Option<Instant>, stop: CancelFlag, threads: usize) {
         let pass = || match Run::new(threads) {
             Ok(run) => self.pass(tickets, deadline, &run.cancelled_by(stop)),
             Err(e) => tickets.iter().map(|_| Err(e.clone())).collect(),

@@ -207,7 +207,7 @@ fn an_answer_is_the_same_whatever_other_callers_ask_exchange_or_break_off() {
                     let got = std::thread::scope(|inner| {
                         let asking = inner.spawn(|| lm.answer(talk, masked, 10, &run));
                         std::thread::sleep(wait);
-                        flag.store(true, Ordering::Relaxed);
+                        flag.set();
                         asking.join().unwrap()
                     });
                     match got {
@@ -271,7 +271,7 @@ fn a_deadline_gives_what_is_finished_and_a_cancel_ends_the_request_soon() {
             });
             std::thread::sleep(Duration::from_millis(30));
             let cancelled = Instant::now();
-            flag.store(true, std::sync::atomic::Ordering::Relaxed);
+            flag.set();
             asking.join().unwrap().duration_since(cancelled)
         });
         // 100 ms are promised; the test machine may be busy.

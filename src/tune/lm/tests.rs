@@ -169,7 +169,7 @@ fn a_cancelled_training_goes_on_to_the_same_bytes_and_threads_do_not_matter() {
             let run = run.on_progress(move |_| {
                 seen += 1;
                 if seen == stop_at {
-                    flag.store(true, std::sync::atomic::Ordering::Relaxed);
+                    flag.set();
                 }
             });
             let stopped = tune_examples(&path, &examples, &config, &parts, &run).unwrap_err();
@@ -566,7 +566,7 @@ fn a_cancelled_training_with_a_ranking_head_goes_on_to_the_same_bytes() {
         let run = run.on_progress(move |_| {
             seen += 1;
             if seen == stop_at {
-                flag.store(true, std::sync::atomic::Ordering::Relaxed);
+                flag.set();
             }
         });
         let stopped = tune_items(folders[1].path(), &config, 40, &run).unwrap_err();

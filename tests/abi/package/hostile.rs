@@ -4,19 +4,19 @@ use super::{installed, root, run};
 use std::process::Command;
 
 /// A parameter as C declares it.
-struct Parameter {
-    kind: String,
-    name: String,
+pub(super) struct Parameter {
+    pub(super) kind: String,
+    pub(super) name: String,
 }
 
-struct Function {
-    name: String,
-    fallible: bool,
-    parameters: Vec<Parameter>,
+pub(super) struct Function {
+    pub(super) name: String,
+    pub(super) fallible: bool,
+    pub(super) parameters: Vec<Parameter>,
 }
 
 /// The functions that the header declares.
-fn functions(header: &str) -> Vec<Function> {
+pub(super) fn functions(header: &str) -> Vec<Function> {
     let joined = header.lines().filter(|l| !l.starts_with("//") && !l.starts_with('#')).collect::<Vec<_>>().join(" ");
     let mut functions = Vec::new();
     for statement in joined.split(';') {
@@ -57,7 +57,7 @@ pub fn prototypes() -> Vec<String> {
 }
 
 /// The noun of `const causerie_dataset *`.
-fn noun(kind: &str) -> Option<&str> {
+pub(super) fn noun(kind: &str) -> Option<&str> {
     let noun = kind.strip_prefix("const ").unwrap_or(kind).strip_prefix("causerie_")?.strip_suffix('*')?.trim();
     (!noun.contains('*') && noun != "progress").then_some(noun)
 }
