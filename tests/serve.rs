@@ -281,7 +281,7 @@ fn an_answer_is_the_librarys_own_with_the_reviews_of_each_item() {
 }
 
 #[test]
-fn only_allowed_items_come_back_and_nothing_allowed_is_an_error_not_everything() {
+fn only_allowed_items_come_back_and_nothing_allowed_is_nothing_not_everything() {
     let served = start(&["--system", "popularity"]);
     let items = opened().items();
     let allow = [1, 4, 8].map(|i| items.id(i));
@@ -289,13 +289,134 @@ fn only_allowed_items_come_back_and_nothing_allowed_is_an_error_not_everything()
     let mut found = ask(json!([allow[0], allow[1], allow[2], "gone"])).ids();
     found.sort();
     assert_eq!(found, allow);
-    for nothing in [json!([]), json!(["gone"])] {
-        let answer = ask(nothing);
-        assert_eq!((answer.status, answer.json()["error"]["param"].as_str()), (422, Some("allow")), "{}", answer.body);
-    }
+    let answer = ask(json!(["gone"]));
+    assert_eq!((answer.status, answer.json()["error"]["param"].as_str()), (422, Some("allow")), "{}", answer.body);
+    // As through C: an empty list means what it says.
+    let nothing = ask(json!([]));
+    assert_eq!((nothing.status, nothing.ids()), (200, vec![]), "{}", nothing.body);
+    assert!(nothing.json()["warnings"][0].as_str().unwrap().contains("allow"), "{}", nothing.body);
     let all = served.recommend(&json!({"conversation": says("hello"), "allow": allow, "exclude": allow}));
     assert_eq!(all.ids(), [""; 0]);
     assert!(all.json()["warnings"][0].as_str().unwrap().contains("nothing is left"));
+}
+
+/// `"seen": [{"id": …}]` was taken by the server and passed over by C; an empty allow list, `explain: true`, a list in the
+/// place of an object: each had its own answer, here and there.
+#[test]
+#[cfg(feature = "capi")]
+fn what_c_takes_http_takes_on_every_route_and_what_one_refuses_the_other_refuses() {
+    use causerie::ffi::{error::*, query::*};
+    let in_c = |request: &str| -> Option<String> {
+        let mut query = std::ptr::null_mut();
+        // SAFETY: the rules of the header: the text is valid for its length, handles are ours and freed once.
+        unsafe {
+            let error = causerie_query_parse(request.as_ptr().cast(), request.len(), &mut query);
+            if error.is_null() {
+                causerie_query_free(query);
+                return None;
+            }
+            assert_eq!(causerie_error_kind(error), CAUSERIE_INVALID, "{request}");
+            let message = std::ffi::CStr::from_ptr(causerie_error_message(error)).to_str().unwrap().to_string();
+            causerie_error_free(error);
+            Some(message)
+        }
+    };
+    let served = start(&["--system", "popularity"]);
+    let turns = says("hello").to_string();
+    let post = |path: &str, body: &str| served.ask("POST", path, &[JSON], body.as_bytes());
+    let (mut taken, mut refused) = (0, 0);
+    for line in include_str!("../src/recommend/service/request/table.txt").lines() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (verdict, fields) = line.split_once('\t').unwrap();
+        let request = format!("{{\"turns\": {turns}{fields}}}");
+        let alone = post("/v1/recommend", &request);
+        let batch = post("/v1/recommend", &format!("{{\"requests\": [{{\"turns\": {turns}}}, {request}]}}"));
+        let options = fields.strip_prefix(", ").unwrap_or_default();
+        let chat = post("/v1/chat/completions", &format!("{{\"messages\": {turns}, \"causerie\": {{{options}}}}}"));
+        let error = in_c(&request);
+        if verdict == "ok" {
+            assert_eq!(error, None, "{line}");
+            // The id of a conversation is no option of a chat.
+            let has_id = line.ends_with(", \"id\": null") || fields.starts_with(", \"id\"");
+            for (route, answer, wanted) in
+                [("alone", &alone, 200), ("batch", &batch, 200), ("chat", &chat, if has_id { 422 } else { 200 })]
+            {
+                assert_eq!(answer.status, wanted, "{route}: {line}: {}", answer.body);
+            }
+            taken += 1;
+            continue;
+        }
+        let message = error.unwrap_or_else(|| panic!("C takes {line}"));
+        assert!(message.contains(&format!("{verdict}: ")), "{line}: {message}");
+        let at = |answer: &Answer, within: &str| {
+            assert_eq!(answer.status, 422, "{within} {line}: {}", answer.body);
+            let error = answer.json()["error"].clone();
+            assert_eq!(error["code"], "invalid_request", "{line}");
+            // A key that is empty has no name to be told by.
+            let wanted = format!("{within}{verdict}");
+            assert!(error["param"] == wanted.as_str() || verdict.is_empty(), "{line}: {error}");
+        };
+        at(&alone, "");
+        at(&batch, "requests[1].");
+        at(&chat, "causerie.");
+        refused += 1;
+    }
+    assert!(taken >= 20 && refused >= 80, "{taken} taken, {refused} refused");
+
+    // Around the requests: the same rules.
+    for (path, body, param) in [
+        ("/v1/recommend", r#"{"requests": {}}"#, "requests"),
+        ("/v1/recommend", r#"{"requests": [[]]}"#, "requests[0]"),
+        ("/v1/recommend", r#"{"requests": [[[], [], [], [], 3]]}"#, "requests[0]"),
+        ("/v1/recommend", r#"{"requests": [], "top_k": 3}"#, "top_k"),
+        ("/v1/recommend", r#"{"conversation": ["hello"]}"#, "conversation[0]"),
+        ("/v1/recommend", r#"{"conversation": [["user", "hello"]]}"#, "conversation[0]"),
+        ("/v1/recommend", r#"{"conversation": [{}]}"#, "conversation[0].role"),
+        ("/v1/recommend", r#"{"conversation": {}}"#, "conversation"),
+        ("/v1/recommend", r#"{"turns": [{"role": "user", "text": "a", "content": "b"}]}"#, "turns[0].content"),
+        ("/v1/chat/completions", r#"{"messages": [["user", "hello"]]}"#, "messages[0]"),
+        ("/v1/chat/completions", r#"{"messages": [{"role": "user", "content": "a"}], "causerie": []}"#, "causerie"),
+        (
+            "/v1/chat/completions",
+            r#"{"messages": [{"role": "user", "content": "a"}], "causerie": [[], ["x"]]}"#,
+            "causerie",
+        ),
+        (
+            "/v1/chat/completions",
+            r#"{"messages": [{"role": "user", "content": "a"}], "stream_options": [true]}"#,
+            "stream_options",
+        ),
+        ("/v1/chat/completions", r#"{"messages": [{"role": "user", "content": "a"}], "stream": "yes"}"#, "stream"),
+        ("/v1/chat/completions", r#"{"messages": [{"role": "user", "content": "a"}], "n": 1.5}"#, "n"),
+        ("/v1/chat/completions", r#"{"messages": [{"role": "user", "content": "a"}], "model": 7}"#, "model"),
+        ("/v1/catalogue", r#"{"withdraw": "x"}"#, "withdraw"),
+        ("/v1/catalogue", r#"{"withdraw": [7]}"#, "withdraw[0]"),
+        ("/v1/catalogue", r#"{"restore": {}}"#, "restore"),
+        ("/v1/catalogue", r#"{"generation": -1}"#, "generation"),
+        ("/v1/catalogue", r#"{"withdrawn": []}"#, "withdrawn"),
+    ] {
+        let answer = post(path, body);
+        assert_eq!(
+            (answer.status, answer.json()["error"]["param"].as_str()),
+            (422, Some(param)),
+            "{body}: {}",
+            answer.body
+        );
+    }
+    for (path, body) in [
+        ("/v1/recommend", r#"{"requests": null, "conversation": []}"#),
+        (
+            "/v1/chat/completions",
+            r#"{"messages": [{"role": "user", "content": "a"}], "causerie": null, "stream": null, "stream_options": null,
+                "n": null, "model": null}"#,
+        ),
+        ("/v1/catalogue", r#"{"withdraw": null, "restore": null, "generation": null}"#),
+    ] {
+        let answer = post(path, body);
+        assert_eq!(answer.status, 200, "{body}: {}", answer.body);
+    }
 }
 
 #[test]
