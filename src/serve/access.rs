@@ -145,6 +145,19 @@ impl Drop for Access {
     }
 }
 
+/// Logs and counts a request that could not be read, or was turned away unread: its client was told `status` and no more.
+pub(super) fn unread(shared: &Shared, peer: IpAddr, status: u16, code: &'static str, cause: Option<String>) {
+    shared.metrics.unread(status);
+    let mut line = json!({
+        "event": "request", "id": new_id(), "method": "unread", "route": Route::Unknown.label(), "status": status,
+        "peer": peer.to_string(), "code": code,
+    });
+    if let Some(cause) = cause {
+        line["cause"] = json!(cause);
+    }
+    shared.log(Level::Warn, line);
+}
+
 /// Sixteen hexadecimal digits that do not come again in this process, nor, in practice, in another.
 fn new_id() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
