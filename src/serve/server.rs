@@ -291,6 +291,7 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(shared.config.read_timeout_ms))
         .max_buf_size(HEAD_BYTES)
+        .max_header_size(HEAD_BYTES)
         .serve_connection(io, service);
     let mut served = pin!(served);
     let ended = tokio::select! {
