@@ -874,8 +874,10 @@ causerie_error *causerie_query_allow_rows(causerie_query *query,
                                           const uint64_t *rows,
                                           size_t count);
 
-// Has every item come with the `reviews` of it that lie nearest to what was said (else recommend.explain says).
-CAUSERIE_MUST_CHECK causerie_error *causerie_query_explain(causerie_query *query, uint32_t reviews);
+// Has every item come with the `reviews` of it that lie nearest to what was said, at most 100 (else recommend.explain says).
+CAUSERIE_MUST_CHECK
+causerie_error *causerie_query_explain(causerie_query *query,
+                                       uint32_t reviews);
 
 // Empties a query, for the next conversation.
 CAUSERIE_MUST_CHECK causerie_error *causerie_query_clear(causerie_query *query);
@@ -1015,8 +1017,10 @@ causerie_error *causerie_score_many(const causerie_recommender *recommender,
                                     size_t count);
 
 // causerie_recommend_query for a request in JSON, `len` bytes: the turns, oldest first, [{"role": "user" | "assistant",
-// "text": "…"}, …]; or an object {"turns": […], "seen": [{"item": id} | {"title", "year"}, …], "exclude": [id, …], "allow":
-// [id, …], "explain": n}; an empty "allow" allows nothing. CAUSERIE_INVALID for JSON that does not parse.
+// "text": "…"}, …]; or an object {"turns": […], "seen": [{"id": id} | {"title", "year"} | "id or title", …], "exclude":
+// [id, …], "allow": [id, …], "top_k": n (where the argument is 0; of two the smaller one holds), "explain": n}. null is as if
+// it were not there; an empty "allow" allows nothing. The same grammar as of `causerie serve`. CAUSERIE_INVALID for what is
+// not JSON, unknown or misspelt keys, and values of another kind: the message names the field and says what to write.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_recommend(const causerie_recommender *recommender,
                                    const char *request,

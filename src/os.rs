@@ -32,6 +32,29 @@ pub fn reset_peak_memory() {
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
+/// True where this process was started to outlive its terminal, as by `nohup`: the signal of its closing is ignored.
+pub fn hangup_is_ignored() -> bool {
+    #[cfg(unix)]
+    {
+        // SAFETY: a struct of plain numbers, for which zeros are values.
+        let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: asks alone: the new action is NULL, the other pointer is to a live struct of the type that is filled.
+        let status = unsafe { libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) };
+        status == 0 && now.sa_sigaction == libc::SIG_IGN
+    }
+    #[cfg(not(unix))]
+    false
+}
+
+/// Ignores the signal of a terminal that closes.
+pub fn ignore_hangup() {
+    // SAFETY: SIG_IGN runs no code of ours.
+    #[cfg(unix)]
+    unsafe {
+        libc::signal(libc::SIGHUP, libc::SIG_IGN);
+    }
+}
+
 /// Processor time of this process so far, all threads, seconds; 0 where the system does not say.
 pub fn cpu_seconds() -> f64 {
     #[cfg(unix)]

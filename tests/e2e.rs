@@ -121,7 +121,7 @@ fn a_cancelled_run_goes_on_where_it_stopped() {
     let flag = cancelled.cancel_flag();
     let cancelled = cancelled.on_progress(move |p| {
         if p.stage == "tune" {
-            flag.store(true, std::sync::atomic::Ordering::Relaxed);
+            flag.set();
         }
     });
     let stopped = pipeline(&config, folder.path(), false, &cancelled).unwrap_err();

@@ -281,7 +281,7 @@ fn an_answer_is_the_librarys_own_with_the_reviews_of_each_item() {
 }
 
 #[test]
-fn only_allowed_items_come_back_and_nothing_allowed_is_an_error_not_everything() {
+fn only_allowed_items_come_back_and_nothing_allowed_is_nothing_not_everything() {
     let served = start(&["--system", "popularity"]);
     let items = opened().items();
     let allow = [1, 4, 8].map(|i| items.id(i));
@@ -289,13 +289,134 @@ fn only_allowed_items_come_back_and_nothing_allowed_is_an_error_not_everything()
     let mut found = ask(json!([allow[0], allow[1], allow[2], "gone"])).ids();
     found.sort();
     assert_eq!(found, allow);
-    for nothing in [json!([]), json!(["gone"])] {
-        let answer = ask(nothing);
-        assert_eq!((answer.status, answer.json()["error"]["param"].as_str()), (422, Some("allow")), "{}", answer.body);
-    }
+    let answer = ask(json!(["gone"]));
+    assert_eq!((answer.status, answer.json()["error"]["param"].as_str()), (422, Some("allow")), "{}", answer.body);
+    // As through C: an empty list means what it says.
+    let nothing = ask(json!([]));
+    assert_eq!((nothing.status, nothing.ids()), (200, vec![]), "{}", nothing.body);
+    assert!(nothing.json()["warnings"][0].as_str().unwrap().contains("allow"), "{}", nothing.body);
     let all = served.recommend(&json!({"conversation": says("hello"), "allow": allow, "exclude": allow}));
     assert_eq!(all.ids(), [""; 0]);
     assert!(all.json()["warnings"][0].as_str().unwrap().contains("nothing is left"));
+}
+
+/// `"seen": [{"id": …}]` was taken by the server and passed over by C; an empty allow list, `explain: true`, a list in the
+/// place of an object: each had its own answer, here and there.
+#[test]
+#[cfg(feature = "capi")]
+fn what_c_takes_http_takes_on_every_route_and_what_one_refuses_the_other_refuses() {
+    use causerie::ffi::{error::*, query::*};
+    let in_c = |request: &str| -> Option<String> {
+        let mut query = std::ptr::null_mut();
+        // SAFETY: the rules of the header: the text is valid for its length, handles are ours and freed once.
+        unsafe {
+            let error = causerie_query_parse(request.as_ptr().cast(), request.len(), &mut query);
+            if error.is_null() {
+                causerie_query_free(query);
+                return None;
+            }
+            assert_eq!(causerie_error_code(error), CAUSERIE_INVALID, "{request}");
+            let message = std::ffi::CStr::from_ptr(causerie_error_message(error)).to_str().unwrap().to_string();
+            causerie_error_free(error);
+            Some(message)
+        }
+    };
+    let served = start(&["--system", "popularity"]);
+    let turns = says("hello").to_string();
+    let post = |path: &str, body: &str| served.ask("POST", path, &[JSON], body.as_bytes());
+    let (mut taken, mut refused) = (0, 0);
+    for line in include_str!("../src/recommend/service/request/table.txt").lines() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (verdict, fields) = line.split_once('\t').unwrap();
+        let request = format!("{{\"turns\": {turns}{fields}}}");
+        let alone = post("/v1/recommend", &request);
+        let batch = post("/v1/recommend", &format!("{{\"requests\": [{{\"turns\": {turns}}}, {request}]}}"));
+        let options = fields.strip_prefix(", ").unwrap_or_default();
+        let chat = post("/v1/chat/completions", &format!("{{\"messages\": {turns}, \"causerie\": {{{options}}}}}"));
+        let error = in_c(&request);
+        if verdict == "ok" {
+            assert_eq!(error, None, "{line}");
+            // The id of a conversation is no option of a chat.
+            let has_id = line.ends_with(", \"id\": null") || fields.starts_with(", \"id\"");
+            for (route, answer, wanted) in
+                [("alone", &alone, 200), ("batch", &batch, 200), ("chat", &chat, if has_id { 422 } else { 200 })]
+            {
+                assert_eq!(answer.status, wanted, "{route}: {line}: {}", answer.body);
+            }
+            taken += 1;
+            continue;
+        }
+        let message = error.unwrap_or_else(|| panic!("C takes {line}"));
+        assert!(message.contains(&format!("{verdict}: ")), "{line}: {message}");
+        let at = |answer: &Answer, within: &str| {
+            assert_eq!(answer.status, 422, "{within} {line}: {}", answer.body);
+            let error = answer.json()["error"].clone();
+            assert_eq!(error["code"], "invalid_request", "{line}");
+            // A key that is empty has no name to be told by.
+            let wanted = format!("{within}{verdict}");
+            assert!(error["param"] == wanted.as_str() || verdict.is_empty(), "{line}: {error}");
+        };
+        at(&alone, "");
+        at(&batch, "requests[1].");
+        at(&chat, "causerie.");
+        refused += 1;
+    }
+    assert!(taken >= 20 && refused >= 80, "{taken} taken, {refused} refused");
+
+    // Around the requests: the same rules.
+    for (path, body, param) in [
+        ("/v1/recommend", r#"{"requests": {}}"#, "requests"),
+        ("/v1/recommend", r#"{"requests": [[]]}"#, "requests[0]"),
+        ("/v1/recommend", r#"{"requests": [[[], [], [], [], 3]]}"#, "requests[0]"),
+        ("/v1/recommend", r#"{"requests": [], "top_k": 3}"#, "top_k"),
+        ("/v1/recommend", r#"{"conversation": ["hello"]}"#, "conversation[0]"),
+        ("/v1/recommend", r#"{"conversation": [["user", "hello"]]}"#, "conversation[0]"),
+        ("/v1/recommend", r#"{"conversation": [{}]}"#, "conversation[0].role"),
+        ("/v1/recommend", r#"{"conversation": {}}"#, "conversation"),
+        ("/v1/recommend", r#"{"turns": [{"role": "user", "text": "a", "content": "b"}]}"#, "turns[0].content"),
+        ("/v1/chat/completions", r#"{"messages": [["user", "hello"]]}"#, "messages[0]"),
+        ("/v1/chat/completions", r#"{"messages": [{"role": "user", "content": "a"}], "causerie": []}"#, "causerie"),
+        (
+            "/v1/chat/completions",
+            r#"{"messages": [{"role": "user", "content": "a"}], "causerie": [[], ["x"]]}"#,
+            "causerie",
+        ),
+        (
+            "/v1/chat/completions",
+            r#"{"messages": [{"role": "user", "content": "a"}], "stream_options": [true]}"#,
+            "stream_options",
+        ),
+        ("/v1/chat/completions", r#"{"messages": [{"role": "user", "content": "a"}], "stream": "yes"}"#, "stream"),
+        ("/v1/chat/completions", r#"{"messages": [{"role": "user", "content": "a"}], "n": 1.5}"#, "n"),
+        ("/v1/chat/completions", r#"{"messages": [{"role": "user", "content": "a"}], "model": 7}"#, "model"),
+        ("/v1/catalogue", r#"{"withdraw": "x"}"#, "withdraw"),
+        ("/v1/catalogue", r#"{"withdraw": [7]}"#, "withdraw[0]"),
+        ("/v1/catalogue", r#"{"restore": {}}"#, "restore"),
+        ("/v1/catalogue", r#"{"generation": -1}"#, "generation"),
+        ("/v1/catalogue", r#"{"withdrawn": []}"#, "withdrawn"),
+    ] {
+        let answer = post(path, body);
+        assert_eq!(
+            (answer.status, answer.json()["error"]["param"].as_str()),
+            (422, Some(param)),
+            "{body}: {}",
+            answer.body
+        );
+    }
+    for (path, body) in [
+        ("/v1/recommend", r#"{"requests": null, "conversation": []}"#),
+        (
+            "/v1/chat/completions",
+            r#"{"messages": [{"role": "user", "content": "a"}], "causerie": null, "stream": null, "stream_options": null,
+                "n": null, "model": null}"#,
+        ),
+        ("/v1/catalogue", r#"{"withdraw": null, "restore": null, "generation": null}"#),
+    ] {
+        let answer = post(path, body);
+        assert_eq!(answer.status, 200, "{body}: {}", answer.body);
+    }
 }
 
 #[test]
@@ -711,7 +832,7 @@ fn a_refusal_before_the_body_came_was_lost_with_the_connection() {
 
 #[test]
 fn sigterm_finishes_what_is_under_way_and_takes_no_more() {
-    let mut served = start(&["--max-answer", "1000000"]);
+    let mut served = start(&["--max-answer", "1000000", "--drain-ms", "0"]);
     let one = json!({"conversation": says("a jungle"), "top_k": 150, "explain": 20});
     let body = json!({"requests": vec![one; 60]}).to_string();
     // Sent all but its last byte: it is under way when the signal comes.
@@ -740,7 +861,7 @@ fn sigterm_finishes_what_is_under_way_and_takes_no_more() {
 
 #[test]
 fn what_does_not_finish_within_the_grace_is_cut_off() {
-    let mut served = start(&[&HEAVY[..], &["--shutdown-ms", "300"]].concat());
+    let mut served = start(&[&HEAVY[..], &["--shutdown-ms", "300", "--drain-ms", "0"]].concat());
     let mut stream = served.send("POST", "/v1/recommend", &[JSON], heavy().as_bytes());
     served.wait_for(COMPUTING, 1.0);
     let began = Instant::now();
@@ -998,4 +1119,405 @@ fn a_language_model_ranks_with_probabilities_masks_and_token_counts() {
     // Not a model at all: the server does not start, and says which file.
     let output = command(&["--model", file!()]).output().unwrap();
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("serve.rs"), "{output:?}");
+}
+
+/// Sends `bytes` as they are, and reads all that comes back until the server closes.
+fn exchange(served: &Served, bytes: &[u8]) -> String {
+    let mut stream = served.connect();
+    let _ = stream.write_all(bytes);
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Of two Host headers the first was checked; without one, or with one that was not ASCII, none was.
+#[test]
+fn a_request_without_one_sound_host_is_refused() {
+    let served = start(&["--system", "popularity"]);
+    let get = |version: &str, hosts: &[&[u8]]| {
+        let mut request = format!("GET /health HTTP/{version}\r\nConnection: close\r\n").into_bytes();
+        for host in hosts {
+            request.extend([b"Host: ", *host, b"\r\n"].concat());
+        }
+        request.extend(b"\r\n");
+        exchange(&served, &request)
+    };
+    let mut refused = 0.0;
+    let cases: [&[&[u8]]; 14] = [
+        &[],
+        &[b"127.0.0.1", b"127.0.0.1"],
+        &[b"127.0.0.1", b"evil.example"],
+        &[b""],
+        &[b" "],
+        &[b"127.0.0.1 evil.example"],
+        &[b"127.0.0.1,evil.example"],
+        &[b"user@127.0.0.1"],
+        &[b"http://127.0.0.1"],
+        &[b":8080"],
+        &[b"127.0.0.1:http"],
+        &[b"127.0.0.1:99999"],
+        &["bücher.example".as_bytes()],
+        &[b"\xff\xfe"],
+    ];
+    for hosts in cases {
+        let answer = get("1.1", hosts);
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"bad_host\""), "{hosts:?}: {answer}");
+        refused += 1.0;
+    }
+    assert!(get("1.0", &[b"127.0.0.1", b"evil.example"]).starts_with("HTTP/1.0 400 "));
+    refused += 1.0;
+    for hosts in [&b"127.0.0.1"[..], b"localhost:1", b"[::1]:80", b"LOCALHOST", b"127.0.0.1:"] {
+        assert!(get("1.1", &[hosts]).starts_with("HTTP/1.1 200 "), "{hosts:?}");
+    }
+    assert!(get("1.0", &[]).starts_with("HTTP/1.0 200 "));
+    // The host of a whole URL is the one that was asked for.
+    let whole =
+        exchange(&served, b"GET http://evil.example/health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+    assert!(whole.starts_with("HTTP/1.1 403 ") && whole.contains("wrong_host"), "{whole}");
+    assert_eq!(served.metric("causerie_requests_total{route=\"/health\",status=\"400\"}"), refused);
+    assert!(served.log_with("\"bad_host\"").lines().filter(|l| l.contains("\"bad_host\"")).count() as f64 >= refused);
+}
+
+/// They were answered by the HTTP library alone: no line of the log, no count.
+#[test]
+fn what_cannot_be_read_as_a_request_is_logged_and_counted() {
+    let served = start(&["--system", "popularity"]);
+    let head = "Host: 127.0.0.1\r\nConnection: close\r\n";
+    let json = format!("{head}Content-Type: application/json\r\n");
+    let post =
+        |fields: &str, body: &str| format!("POST /v1/recommend HTTP/1.1\r\n{json}{fields}\r\n\r\n{body}").into_bytes();
+    let cases: Vec<(Vec<u8>, u16, &str)> = vec![
+        (b"BAD\r\n\r\n".to_vec(), 400, "bad_request"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec(), 400, "bad_request"),
+        (format!("GET /health HTTP/7.3\r\n{head}\r\n").into_bytes(), 400, "bad_request"),
+        (format!("GET /health HTTP/1.1\r\n{head}No colon here\r\n\r\n").into_bytes(), 400, "bad_request"),
+        (format!("GET /health HTTP/1.1\r\n{head}Spaced : x\r\n\r\n").into_bytes(), 400, "bad_request"),
+        (post("Content-Length: -1", ""), 400, "bad_request"),
+        (post("Content-Length: 5\r\nContent-Length: 6", "abcdef"), 400, "bad_request"),
+        (post("Content-Length: 99999999999999999999", ""), 400, "bad_request"),
+        (post("Transfer-Encoding: gzip", "x"), 400, "bad_request"),
+        (post("Transfer-Encoding: gzip, chunked", "0\r\n\r\n"), 400, "transfer_encoding"),
+        (post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "0\r\n\r\n"), 400, "transfer_encoding"),
+        (
+            format!("POST /v1/recommend HTTP/1.0\r\n{json}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n").into_bytes(),
+            400,
+            "bad_request",
+        ),
+        (post("Transfer-Encoding: chunked", "zz\r\n"), 400, "broken_body"),
+        (post("Transfer-Encoding: chunked", "-5\r\nabcde\r\n0\r\n\r\n"), 400, "broken_body"),
+        (post("Transfer-Encoding: chunked", "ffffffffffffffffff\r\nabcde\r\n0\r\n\r\n"), 400, "broken_body"),
+        (
+            post("Transfer-Encoding: chunked", &format!("5;{}\r\nabcde\r\n0\r\n\r\n", "a".repeat(100_000))),
+            400,
+            "broken_body",
+        ),
+        (format!("GET /{} HTTP/1.1\r\n{head}\r\n", "a".repeat(20_000)).into_bytes(), 414, "uri_too_long"),
+        (
+            format!("GET /health HTTP/1.1\r\n{head}X: {}\r\n\r\n", "a".repeat(100_000)).into_bytes(),
+            431,
+            "head_too_large",
+        ),
+        (format!("GET /health HTTP/1.1\r\n{head}{}\r\n", "X: a\r\n".repeat(300)).into_bytes(), 431, "head_too_large"),
+        // Closed without an answer.
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), 0, "http2"),
+    ];
+    let count = |what: &str| served.log().lines().filter(|l| l.contains(what)).count();
+    for (bytes, status, code) in &cases {
+        let what = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
+        let before = count(&format!("\"code\":\"{code}\""));
+        let answer = exchange(&served, bytes);
+        let wanted = if *status == 0 { String::new() } else { format!("HTTP/1.1 {status} ") };
+        assert!(answer.starts_with(&wanted) || answer.starts_with(&wanted.replace("1.1", "1.0")), "{what:?}: {answer}");
+        assert!(!answer.is_empty() || *status == 0, "{what:?}");
+        let until = Instant::now() + Duration::from_secs(20);
+        while count(&format!("\"code\":\"{code}\"")) == before {
+            assert!(Instant::now() < until, "{what:?} has no line {code}: {}", served.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let of = |status: u16| {
+        cases.iter().filter(|(_, s, code)| *s == status && (*code == "bad_request" || status > 400)).count()
+    };
+    // The preface of HTTP/2 counts as what it is, a bad request.
+    assert_eq!(served.metric("causerie_requests_total{route=\"unknown\",status=\"400\"}"), of(400) as f64 + 1.0);
+    assert_eq!(served.metric("causerie_requests_total{route=\"unknown\",status=\"414\"}"), of(414) as f64);
+    assert_eq!(served.metric("causerie_requests_total{route=\"unknown\",status=\"431\"}"), of(431) as f64);
+    assert!(!served.log().contains("aaaaaaaa"), "what a caller wrote came into the log");
+    assert_eq!(served.recommend(&json!({"conversation": says("hello")})).status, 200);
+}
+
+/// A request inside the body of another, for a proxy that goes by the length where the server goes by the chunks.
+#[test]
+fn a_request_hidden_in_the_body_of_another_is_not_answered() {
+    let served = start(&["--system", "popularity"]);
+    let hidden = "GET /v1/catalogue HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    let (length, chunked) = (format!("Content-Length: {}\r\n", 5 + hidden.len()), "Transfer-Encoding: chunked\r\n");
+    for fields in
+        [format!("{length}{chunked}"), format!("{chunked}{length}"), format!("Transfer-Encoding:\tchunked\r\n{length}")]
+    {
+        let head = "POST /v1/recommend HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n";
+        let answer = exchange(&served, format!("{head}{fields}\r\n0\r\n\r\n{hidden}").as_bytes());
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{fields:?}: {answer}");
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{fields:?}: {answer}");
+    }
+    assert!(!served.log().contains("\"route\":\"/v1/catalogue\""));
+}
+
+/// It was passed over, and everybody who could reach the server came in.
+#[test]
+fn an_empty_token_is_said_aloud() {
+    for blank in ["", " \t"] {
+        let mut with_blank = command(&["--system", "popularity"]);
+        with_blank.env("CAUSERIE_TOKEN", blank);
+        let served = start_with(with_blank);
+        let line = served.log_with("CAUSERIE_TOKEN");
+        let line = line.lines().find(|l| l.contains("CAUSERIE_TOKEN")).unwrap();
+        assert!(line.contains("\"warn\"") && line.contains("empty"), "{line}");
+        // Where others can reach it, it does not start.
+        let mut open = command(&["--address", "0.0.0.0"]);
+        let output = open.env("CAUSERIE_TOKEN", blank).output().unwrap();
+        assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("no token"), "{output:?}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    for (text, address) in [("", "127.0.0.1"), (" \n\n", "127.0.0.1"), ("", "0.0.0.0")] {
+        std::fs::write(&file, text).unwrap();
+        let output = command(&["--token-file", file.to_str().unwrap(), "--address", address]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("the file is empty"), "{said}");
+    }
+}
+
+/// The listener closed at the signal: what a balancer sent before it had heard of it was lost.
+#[test]
+fn a_drain_says_not_ready_and_answers_on_until_it_is_over() {
+    let mut served = start(&["--system", "popularity", "--drain-ms", "3000"]);
+    let mut kept = served.connect();
+    let get = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    kept.write_all(get).unwrap();
+    let mut buffer = [0; 4096];
+    assert!(kept.read(&mut buffer).unwrap() > 0);
+    let began = Instant::now();
+    served.terminate();
+    served.log_with("\"draining\"");
+    // While new ones come, they are answered.
+    let mut asked = 0;
+    while began.elapsed() < Duration::from_millis(2000) {
+        let ready = served.ask("GET", "/health/ready", &[], b"");
+        assert_eq!(ready.status, 503, "{ready:?}");
+        assert_eq!(served.ask("GET", "/health/live", &[], b"").status, 200);
+        let answer = served.recommend(&json!({"conversation": says("hello"), "top_k": 2}));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        asked += 1;
+    }
+    assert!(asked > 3);
+    assert_eq!(served.metric("causerie_ready"), 0.0);
+    // A reload would be for nobody.
+    assert_eq!(served.ask("POST", "/v1/reload", &[], b"").json()["error"]["code"], "stopping");
+    // A connection from before is answered, and told to go elsewhere.
+    kept.write_all(get).unwrap();
+    let answer = read_answer(&mut kept);
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "{answer:?}");
+    assert_eq!(served.exit_code(), Some(0));
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(2900) && took < Duration::from_secs(15), "{took:?}");
+    let log = served.log();
+    let at = |event: &str| log.find(&format!("\"event\":\"{event}\"")).unwrap_or_else(|| panic!("no {event}: {log}"));
+    assert!(at("draining") < at("stopping") && at("stopping") < at("stopped"));
+}
+
+#[test]
+fn a_second_signal_ends_the_drain_and_finishes_what_is_under_way_and_a_third_ends_at_once() {
+    let mut served = start(&[&HEAVY[..], &["--drain-ms", "600000", "--shutdown-ms", "600000"]].concat());
+    let mut stream = served.send("POST", "/v1/recommend", &[JSON], heavy().as_bytes());
+    served.wait_for(COMPUTING, 1.0);
+    served.terminate();
+    served.log_with("\"draining\"");
+    served.terminate();
+    served.log_with("\"stopping\"");
+    assert!(TcpStream::connect(("127.0.0.1", served.port)).is_err(), "a new connection was taken");
+    assert!(served.child.try_wait().unwrap().is_none(), "what was under way was not waited for");
+    served.terminate();
+    assert_eq!(served.exit_code(), Some(130));
+    assert_eq!(read_answer(&mut stream).status, 0);
+
+    // With nothing under way, it is over with the second.
+    let mut served = start(&["--system", "popularity", "--drain-ms", "600000"]);
+    served.terminate();
+    served.log_with("\"draining\"");
+    served.terminate();
+    assert_eq!(served.exit_code(), Some(0));
+}
+
+#[test]
+fn a_signal_during_a_reload_ends_in_order() {
+    for n in 0..5 {
+        let mut served = start(&["--system", "popularity", "--drain-ms", "100"]);
+        let loads: Vec<TcpStream> = (0..3).map(|_| served.send("POST", "/v1/reload", &[], b"")).collect();
+        std::thread::sleep(Duration::from_millis(n * 7));
+        let began = Instant::now();
+        served.terminate();
+        assert_eq!(served.exit_code(), Some(0), "{}", served.log());
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        for mut stream in loads {
+            let answer = read_answer(&mut stream);
+            assert!([0, 200, 409, 503].contains(&answer.status), "{answer:?}");
+        }
+        assert!(!served.log().contains("panicked"), "{}", served.log());
+    }
+}
+
+#[test]
+fn a_work_directory_that_is_gone_fails_the_reload_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("work");
+    copy_folder(work(), &copy);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_causerie"));
+    command.args(["serve", "--port", "0", "--work"]).arg(&copy);
+    command.env_remove("CAUSERIE_TOKEN").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let served = start_with(command);
+    let ask = || served.recommend(&json!({"conversation": says("hello"), "explain": 2}));
+    let before = ask().json()["items"].clone();
+    std::thread::scope(|scope| {
+        let reloads =
+            scope.spawn(|| (0..20).map(|_| served.ask("POST", "/v1/reload", &[], b"").status).collect::<Vec<_>>());
+        std::fs::remove_dir_all(&copy).unwrap();
+        let statuses = reloads.join().unwrap();
+        assert!(statuses.iter().all(|s| [200, 500].contains(s)) && statuses.contains(&500), "{statuses:?}");
+    });
+    assert_eq!(ask().json()["items"], before);
+    served.log_with("\"load_failed\"");
+}
+
+#[test]
+fn two_thousand_connections_that_say_nothing_keep_nobody_out() {
+    let served = start(&["--system", "popularity", "--max-connections", "64", "--read-timeout-ms", "600000"]);
+    let until = Instant::now() + Duration::from_secs(120);
+    let mut held = Vec::new();
+    // As many as this process may open.
+    while held.len() < 2000 {
+        match TcpStream::connect(("127.0.0.1", served.port)) {
+            Ok(stream) => held.push(stream),
+            Err(_) => break,
+        }
+    }
+    assert!(held.len() > 400, "{} connections", held.len());
+    held.truncate(held.len() - 20);
+    while served.ask("GET", "/health", &[], b"").status != 200 {
+        assert!(Instant::now() < until, "nobody else is let in: {}", served.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(held);
+    assert!(served.log().contains("\"too_many_connections\""));
+    assert!(served.metric("causerie_requests_total{route=\"unknown\",status=\"503\"}") > 0.0);
+    assert!(served.metric("causerie_connections ") <= 64.0);
+}
+
+#[test]
+fn a_client_that_closes_its_half_is_done_with_and_holds_nothing() {
+    let served = start(&["--system", "popularity"]);
+    for part in ["", "POST /v1/rec", "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"] {
+        let mut stream = served.connect();
+        stream.write_all(part.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let began = Instant::now();
+        let answer = read_answer(&mut stream);
+        assert!(began.elapsed() < Duration::from_secs(8), "{part:?}: {answer:?}");
+    }
+    served.wait_for("causerie_connections ", 1.0);
+    served.wait_for("causerie_requests_in_flight ", 1.0);
+}
+
+/// It ended, with 0, when nobody read what it said; and it waited for a reader who did not.
+#[test]
+fn nobody_has_to_read_what_it_says_or_write_what_it_does_not_read() {
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().port()
+    };
+    let with_port = |stdin: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_causerie"));
+        command
+            .args(["serve", "--system", "popularity", "--drain-ms", "0", "--port", &port.to_string(), "--work"])
+            .arg(work());
+        command.env_remove("CAUSERIE_TOKEN").stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let mut child = with_port(Stdio::piped()).spawn().unwrap();
+    drop((child.stdout.take(), child.stdin.take(), child.stderr.take()));
+    let mut served = Served { child, port, log: Arc::default(), said: String::new() };
+    let until = Instant::now() + Duration::from_secs(60);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() || served.ask("GET", "/health/ready", &[], b"").status != 200
+    {
+        assert!(served.child.try_wait().unwrap().is_none() && Instant::now() < until, "it ended, or is not ready");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(served.recommend(&json!({"conversation": says("hello")})).status, 200);
+    served.terminate();
+    assert_eq!(served.exit_code(), Some(0));
+}
+
+/// The terminal's end ended a server that `nohup` had started to outlive it.
+#[test]
+#[cfg(unix)]
+fn nohup_outlives_its_terminal_and_without_it_a_hangup_ends_in_order() {
+    let hang_up = |served: &Served| {
+        assert!(Command::new("kill").args(["-HUP", &served.child.id().to_string()]).status().unwrap().success());
+    };
+    let mut nohup = Command::new("nohup");
+    nohup.arg(env!("CARGO_BIN_EXE_causerie")).args([
+        "serve",
+        "--system",
+        "popularity",
+        "--drain-ms",
+        "0",
+        "--port",
+        "0",
+    ]);
+    nohup.arg("--work").arg(work()).env_remove("CAUSERIE_TOKEN");
+    nohup.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut served = start_with(nohup);
+    hang_up(&served);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(served.ask("GET", "/health/ready", &[], b"").status, 200);
+    served.terminate();
+    assert_eq!(served.exit_code(), Some(0));
+    let mut served = start(&["--system", "popularity", "--drain-ms", "0"]);
+    hang_up(&served);
+    assert_eq!(served.exit_code(), Some(0));
+}
+
+#[test]
+fn it_listens_on_ipv6_and_takes_the_address_with_and_without_brackets() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return; // This machine has no IPv6.
+    }
+    for address in ["::1", "[::1]"] {
+        let mut child = command(&["--system", "popularity", "--address", address]).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert!(said.contains("http://[::1]:"), "{said}");
+        let port = said.trim().trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap();
+        let served = Served { child, port, log: Arc::default(), said };
+        let mut stream = TcpStream::connect(("::1", served.port)).unwrap();
+        stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\n\r\n").unwrap();
+        assert_eq!(read_answer(&mut stream).status, 200);
+    }
+}
+
+/// A conversation that a language model reads the end of alone was answered as if all of it had been read.
+#[test]
+#[cfg(feature = "llama")]
+fn a_language_model_says_that_a_long_conversation_was_cut() {
+    let Some(model) = testing::shared("models/stories260K.gguf") else { return };
+    let served = start(&["--model", model.to_str().unwrap()]);
+    let turn = |n: usize| json!({"role": if n.is_multiple_of(2) { "user" } else { "assistant" }, "text": format!("turn {n}, a jungle")});
+    let many: Vec<Value> = (0..2000).map(turn).collect();
+    for conversation in [json!(many), says(&"I liked a film a lot. ".repeat(2000))] {
+        let answer = served.recommend(&json!({"conversation": conversation, "top_k": 1}));
+        assert_eq!((answer.status, &answer.json()["truncated"]), (200, &json!(true)), "{}", answer.body);
+        assert!(answer.json()["warnings"].to_string().contains("is long"), "{}", answer.body);
+    }
+    assert_eq!(served.recommend(&json!({"conversation": says("a jungle"), "top_k": 1})).json()["truncated"], false);
 }

@@ -29,8 +29,7 @@ pub fn run_of(config: &Config) -> Result<Run> {
 pub fn run_until(config: &Config, on_stop: impl Fn() + Send + 'static) -> Result<Run> {
     let cancel = Arc::new(AtomicBool::new(false));
     let flag = cancel.clone();
-    // A second run in one process (never in the command) would keep the first handler: that is what is wanted.
-    let _ = ctrlc::set_handler(move || {
+    on_signal(move || {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
@@ -38,6 +37,17 @@ pub fn run_until(config: &Config, on_stop: impl Fn() + Send + 'static) -> Result
     });
     let mut display = Display::new();
     Ok(Run::new(config.run.threads)?.cancelled_by(cancel).on_progress(move |p| display.show(p)))
+}
+
+/// Has `handler` called, on a thread of its own, at Ctrl-C, SIGTERM and, unless `nohup` has it ignored, when the terminal
+/// closes.
+pub fn on_signal(handler: impl FnMut() + Send + 'static) {
+    let outlives = causerie::os::hangup_is_ignored();
+    // A second run in one process (never in the command) would keep the first handler: that is what is wanted.
+    let _ = ctrlc::set_handler(handler);
+    if outlives {
+        causerie::os::ignore_hangup();
+    }
 }
 
 /// One stage at a time: a bar on a terminal, else a line at most every ten seconds.

@@ -515,7 +515,10 @@ settings! {
         read_timeout_ms: u64 = 10_000, int(10, 3_600_000);
         /// A client that takes no byte of its answer for so long is dropped.
         write_timeout_ms: u64 = 10_000, int(10, 3_600_000);
-        /// After SIGTERM, requests under way have this long to finish.
+        /// After SIGTERM, `/health/ready` says 503 for so long while new connections are still taken and answered, until
+        /// whoever sends requests here has heard of it; 0: none are taken from the signal on.
+        drain_ms: u64 = 2_000, int(0, 3_600_000);
+        /// After that, requests under way have this long to finish.
         shutdown_ms: u64 = 10_000, int(0, 3_600_000);
         /// Write what users say into the log.
         log_text: bool = false, ANY;

@@ -6,8 +6,8 @@ use super::handle::{Out, exclusive, free, noun};
 use super::text::{slice, text};
 use crate::dataset::{ItemName, Role, Turn};
 use crate::error::{Error, Result};
-use crate::recommend::service::{ItemList, Query, SeenItem};
-use serde::Deserialize;
+use crate::recommend::service::Query;
+use crate::recommend::service::request::{EXPLAIN_MOST, Fields, Json, RequestError, read_request, read_turns};
 use std::ffi::c_char;
 
 /// A request: what was said, what was seen, what may come back. It belongs to no recommender; any may be asked with it.
@@ -21,41 +21,26 @@ pub const CAUSERIE_USER: i32 = 0;
 /// Who speaks: the recommender.
 pub const CAUSERIE_ASSISTANT: i32 = 1;
 
-/// A request in JSON: turns alone, or with what must and what may come back.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct JsonRequest {
-    #[serde(default)]
-    id: String,
-    turns: Vec<Turn>,
-    #[serde(default)]
-    seen: Vec<SeenItem>,
-    #[serde(default)]
-    exclude: Vec<String>,
-    #[serde(default)]
-    allow: Option<Vec<String>>,
-    #[serde(default)]
-    explain: Option<usize>,
+/// The greatest `top_k`: that of a signed number of 32 bits, which every language has.
+const TOP_K_MOST: usize = i32::MAX as usize;
+
+/// A query of JSON, as of `causerie_recommend`: turns alone, or with what must and what may come back.
+pub(super) fn parse(json: &str) -> Result<Query> {
+    let query = match Json::parse(json)? {
+        turns @ Json::List(_) => read_turns(turns, "turns")?,
+        request => {
+            let write = "[{\"role\": \"user\", \"text\": \"…\"}, …] or {\"turns\": […], \"seen\": [{\"id\": \"…\"}], \
+                         \"exclude\": [\"id\"], \"allow\": [\"id\"], \"explain\": 2}";
+            read_request(Fields::of(request, "", write)?, TOP_K_MOST)?
+        }
+    };
+    Ok(query)
 }
 
-/// A query of JSON, as of `causerie_recommend`.
-pub(super) fn parse(json: &str) -> Result<Query> {
-    let bad = |e: serde_json::Error| {
-        Error::invalid(format!(
-            "recommend: the request does not parse: {e}; it is [{{\"role\": \"user\", \"text\": \"…\"}}, …] or {{\"turns\": \
-             […], \"seen\": [{{\"item\": id}}], \"exclude\": [id], \"allow\": [id], \"explain\": 2}}"
-        ))
-    };
-    if json.trim_start().starts_with('[') {
-        return Ok(Query::of_turns(serde_json::from_str(json).map_err(bad)?));
+impl From<RequestError> for Error {
+    fn from(error: RequestError) -> Error {
+        Error::invalid(format!("recommend: the request does not parse: {error}"))
     }
-    let request: JsonRequest = serde_json::from_str(json).map_err(bad)?;
-    let mut query = Query::of_turns(request.turns);
-    query.conversation.id = request.id;
-    query.conversation.seen = request.seen.into_iter().map(|seen| seen.0).collect();
-    query.exclude = ItemList::of_ids(request.exclude);
-    (query.allow, query.explain) = (request.allow.map(ItemList::of_ids), request.explain);
-    Ok(query)
 }
 
 /// ---- 6 recommend: queries ---------------------------------------------------------------------------------------
@@ -214,12 +199,18 @@ pub unsafe extern "C" fn causerie_query_allow_rows(
     })
 }
 
-/// Has every item come with the `reviews` of it that lie nearest to what was said (else recommend.explain says).
+/// Has every item come with the `reviews` of it that lie nearest to what was said, at most 100 (else recommend.explain says).
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_query_explain(query: *mut causerie_query, reviews: u32) -> *mut causerie_error {
     guard(|| {
-        exclusive(query)?.explain = Some(reviews as usize);
+        let mut query = exclusive(query)?;
+        if u64::from(reviews) > EXPLAIN_MOST {
+            return Err(Error::invalid(format!(
+                "query: explain = {reviews}: at most {EXPLAIN_MOST} reviews of each item"
+            )));
+        }
+        query.explain = Some(reviews as usize);
         Ok(())
     })
 }

@@ -284,10 +284,21 @@ unsafe fn answer(
 ) -> crate::error::Result<()> {
     // SAFETY: the caller's promise.
     let run = unsafe { run_of(run, serving.config.run.threads)? };
-    let top_k = if top_k == 0 { serving.config.recommend.top_k } else { top_k as usize };
-    let reply = serving.answers(&[query], top_k, &run)?.pop();
+    let reply = serving.answers(&[query], items_asked(top_k, query, serving)?, &run)?.pop();
     out.set(reply.ok_or_else(|| Error::bug("recommend: one query and no answer"))?);
     Ok(())
+}
+
+/// Items in the answer to `query`: `top_k`, or where that is 0 as many as itself asks for, or recommend.top_k.
+fn items_asked(top_k: u32, query: &Query, serving: &RecommenderHandle) -> crate::error::Result<usize> {
+    match top_k {
+        0 => Ok(query.top_k.unwrap_or(serving.config.recommend.top_k)),
+        // -1, on its way through a number without a sign.
+        top_k if top_k > i32::MAX as u32 => {
+            Err(Error::invalid(format!("recommend: top_k = {top_k}: 1 to {}, or 0 for recommend.top_k", i32::MAX)))
+        }
+        top_k => Ok(top_k as usize),
+    }
 }
 
 /// The same for `count` queries in one call, which costs less than as many calls. Writes `count` replies to `replies`, all of
@@ -311,8 +322,14 @@ pub unsafe extern "C" fn causerie_recommend_many(
         }
         // SAFETY: as above.
         let run = unsafe { run_of(run, serving.config.run.threads)? };
-        let top_k = if top_k == 0 { serving.config.recommend.top_k } else { top_k as usize };
-        for (i, reply) in serving.answers(&refs(&queries), top_k, &run)?.into_iter().enumerate() {
+        let queries = refs(&queries);
+        let asked = queries.iter().map(|query| items_asked(top_k, query, &serving)).collect::<Result<Vec<_>, _>>()?;
+        let mut made = Vec::with_capacity(count);
+        // In one call those that ask for as many, which are all of them as a rule.
+        for same in asked.chunk_by(|one, next| one == next) {
+            made.extend(serving.answers(&queries[made.len()..][..same.len()], same[0], &run)?);
+        }
+        for (i, reply) in made.into_iter().enumerate() {
             // SAFETY: rule 2 of the header: valid for `count` pointers, and there is one answer to each query.
             unsafe { Out::new(replies.add(i))? }.set(reply);
         }
@@ -405,8 +422,10 @@ unsafe fn score(
 }
 
 /// causerie_recommend_query for a request in JSON, `len` bytes: the turns, oldest first, [{"role": "user" | "assistant",
-/// "text": "…"}, …]; or an object {"turns": […], "seen": [{"item": id} | {"title", "year"}, …], "exclude": [id, …], "allow":
-/// [id, …], "explain": n}; an empty "allow" allows nothing. CAUSERIE_INVALID for JSON that does not parse.
+/// "text": "…"}, …]; or an object {"turns": […], "seen": [{"id": id} | {"title", "year"} | "id or title", …], "exclude":
+/// [id, …], "allow": [id, …], "top_k": n (where the argument is 0; of two the smaller one holds), "explain": n}. null is as if
+/// it were not there; an empty "allow" allows nothing. The same grammar as of `causerie serve`. CAUSERIE_INVALID for what is
+/// not JSON, unknown or misspelt keys, and values of another kind: the message names the field and says what to write.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_recommend(

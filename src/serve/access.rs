@@ -5,7 +5,7 @@ use super::problem::Problem;
 use super::route::Route;
 use super::shared::Shared;
 use super::slots::{ConnectionSlot, RequestGuard};
-use super::wire::WireQuery;
+use crate::recommend::service::Query;
 use crate::run::Level;
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -86,12 +86,12 @@ impl Access {
     }
 
     /// Takes an answer into account; what users said only where `serve.log_text` asks for it.
-    pub fn answered(&mut self, asked: &[WireQuery], answers: &[AnswerBody], generation: u64) {
+    pub fn answered(&mut self, asked: &[Query], answers: &[AnswerBody], generation: u64) {
         self.conversations = asked.len() as u64;
         self.items = answers.iter().map(|a| a.items.len() as u64).sum();
         self.generation = generation;
         if self.shared.config.log_text {
-            self.text = Some(asked.iter().map(|one| json!(one.query.conversation.turns)).collect());
+            self.text = Some(asked.iter().map(|one| json!(one.conversation.turns)).collect());
         }
     }
 
@@ -143,6 +143,19 @@ impl Drop for Access {
         }
         self.shared.log(level, line);
     }
+}
+
+/// Logs and counts a request that could not be read, or was turned away unread: its client was told `status` and no more.
+pub(super) fn unread(shared: &Shared, peer: IpAddr, status: u16, code: &'static str, cause: Option<String>) {
+    shared.metrics.unread(status);
+    let mut line = json!({
+        "event": "request", "id": new_id(), "method": "unread", "route": Route::Unknown.label(), "status": status,
+        "peer": peer.to_string(), "code": code,
+    });
+    if let Some(cause) = cause {
+        line["cause"] = json!(cause);
+    }
+    shared.log(Level::Warn, line);
 }
 
 /// Sixteen hexadecimal digits that do not come again in this process, nor, in practice, in another.

@@ -1,9 +1,8 @@
 //! From a checked request to an answer as JSON. The service does the rest.
 
 use super::problem::{Outcome, Problem};
-use super::wire::WireQuery;
 use crate::error::Error;
-use crate::recommend::service::Generation;
+use crate::recommend::service::{Generation, Query};
 use crate::recommend::{Neighbour, TokenCount, excerpt};
 use crate::run::Run;
 use serde::Serialize;
@@ -57,15 +56,15 @@ pub(super) struct AnswerBody {
 /// answers with what it has.
 pub(super) fn answer(
     generation: &Generation,
-    asked: &[WireQuery],
+    asked: &[Query],
     most: usize,
     deadline: Instant,
     run: &Run,
 ) -> Outcome<Vec<AnswerBody>> {
     let service = &generation.service;
-    let top_k = |one: &WireQuery| one.query.top_k.unwrap_or(service.settings().top_k);
-    let explain = |one: &WireQuery| one.query.explain.unwrap_or(0);
-    let parts = |one: &WireQuery| top_k(one).min(service.items().len()).saturating_mul(1 + explain(one));
+    let top_k = |one: &Query| one.top_k.unwrap_or(service.settings().top_k);
+    let explain = |one: &Query| one.explain.unwrap_or(0);
+    let parts = |one: &Query| top_k(one).min(service.items().len()).saturating_mul(1 + explain(one));
     let total = asked.iter().map(parts).fold(0, usize::saturating_add);
     if total > most {
         return Err(Problem::new(
@@ -81,7 +80,7 @@ pub(super) fn answer(
         check_allowed(generation, one)
             .map_err(|p| if asked.len() > 1 { p.within(&format!("requests[{n}]")) } else { p })?;
         // One by one: the shape of a product changes its last digits, and an answer must not depend on its company.
-        let found = generation.answer_all(&[&one.query], top_k(one), Some(deadline), run);
+        let found = generation.answer_all(&[one], top_k(one), Some(deadline), run);
         let found = found.map_err(|e| Problem::of(&e))?.pop();
         let found = found.ok_or_else(|| Problem::of(&Error::bug("serve: one query and no answer")))?;
         let (dataset, items) = (service.dataset(), service.items());
@@ -106,7 +105,7 @@ pub(super) fn answer(
             items: found.items.iter().enumerate().map(item).collect(),
             truncated: found.truncated,
             partial: found.partial,
-            warnings: one.warnings.iter().cloned().chain(found.warnings).collect(),
+            warnings: found.warnings,
             tokens: found.tokens,
             rows: found.items.iter().map(|ranked| ranked.item).collect(),
             names: found.items.iter().map(|ranked| items.name(ranked.item as usize)).collect(),
@@ -115,14 +114,11 @@ pub(super) fn answer(
     Ok(answers)
 }
 
-/// A list of allowed items that allows nothing is more likely a mistake than a wish.
-fn check_allowed(generation: &Generation, asked: &WireQuery) -> Outcome<()> {
-    let Some(allow) = &asked.query.allow else { return Ok(()) };
-    if allow.is_empty() {
-        return Err(Problem::field("allow", "an empty list allows nothing; leave it out to allow every item"));
-    }
+/// A list of allowed items of which none is there is more likely a mistake than a wish; an empty one means what it says.
+fn check_allowed(generation: &Generation, asked: &Query) -> Outcome<()> {
+    let Some(allow) = &asked.allow else { return Ok(()) };
     let items = generation.service.items();
-    if allow.ids.iter().all(|id| items.find(id).is_none()) {
+    if !allow.is_empty() && allow.ids.iter().all(|id| items.find(id).is_none()) {
         return Err(Problem::field("allow", "none of these ids is in the catalogue"));
     }
     Ok(())

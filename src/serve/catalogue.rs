@@ -18,7 +18,7 @@ pub(super) fn show(shared: &Shared) -> Outcome<Value> {
 
 /// `POST /v1/catalogue`: withdraws and restores ids; the next request sees it.
 pub(super) fn change(shared: &Shared, body: &[u8]) -> Outcome<Value> {
-    let wire::CatalogueRequest { withdraw, restore, generation } = wire::parse(body)?;
+    let wire::CatalogueRequest { withdraw, restore, generation } = wire::catalogue(body)?;
     if let Some(id) = withdraw.iter().find(|id| restore.contains(id)) {
         return Err(Problem::field("restore", format!("{id:?} is to be withdrawn as well: send one or the other")));
     }

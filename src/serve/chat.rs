@@ -82,7 +82,7 @@ fn find(
     if chat.model.as_ref().is_some_and(|m| *m != model && m != "causerie") {
         return Err(Problem::no_such_model(&model));
     }
-    chat.asked.query.top_k = chat.asked.query.top_k.or(Some(ITEMS));
+    chat.asked.top_k = chat.asked.top_k.or(Some(ITEMS));
     let asked = std::slice::from_ref(&chat.asked);
     let answer = answer_all(generation, asked, shared.config.max_answer, soon, run)?.pop();
     answer.map(|a| (chat, a)).ok_or_else(|| Problem::internal("no answer to one request".into()))
@@ -125,7 +125,7 @@ pub(super) async fn answer(
                 text.push_str(piece);
                 run.check()
             };
-            let spoken = voice.speak(service, subject(&answer, &chat.asked.query.conversation), &mut say, &run);
+            let spoken = voice.speak(service, subject(&answer, &chat.asked.conversation), &mut say, &run);
             let whole = spoken.map(|spoken| {
                 let tokens = answer.tokens + spoken;
                 ReplyStart::Whole(Box::new(chat), answer, number, model, text, tokens)
@@ -133,7 +133,7 @@ pub(super) async fn answer(
             return drop(tell.send(whole.map_err(|e| Problem::of(&e))));
         }
         let head = Head { id, created, model, include_usage: chat.include_usage };
-        let conversation = chat.asked.query.conversation.clone();
+        let conversation = chat.asked.conversation.clone();
         let begun = ReplyStart::Stream(Box::new(chat), answer.clone(), number);
         if tell.send(Ok(begun)).is_err() {
             return;

@@ -2,7 +2,7 @@
 
 use super::access::Access;
 use super::answer::{AnswerBody, answer as answer_all};
-use super::auth::check_site;
+use super::auth::{check_site, host_of};
 use super::body::read_json;
 use super::metrics::Now;
 use super::problem::{Outcome, Problem};
@@ -14,15 +14,19 @@ use super::wire::{self, Recommend};
 use super::{catalogue, chat, reload};
 use crate::recommend::service::Generation;
 use hyper::body::Incoming;
-use hyper::header::HeaderValue;
+use hyper::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response};
 use serde_json::{Value, json as value};
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The page that `/` serves.
 const PAGE: &str = include_str!("page.html");
+
+/// Bytes of a path and its query at most; the longest of ours has a tenth of it.
+const LONGEST_PATH: usize = 8192;
 
 /// The name of a method for the log: one of these, whatever the caller wrote.
 fn method_name(method: &Method) -> &'static str {
@@ -43,15 +47,34 @@ pub(super) async fn handle(
     let id = request.headers().get("x-request-id").and_then(|v| v.to_str().ok());
     let route = Route::of(request.uri().path());
     let access = Access::new(shared.clone(), slot, method_name(request.method()), route, peer, id);
-    Ok(match check(&shared, route, &request) {
-        Ok(()) => answer(shared, peer, access, request).await,
+    let chunked = request.headers().contains_key(TRANSFER_ENCODING);
+    let mut response = match check(&shared, route, &request) {
+        Ok(()) => answer(shared.clone(), peer, access, request).await,
         Err(problem) => refusal(access, problem),
-    })
+    };
+    // A length beside the chunks is passed over, and cannot be seen from here: a proxy in front that went by it would take the
+    // end of this body for the next request, or the other way about. There is no next one. Nor is there when this process
+    // ends soon: callers go elsewhere.
+    if chunked || shared.draining.load(Ordering::Relaxed) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
 /// Everything that can be said before the body is read.
 fn check(shared: &Shared, route: Route, request: &Request<Incoming>) -> Outcome<()> {
-    check_site(request.headers(), shared.open_loopback)?;
+    let host = host_of(request)?;
+    check_site(host, request.headers(), shared.open_loopback)?;
+    let mut encodings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if encodings.next().is_some_and(|first| !is_chunked(first) || encodings.next().is_some()) {
+        let message = "Transfer-Encoding may be `chunked` and nothing else: send the body as it is";
+        return Err(Problem::new(400, "transfer_encoding", message));
+    }
+    if request.uri().path_and_query().is_some_and(|path| path.as_str().len() > LONGEST_PATH) {
+        let message = format!("the path is longer than {LONGEST_PATH} bytes: what is asked goes into the body");
+        return Err(Problem::new(414, "uri_too_long", message));
+    }
     if route == Route::Unknown {
         let message = "no such route: POST /v1/recommend, /v1/chat/completions, /v1/catalogue, /v1/reload; GET /v1/models, \
                        /v1/catalogue, /health, /metrics, /";

@@ -69,6 +69,10 @@ impl Metrics {
     pub fn begin(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
+    /// A request that could not be read, or that was turned away, was answered with `status`.
+    pub fn unread(&self, status: u16) {
+        self.count(Route::Unknown, status);
+    }
     /// A stream broke off.
     pub fn stream_failed(&self) {
         self.streams_failed.fetch_add(1, Ordering::Relaxed);
@@ -86,6 +90,9 @@ impl Metrics {
         let histogram = &self.latency[route as usize];
         histogram.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         histogram.sum_us.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+        self.count(route, status);
+    }
+    fn count(&self, route: Route, status: u16) {
         *self.requests.lock().unwrap_or_else(PoisonError::into_inner).entry((route, status)).or_insert(0) += 1;
     }
 
@@ -105,7 +112,8 @@ impl Metrics {
             .iter()
             .map(|((route, status), n)| (format!("{{route=\"{}\",status=\"{status}\"}}", route.label()), n.to_string()))
             .collect();
-        let help = "Requests answered; status 499: the client left first.";
+        let help =
+            "Requests answered, those that could not be read as of route unknown; status 499: the client left first.";
         family("causerie_requests_total", "counter", help, &lines);
 
         let mut lines = Vec::new();
@@ -175,6 +183,7 @@ mod tests {
             metrics.begin();
             metrics.end(Route::Recommend, status, Duration::from_millis(ms), 5);
         }
+        metrics.unread(431);
         metrics.stream_failed();
         metrics.loaded(true);
         let text = metrics.text(&Now { ready: true, computing: 1, waiting: 2, serving: Some(("m", 3, 10, 1)) });
@@ -187,6 +196,7 @@ mod tests {
             "causerie_request_seconds_count{route=\"/v1/recommend\"} 4",
             "causerie_request_seconds_sum{route=\"/v1/recommend\"} 60.704",
             "causerie_requests_in_flight 0",
+            "causerie_requests_total{route=\"unknown\",status=\"431\"} 1",
             "causerie_requests_waiting 2",
             "causerie_items_recommended_total 20",
             "causerie_streams_failed_total 1",

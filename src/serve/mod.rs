@@ -1,8 +1,8 @@
 //! The recommender over HTTP/1.1 (feature `serve`): for those who link nothing.
 //!
 //! - `server.rs` listens, on loopback unless told otherwise, and ends in order; `stall.rs` drops clients that take nothing.
-//! - `route.rs` says what can be asked for, `handler.rs` answers it, `auth.rs` who may, `body.rs`, `wire.rs` and `message.rs` read and
-//!   check the request.
+//! - `route.rs` says what can be asked for, `handler.rs` answers it, `auth.rs` who may, `body.rs` and `wire.rs` read and check
+//!   the request.
 //! - `admission.rs` has requests compute in fair turns; `answer.rs` answers them through [`crate::recommend::service`];
 //!   `voice.rs` puts an answer into words; `chat.rs` is OpenAI's shape.
 //! - `catalogue.rs` takes items out and puts them back, `reload.rs` loads what is served, while it is served.
@@ -21,7 +21,6 @@ mod chat;
 mod handler;
 mod log_line;
 mod log_queue;
-mod message;
 mod metrics;
 mod problem;
 mod reload;

@@ -69,6 +69,10 @@ pub(super) fn begin(shared: &Arc<Shared>) -> Option<Loaded> {
 /// new one is whole, and goes on answering when there is none.
 pub(super) async fn reload(shared: &Arc<Shared>) -> Outcome<Value> {
     shared.current()?;
+    let stopping = || Problem::new(503, "stopping", "the server is about to end: ask another one").retry_after(1);
+    if shared.draining.load(Ordering::Relaxed) {
+        return Err(stopping());
+    }
     let Some(loaded) = begin(shared) else {
         return Err(Problem::new(409, "reloading", "a reload is under way: wait for it").retry_after(1));
     };
@@ -76,6 +80,8 @@ pub(super) async fn reload(shared: &Arc<Shared>) -> Outcome<Value> {
         Ok(Ok(now)) => Ok(json!({
             "generation": now.number, "items": now.service.items().len(), "model": model_name(&now.service),
         })),
+        // The signal that ends the server ends the load.
+        Ok(Err(e)) if e.kind() == ErrorKind::Cancelled => Err(stopping()),
         other => {
             let cause = match other {
                 Ok(Err(e)) => e.to_string(),

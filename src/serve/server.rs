@@ -1,5 +1,6 @@
 //! The server: listens, keeps the connections, computes in turns, ends in order.
 
+use super::access;
 use super::admission::Admission;
 use super::auth::Token;
 use super::handler::handle;
@@ -24,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -33,16 +34,40 @@ const HEAD_BYTES: usize = 64 << 10;
 /// After the grace, blocking work that was cancelled has this long to notice.
 const LAST_CALL: Duration = Duration::from_secs(2);
 
+/// How far a server is on its way to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Serving,
+    /// It says that it is not ready, and goes on taking connections.
+    Draining,
+    /// It takes no more of them.
+    Closing,
+}
+
 /// Ends a server; every clone does.
 #[derive(Clone)]
-pub struct Stopper(Arc<watch::Sender<bool>>);
+pub struct Stopper(Arc<watch::Sender<Stage>>);
 
 impl Stopper {
-    /// Takes no more connections, finishes the requests under way within `serve.shutdown_ms`, then ends [`Server::run`].
-    pub fn stop(&self) {
-        self.0.send_replace(true);
+    /// Is not ready any more, and goes on taking connections for `serve.drain_ms`; takes no more of them, finishes the
+    /// requests under way within `serve.shutdown_ms`, then ends [`Server::run`]. Called again, it ends the first part. False
+    /// where that is over as well.
+    pub fn stop(&self) -> bool {
+        self.0.send_if_modified(|stage| {
+            let next = match stage {
+                Stage::Serving => Stage::Draining,
+                Stage::Draining => Stage::Closing,
+                Stage::Closing => return false,
+            };
+            *stage = next;
+            true
+        })
     }
 }
+
+/// Connections above the limit that are told so at a time; those above that are closed without a word, lest they hold as many
+/// open files as there are.
+const TURNED_AWAY: usize = 64;
 
 /// A server that listens and does not yet answer.
 pub struct Server {
@@ -63,7 +88,9 @@ impl Server {
     /// [`ErrorKind::Invalid`] for an address that other machines reach without a token, unless `serve.allow_no_token`;
     /// [`ErrorKind::Io`] when the port is taken or not allowed.
     pub fn bind(config: &ServeConfig, token: Option<Token>, threads: usize, log: Box<LogLine>) -> Result<Server> {
-        let name = (config.address.as_str(), u16::try_from(config.port).unwrap_or(0));
+        // An IPv6 address may stand in brackets, as in a URL.
+        let bare = config.address.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        let name = (bare.unwrap_or(&config.address), u16::try_from(config.port).unwrap_or(0));
         let io = |e: std::io::Error| {
             let what = format!("serve: cannot listen on {}:{}: {e}; set serve.address and serve.port", name.0, name.1);
             Error::new(ErrorKind::Io, what)
@@ -81,7 +108,7 @@ impl Server {
         let listener = TcpListener::bind(address).map_err(io)?;
         listener.set_nonblocking(true).map_err(io)?;
         let address = listener.local_addr().map_err(io)?;
-        let stop = Stopper(Arc::new(watch::Sender::new(false)));
+        let stop = Stopper(Arc::new(watch::Sender::new(Stage::Serving)));
         Ok(Server { listener, address, config: config.clone(), token, threads, stop, log })
     }
     /// Where it listens, with the port that was given for port 0.
@@ -140,40 +167,48 @@ impl Server {
     }
 }
 
-/// Accepts until stopped, then waits for the connections that have a request under way.
+/// Accepts until stopped and drained, then waits for the connections that have a request under way.
 async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Stopper) -> Result<()> {
     let listener =
         tokio::net::TcpListener::from_std(listener).map_err(|e| Error::new(ErrorKind::Io, format!("serve: {e}")))?;
     let mut stopped = stop.0.subscribe();
-    let mut connections: JoinSet<()> = JoinSet::new();
-    let slots = ConnectionSlots::new(shared.config.max_connections);
+    let mut door = Door {
+        slots: ConnectionSlots::new(shared.config.max_connections),
+        shared: shared.clone(),
+        listener,
+        stop: stop.clone(),
+        connections: JoinSet::new(),
+        turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
+    };
     let loading = reload::begin(&shared).ok_or_else(|| Error::bug("serve: something loads before the first load"))?;
     let mut loading = pin!(loading);
     let mut loaded = false;
     loop {
         tokio::select! {
-            _ = stopped.wait_for(|s| *s) => break,
+            _ = stopped.wait_for(|stage| *stage > Stage::Serving) => break,
             done = &mut loading, if !loaded => {
                 loaded = true;
                 done.map_err(|_| Error::bug("serve: loading ended early"))??;
             }
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => match slots.take(std::time::Instant::now()) {
-                    Some(slot) => {
-                        connections.spawn(connection(shared.clone(), stream, peer.ip(), slot, stop.0.subscribe()));
-                    }
-                    None => drop(tokio::spawn(turn_away(stream))),
-                },
-                Err(e) => {
-                    // Too many open files, most likely: it passes, and a tight loop would not help.
-                    shared.log(Level::Error, json!({"event": "accept", "cause": e.to_string()}));
-                    sleep(Duration::from_millis(100)).await;
-                }
-            },
+            () = door.stand() => {}
         }
     }
     shared.draining.store(true, Ordering::Relaxed);
+    // Before the first load nobody was sent here.
+    let drain_ms = if loaded { shared.config.drain_ms } else { 0 };
+    if drain_ms > 0 {
+        shared.log(Level::Info, json!({"event": "draining", "ms": drain_ms, "connections": door.connections.len()}));
+        let mut over = pin!(sleep(Duration::from_millis(drain_ms)));
+        loop {
+            tokio::select! {
+                () = over.as_mut() => break,
+                _ = stopped.wait_for(|stage| *stage > Stage::Draining) => break,
+                () = door.stand() => {}
+            }
+        }
+    }
+    stop.0.send_replace(Stage::Closing);
+    let Door { listener, mut connections, .. } = door;
     drop(listener);
     let open = connections.len();
     shared.log(Level::Info, json!({"event": "stopping", "connections": open}));
@@ -187,13 +222,63 @@ async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Stopper) -> Res
     Ok(())
 }
 
+/// Where connections come in.
+struct Door {
+    shared: Arc<Shared>,
+    listener: tokio::net::TcpListener,
+    slots: Arc<ConnectionSlots>,
+    stop: Stopper,
+    connections: JoinSet<()>,
+    turned_away: Arc<Semaphore>,
+}
+
+impl Door {
+    /// Waits for a connection to come or to end, and sees to it. May be dropped at any time.
+    async fn stand(&mut self) {
+        let (stream, peer) = tokio::select! {
+            Some(_) = self.connections.join_next() => return,
+            accepted = self.listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(e) => {
+                    // Too many open files, most likely: it passes, and a tight loop would not help.
+                    self.shared.log(Level::Error, json!({"event": "accept", "cause": e.to_string()}));
+                    return sleep(Duration::from_millis(100)).await;
+                }
+            },
+        };
+        let (shared, peer) = (self.shared.clone(), peer.ip());
+        match self.slots.take(std::time::Instant::now()) {
+            Some(slot) => drop(self.connections.spawn(connection(shared, stream, peer, slot, self.stop.0.subscribe()))),
+            None => {
+                access::unread(&shared, peer, 503, "too_many_connections", None);
+                if let Ok(permit) = self.turned_away.clone().try_acquire_owned() {
+                    drop(tokio::spawn(turn_away(stream, permit)));
+                }
+            }
+        }
+    }
+}
+
+/// What hyper answers of itself to a request that it cannot read: its status, and a name for it; none where it says nothing.
+fn refused_by_hyper(error: &hyper::Error) -> Option<(u16, &'static str)> {
+    match () {
+        () if !error.is_parse() => None,
+        // This one is closed without an answer.
+        () if error.is_parse_version_h2() => Some((400, "http2")),
+        // It tells the two apart by their words alone; the tests see whether it still does.
+        () if error.is_parse_too_large() && error.to_string().contains("URI") => Some((414, "uri_too_long")),
+        () if error.is_parse_too_large() => Some((431, "head_too_large")),
+        () => Some((400, "bad_request")),
+    }
+}
+
 /// One connection, from its first request to its last.
 async fn connection(
     shared: Arc<Shared>,
     stream: TcpStream,
     peer: IpAddr,
     slot: ConnectionSlot,
-    mut stopped: watch::Receiver<bool>,
+    mut stopped: watch::Receiver<Stage>,
 ) {
     let _counted = shared.metrics.connection();
     // An event of a stream leaves when it is made.
@@ -206,25 +291,34 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(shared.config.read_timeout_ms))
         .max_buf_size(HEAD_BYTES)
+        .max_header_size(HEAD_BYTES)
         .serve_connection(io, service);
     let mut served = pin!(served);
-    // A broken connection is the client's affair: its request says so in the log.
     let ended = tokio::select! {
         ended = served.as_mut() => Some(ended),
-        _ = stopped.wait_for(|s| *s) => None,
+        _ = stopped.wait_for(|stage| *stage == Stage::Closing) => None,
         () = slot.lost() => {
             shared.log(Level::Warn, json!({"event": "made_room", "peer": peer.to_string()}));
             return;
         }
     };
-    if ended.is_none() {
-        served.as_mut().graceful_shutdown();
-        let _ = served.await;
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    // A broken connection is the client's affair: its request says so in the log. One that could not be read has none.
+    if let Err(e) = ended
+        && let Some((status, code)) = refused_by_hyper(&e)
+    {
+        access::unread(&shared, peer, status, code, Some(e.to_string()));
     }
 }
 
 /// A connection above the limit is told so, and closed.
-async fn turn_away(mut stream: TcpStream) {
+async fn turn_away(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
     let problem =
         Problem::new(503, "too_many_connections", "too many connections: try again, or raise serve.max_connections");
     let body = format!("{}\n", problem.body());

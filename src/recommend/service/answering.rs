@@ -132,8 +132,8 @@ impl Service {
         answer.ok_or_else(|| Error::bug("recommend: one query and no answer"))
     }
 
-    /// Answers queries, each with its `top_k` best items, none of `withdrawn` (item rows). Past `deadline` one that searches
-    /// answers with what it has.
+    /// Answers queries, each with its `top_k` best items, or as many as itself asks for where that is less, none of `withdrawn`
+    /// (item rows). Past `deadline` one that searches answers with what it has.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for a row past the end of the catalogue; [`crate::ErrorKind::NotFound`] when none of the
@@ -169,6 +169,7 @@ impl Service {
             for (i, mut found) in asked.iter().zip(found) {
                 // A language model may rank items that joined meanwhile: this answer is of the catalogue before them.
                 found.items.retain(|one| (one.item as usize) < known);
+                found.items.truncate(queries[*i].top_k.unwrap_or(top_k));
                 rankings[*i] = found;
             }
         }
@@ -176,12 +177,17 @@ impl Service {
         all.map(|((query, mask), ranking)| {
             let count = self.reasons(query);
             let evidence = self.evidence_of(mask.conversation(query), &ranking.items, count, run)?;
-            let mut warnings = mask.warnings;
+            let mut warnings = query.warnings.clone();
+            warnings.extend(mask.warnings);
             if let Some(window) = &ranking.window {
                 warnings.push(format!("the conversation is long: {window} were read"));
             }
             if ranking.partial {
                 warnings.push("the time was up: these are the items found by then".into());
+            } else if query.allow.as_ref().is_some_and(|allow| allow.is_empty()) {
+                warnings.push(
+                    "nothing is left: an empty allow list allows nothing; leave it out to allow every item".into(),
+                );
             } else if ranking.items.is_empty() && top_k > 0 {
                 warnings.push("nothing is left: every item is seen, excluded, withdrawn or not allowed".into());
             }

@@ -31,16 +31,25 @@ pub struct Query {
     pub exclude: ItemList,
     /// The only items that may come back; none: all of them, an empty list: nothing.
     pub allow: Option<ItemList>,
-    /// Items in the answer; none: `recommend.top_k`.
+    /// Items in the answer at most; none: `recommend.top_k`.
     pub top_k: Option<usize>,
     /// Reviews for each item; none: `recommend.explain`.
     pub explain: Option<usize>,
+    /// What was sent and is not used: said again with the answer.
+    pub warnings: Vec<String>,
 }
 
 impl Query {
     /// A query for what is said in `conversation`.
     pub fn new(conversation: Conversation) -> Query {
-        Query { conversation, exclude: ItemList::default(), allow: None, top_k: None, explain: None }
+        Query {
+            conversation,
+            exclude: ItemList::default(),
+            allow: None,
+            top_k: None,
+            explain: None,
+            warnings: Vec::new(),
+        }
     }
     /// A query for what is said in `turns`.
     pub fn of_turns(turns: Vec<Turn>) -> Query {

@@ -1,5 +1,6 @@
 //! What a service answers, masks and explains.
 
+use super::request::{Fields, Json, read_request};
 use super::*;
 use crate::dataset::{Dataset, Item, ItemName, Review};
 use crate::embed::Embedder;
@@ -57,9 +58,8 @@ fn what_is_seen_by_id_text_or_title_is_one_item() {
         format!("{{\"title\": \"{name}\"}}"),
         format!("{{\"id\": \"not there\", \"title\": \"{title}\"}}"),
     ] {
-        let seen: SeenItem = serde_json::from_str(&json).unwrap();
-        let mut query = Query { top_k: Some(100), ..Query::of_turns(Vec::new()) };
-        query.conversation.seen = vec![seen.0];
+        let request = Json::parse(&format!(r#"{{"turns": [], "seen": [{json}], "top_k": 100}}"#)).unwrap();
+        let query = read_request(Fields::of(request, "", "").unwrap(), 100).unwrap();
         let answer = service.answer(&query, &run).unwrap();
         assert!(!items(&answer).contains(&3) && answer.items.len() == 23, "{json}");
         assert!(answer.warnings.is_empty(), "{json}: {:?}", answer.warnings);

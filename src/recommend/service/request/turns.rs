@@ -4,25 +4,17 @@
 //! What user and assistant say is read. What cannot be read (instructions, tool results, refusals, pictures) is passed over
 //! and named in a warning; only a user's turn of which nothing can be read is refused, for it is what is to be answered.
 
-use super::problem::{Outcome, Problem};
+use super::fields::{Fields, list, not, text};
+use super::tree::{Json, RequestError};
 use crate::dataset::{Role, Turn};
 use crate::recommend::excerpt;
-use serde::Deserialize;
-use serde_json::Value;
+use crate::recommend::service::query::Query;
 use std::collections::BTreeSet;
 
-/// A turn: `{role, text}`, or as OpenAI writes it `{role, content}`; names, tool calls and the like beside it are not read.
-#[derive(Debug, Deserialize)]
-pub(super) struct WireTurn {
-    role: String,
-    #[serde(default, alias = "content", deserialize_with = "present")]
-    text: Option<Value>,
-}
+const TURN: &str = "a turn, {\"role\": \"user\", \"text\": \"…\"}";
 
-/// A field that is there, `null` too.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
-}
+/// What an assistant's turn may hold in place of a text.
+const NO_TEXT: [&str; 4] = ["tool_calls", "function_call", "refusal", "audio"];
 
 /// The parts of a content that hold text, in the APIs that have them.
 const TEXT_PARTS: [&str; 3] = ["text", "input_text", "output_text"];
@@ -34,49 +26,75 @@ struct Content {
 }
 
 /// Reads a content: a text, null, or a list of parts. `field`: where it stands.
-fn content(value: Value, field: &str) -> Outcome<Content> {
+fn content(value: Json, field: &str) -> Result<Content, RequestError> {
     let parts = match value {
-        Value::Null => Vec::new(),
-        Value::String(text) => return Ok(Content { text, unread: Vec::new() }),
-        Value::Array(parts) => parts,
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
-            return Err(Problem::field(field, "must be a text, null, or a list of {\"type\": \"text\", \"text\": …}"));
+        Json::Null => Vec::new(),
+        Json::Text(text) => return Ok(Content { text, unread: Vec::new() }),
+        Json::List(parts) => parts,
+        other @ (Json::Flag(_) | Json::Number(_) | Json::Object(_)) => {
+            return Err(not(&other, field, "a text, or a list of {\"type\": \"text\", \"text\": \"…\"}"));
         }
     };
     let (mut texts, mut unread) = (Vec::new(), Vec::new());
     for (n, part) in parts.into_iter().enumerate() {
         let at = format!("{field}[{n}]");
-        match part {
-            Value::String(text) => texts.push(text),
-            Value::Object(mut part) => {
-                let kind = match part.get("type") {
-                    Some(Value::String(kind)) => kind.clone(),
-                    None if part.contains_key("text") => "text".to_string(),
-                    Some(_) | None => return Err(Problem::field(at, "a part has a \"type\", such as \"text\"")),
-                };
-                if !TEXT_PARTS.contains(&kind.as_str()) {
-                    unread.push(kind);
-                    continue;
-                }
-                match part.remove("text") {
-                    Some(Value::String(text)) => texts.push(text),
-                    Some(_) | None => {
-                        return Err(Problem::field(format!("{at}.text"), "a text part has its text in \"text\""));
-                    }
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
-                return Err(Problem::field(at, "a part is {\"type\": \"text\", \"text\": …}"));
-            }
+        if let Json::Text(text) = part {
+            texts.push(text);
+            continue;
+        }
+        let mut part = Fields::of(part, &at, "a part, {\"type\": \"text\", \"text\": \"…\"}")?;
+        let kind = match part.take("type") {
+            Some(Json::Text(kind)) => kind,
+            None if part.has("text") => "text".to_string(),
+            Some(_) | None => return Err(RequestError::field(at, "a part has a \"type\", such as \"text\"")),
+        };
+        if !TEXT_PARTS.contains(&kind.as_str()) {
+            unread.push(kind);
+            continue;
+        }
+        let at = part.place("text");
+        match part.take("text") {
+            Some(Json::Text(text)) => texts.push(text),
+            Some(_) | None => return Err(RequestError::field(at, "a text part has its text in \"text\"")),
         }
     }
     Ok(Content { text: texts.join("\n"), unread })
 }
 
-/// The turns that user and assistant say, and what was passed over. `field`: the name of the list.
-pub(super) fn turns(turns: Vec<WireTurn>, field: &str) -> Outcome<(Vec<Turn>, Vec<String>)> {
+/// A turn, not yet looked into.
+struct RawTurn {
+    role: String,
+    /// What is said, null too, and the word that it stands under.
+    content: Option<(&'static str, Json)>,
+    /// It holds something else in place of a text.
+    no_text: bool,
+}
+
+/// A turn: `{role, text}`, or as OpenAI writes it `{role, content}`; names, tool calls and the like beside it are not read.
+fn raw_turn(value: Json, field: &str) -> Result<RawTurn, RequestError> {
+    let mut turn = Fields::of(value, field, TURN)?;
+    let at = turn.place("role");
+    let Some(role) = turn.take("role") else {
+        return Err(RequestError::field(at, "missing: write \"user\" or \"assistant\""));
+    };
+    let role = text(role, &at, "\"user\" or \"assistant\"")?;
+    let null = ["text", "content"].into_iter().find(|word| turn.has(word)).map(|word| (word, Json::Null));
+    let content = turn.take_one(&["text", "content"])?.or(null);
+    Ok(RawTurn { role, content, no_text: NO_TEXT.iter().any(|name| turn.has(name)) })
+}
+
+/// A query for the turns that user and assistant say, with what was passed over among its warnings. `field`: the name of the
+/// list.
+///
+/// # Errors
+/// [`RequestError::Field`].
+pub fn read_turns(turns: Json, field: &str) -> Result<Query, RequestError> {
+    let turns =
+        list(turns, field, "a list of turns, [{\"role\": \"user\", \"text\": \"…\"}, …]")?.into_iter().enumerate();
+    let turns: Vec<RawTurn> =
+        turns.map(|(n, turn)| raw_turn(turn, &format!("{field}[{n}]"))).collect::<Result<_, _>>()?;
     let (mut read, mut warnings) = (Vec::new(), Vec::new());
-    let (mut instructions, mut unread) = (0, BTreeSet::new());
+    let (mut instructions, mut silent, mut unread) = (0, 0, BTreeSet::new());
     let latest = turns.iter().rposition(|turn| turn.role == "user");
     for (n, turn) in turns.into_iter().enumerate() {
         let role = match turn.role.as_str() {
@@ -88,22 +106,29 @@ pub(super) fn turns(turns: Vec<WireTurn>, field: &str) -> Outcome<(Vec<Turn>, Ve
             }
             other => {
                 let other = excerpt(other, 40);
-                return Err(Problem::field(
+                return Err(RequestError::field(
                     format!("{field}[{n}].role"),
                     format!("{other:?}: must be one of user | assistant | system | developer | tool | function"),
                 ));
             }
         };
-        let at = format!("{field}[{n}].content");
-        let said = match (turn.text, role) {
+        let (word, value) = match (turn.content, role) {
             // Tool calls, a refusal, a reply in sound: there is nothing said beside them.
-            (None, Role::Assistant) => continue,
-            (None, Role::User) => return Err(Problem::field(at, "missing: what the user says")),
-            (Some(value), _) => content(value, &at)?,
+            (None, Role::Assistant) => {
+                silent += usize::from(!turn.no_text);
+                continue;
+            }
+            (None, Role::User) => {
+                let word = if field.ends_with("messages") { "content" } else { "text" };
+                return Err(RequestError::field(format!("{field}[{n}].{word}"), "missing: what the user says"));
+            }
+            (Some(content), _) => content,
         };
+        let at = format!("{field}[{n}].{word}");
+        let said = content(value, &at)?;
         // What is to be answered; a picture of long ago does not end a conversation.
         if Some(n) == latest && said.text.trim().is_empty() && !said.unread.is_empty() {
-            return Err(Problem::field(
+            return Err(RequestError::field(
                 at,
                 format!("nothing in it can be read: only parts of type text can, not {}", said.unread.join(", ")),
             ));
@@ -115,25 +140,26 @@ pub(super) fn turns(turns: Vec<WireTurn>, field: &str) -> Outcome<(Vec<Turn>, Ve
         warnings
             .push(format!("{instructions} turns of system or tool were not read: only what user and assistant say is"));
     }
+    if silent > 0 {
+        warnings.push(format!("{silent} turns of the assistant have neither text nor content: they were passed over"));
+    }
     if !unread.is_empty() {
         let kinds: Vec<String> = unread.into_iter().collect();
         warnings.push(format!("parts that are no text were not read: {}", excerpt(&kinds.join(", "), 100)));
     }
-    if read.iter().all(|t| t.text.trim().is_empty()) {
-        warnings.push("nothing was said: the ranking rests on nothing but the catalogue".into());
-    }
-    Ok((read, warnings))
+    Ok(Query { warnings, ..Query::of_turns(read) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(json: &str) -> Outcome<(Vec<Turn>, Vec<String>)> {
-        turns(serde_json::from_str(json).unwrap(), "messages")
+    fn read(json: &str) -> Result<(Vec<Turn>, Vec<String>), RequestError> {
+        let query = read_turns(Json::parse(json)?, "messages")?;
+        Ok((query.conversation.turns, query.warnings))
     }
     fn said(json: &str) -> Vec<String> {
-        let (turns, _) = read(json).unwrap_or_else(|e| panic!("{json}: {}", e.message));
+        let (turns, _) = read(json).unwrap_or_else(|e| panic!("{json}: {e}"));
         turns.into_iter().map(|t| t.text).collect()
     }
 
@@ -244,8 +270,20 @@ mod tests {
             (r#"{"role": "user", "content": [{"type": 7}]}"#, "messages[0].content[0]"),
             (r#"{"role": "robot", "content": "hi"}"#, "messages[0].role"),
         ] {
-            let problem = read(&format!("[{turn}]")).unwrap_err();
-            assert_eq!((problem.status, problem.param.as_deref()), (422, Some(param)), "{turn}: {}", problem.message);
+            let e = read(&format!("[{turn}]")).unwrap_err();
+            assert!(matches!(&e, RequestError::Field { field, .. } if field == param), "{turn}: {e}");
         }
+    }
+
+    /// A misspelt word for what the assistant said took it out of the conversation without a word.
+    #[test]
+    fn an_assistants_turn_without_any_text_is_told() {
+        let (turns, warnings) = read(
+            r#"[{"role": "assistant", "txt": "Alien?"}, {"role": "assistant", "tool_calls": []},
+                {"role": "user", "content": "yes"}]"#,
+        )
+        .unwrap();
+        assert_eq!(turns.len(), 1);
+        assert!(warnings.len() == 1 && warnings[0].starts_with("1 turns of the assistant"), "{warnings:?}");
     }
 }
