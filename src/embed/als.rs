@@ -51,16 +51,16 @@ pub fn implicit_als(strengths: &Sparse, options: &AlsOptions, run: &Run) -> Resu
     let mut users = Matrix::zeros(strengths.rows(), dim);
     let total = 2 * iterations as u64;
     for n in 0..iterations as u64 {
-        users = run.install(|| solve(strengths, &items, alpha, lambda))?;
+        users = run.install(|| solve(strengths, &items, alpha, lambda, run))?;
         run.step("embed", "ALS half-rounds", 2 * n + 1, total)?;
-        items = run.install(|| solve(&by_item, &users, alpha, lambda))?;
+        items = run.install(|| solve(&by_item, &users, alpha, lambda, run))?;
         run.step("embed", "ALS half-rounds", 2 * n + 2, total)?;
     }
     Ok((users, items))
 }
 
 /// The factors of `entries`' rows, `fixed` being the factors of its columns.
-fn solve(entries: &Sparse, fixed: &Matrix, alpha: f64, lambda: f64) -> Result<Matrix> {
+fn solve(entries: &Sparse, fixed: &Matrix, alpha: f64, lambda: f64, run: &Run) -> Result<Matrix> {
     let dim = fixed.dim();
     let mut base = gram(fixed);
     (0..dim).for_each(|i| base[i * dim + i] += lambda);
@@ -78,7 +78,7 @@ fn solve(entries: &Sparse, fixed: &Matrix, alpha: f64, lambda: f64) -> Result<Ma
     let mut out = Matrix::zeros(entries.rows(), dim);
     out.data_mut().par_chunks_mut(dim).enumerate().for_each(|(i, out)| {
         let row = entries.row(i);
-        if row.is_empty() {
+        if row.is_empty() || run.is_cancelled() {
             return;
         }
         let x = if few && row.len() < dim {
@@ -88,6 +88,7 @@ fn solve(entries: &Sparse, fixed: &Matrix, alpha: f64, lambda: f64) -> Result<Ma
         };
         out.iter_mut().zip(&x).for_each(|(o, v)| *o = *v as f32);
     });
+    run.check()?;
     if out.data().iter().any(|v| !v.is_finite()) {
         return Err(Error::invalid("ALS diverges: make the regularisation larger (embed.als_lambda)"));
     }
@@ -223,7 +224,7 @@ mod tests {
         let entries = example(60, 40, 1);
         let mut random = Random::new(2, b"factors");
         let fixed = Matrix::from_vec(40, 8, (0..320).map(|_| random.normal() as f32).collect()).unwrap();
-        let fast = solve(&entries, &fixed, 3.0, 0.5).unwrap();
+        let fast = solve(&entries, &fixed, 3.0, 0.5, &Run::new(1).unwrap()).unwrap();
         let slow = dense_twin(&entries, &fixed, 3.0, 0.5);
         let (mut few, mut many) = (0, 0);
         for u in 0..60 {

@@ -15,7 +15,7 @@ use super::als::{AlsOptions, implicit_als};
 use super::{file, words};
 use crate::config::{EmbedConfig, UserMethod};
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::math::{Matrix, Random, Sparse, norm, truncated_svd};
 use crate::run::Run;
 use rayon::prelude::*;
@@ -54,9 +54,13 @@ pub fn metadata_features(dataset: &Dataset, config: &EmbedConfig, run: &Run) -> 
         matrix.push_row(&row)?;
     }
     let mut random = Random::new(config.seed, b"metadata features");
-    let svd = run
-        .install(|| truncated_svd(&matrix, config.metadata_dim, POWER, &mut random))
-        .map_err(|_| Error::invalid("embed: no item has a title, genres, creators, keywords or a description"))?;
+    let svd =
+        run.install(|| truncated_svd(&matrix, config.metadata_dim, POWER, &mut random, run)).map_err(|e| {
+            match e.kind() {
+                ErrorKind::Cancelled => e,
+                _ => Error::invalid("embed: no item has a title, genres, creators, keywords or a description"),
+            }
+        })?;
     let mut features = svd.left;
     scale_columns(&mut features, &svd.values);
     finish(&mut features, "metadata")?;
@@ -144,7 +148,7 @@ pub fn collaborative(dataset: &Dataset, config: &EmbedConfig, run: &Run) -> Resu
         UserMethod::Svd => {
             run.step("embed", "SVD of users and items", 0, 1)?;
             let mut random = Random::new(config.seed, b"user features");
-            let svd = run.install(|| truncated_svd(&strengths, config.user_dim, POWER, &mut random))?;
+            let svd = run.install(|| truncated_svd(&strengths, config.user_dim, POWER, &mut random, run))?;
             let (mut users, mut items) = (svd.left, svd.right);
             scale_columns(&mut users, &svd.values);
             scale_columns(&mut items, &svd.values);

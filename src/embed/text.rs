@@ -86,7 +86,7 @@ impl TextEmbedder {
             matrix.push_row(row)?;
         }
         drop(rows);
-        let svd = run.install(|| truncated_svd(&matrix, config.dim, POWER, &mut random))?;
+        let svd = run.install(|| truncated_svd(&matrix, config.dim, POWER, &mut random, run))?;
         run.step("embed", "texts fitted", sample.len() as u64, sample.len() as u64)?;
         if svd.values.len() < config.dim {
             let message = format!(

@@ -2,6 +2,7 @@
 
 use super::{Matrix, Random, product};
 use crate::error::{Error, Result};
+use crate::run::Run;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd;
 use faer::{Accum, Mat, MatRef, Par, Spec};
@@ -109,8 +110,9 @@ const RANK_TOLERANCE: f64 = 1e-6;
 /// of largest magnitude of each right vector is positive. Same bytes for any number of threads.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Invalid`] for a matrix of zeros, or `k` = 0.
-pub fn truncated_svd(a: &Sparse, k: usize, power: usize, random: &mut Random) -> Result<Svd> {
+/// [`crate::ErrorKind::Invalid`] for a matrix of zeros, or `k` = 0; [`crate::ErrorKind::Cancelled`], which takes effect within a
+/// round.
+pub fn truncated_svd(a: &Sparse, k: usize, power: usize, random: &mut Random, run: &Run) -> Result<Svd> {
     let least = a.rows().min(a.columns());
     if k == 0 || least == 0 {
         return Err(Error::invalid(format!("{k} singular values of a {}x{} matrix", a.rows(), a.columns())));
@@ -119,16 +121,17 @@ pub fn truncated_svd(a: &Sparse, k: usize, power: usize, random: &mut Random) ->
     let transposed = a.transpose();
     let start: Vec<f32> = (0..a.columns() * width).map(|_| random.normal() as f32).collect();
     let mut range = a.product(&Matrix::from_vec(a.columns(), width, start)?)?;
-    orthonormalise(&mut range)?;
+    orthonormalise(&mut range, run)?;
     for _ in 0..power {
         let mut other = transposed.product(&range)?;
-        orthonormalise(&mut other)?;
+        orthonormalise(&mut other, run)?;
         range = a.product(&other)?;
-        orthonormalise(&mut range)?;
+        orthonormalise(&mut range, run)?;
     }
     // a ~ range b', with b = a' range: its SVD follows from the eigenvectors of b'b.
     let b = transposed.product(&range)?;
-    let (values, vectors) = eigen(&gram_matrix(&b))?;
+    let (values, vectors) = eigen(&gram_matrix(&b, run))?;
+    run.check()?;
     let largest = values.first().copied().unwrap_or(0.0).max(0.0).sqrt();
     if largest == 0.0 {
         return Err(Error::invalid("a matrix of zeros has no singular vectors"));
@@ -157,19 +160,27 @@ pub fn truncated_svd(a: &Sparse, k: usize, power: usize, random: &mut Random) ->
 /// m'm of `m` `[rows, dim]`: `[dim * dim]`, in f64. Same bytes for any number of threads.
 pub fn gram(m: &Matrix) -> Vec<f64> {
     let dim = m.dim();
-    let sum = gram_matrix(m);
+    let sum = gram_of(m, &|| false);
     (0..dim * dim).map(|at| sum[(at / dim, at % dim)]).collect()
 }
 
 /// Rows per partial sum of [`gram`]: fixed, so that the bytes do not depend on the number of threads.
 const GRAM_ROWS: usize = 2048;
 
+/// [`gram_of`] that ends early, with whatever was summed, once `run` is cancelled: who calls it checks.
+fn gram_matrix(m: &Matrix, run: &Run) -> Mat<f64> {
+    gram_of(m, &|| run.is_cancelled())
+}
+
 /// m'm, `[dim, dim]`, in f64: partial sums over fixed chunks of rows, added in their order.
-fn gram_matrix(m: &Matrix) -> Mat<f64> {
+fn gram_of(m: &Matrix, ended: &(dyn Fn() -> bool + Sync)) -> Mat<f64> {
     let dim = m.dim();
     let mut sum = Mat::<f64>::zeros(dim, dim);
     // A few chunks at a time: memory stays small however many rows there are.
     for group in m.data().chunks(GRAM_ROWS * dim.max(1) * 16) {
+        if ended() {
+            break;
+        }
         let parts: Vec<Mat<f64>> = group
             .par_chunks(GRAM_ROWS * dim.max(1))
             .map(|chunk| {
@@ -210,9 +221,12 @@ fn eigen(m: &Mat<f64>) -> Result<(Vec<f64>, Mat<f64>)> {
 
 /// Replaces the columns of `m` by an orthonormal basis of what they span (columns of zeros beyond the rank): from the
 /// eigenvectors of the f64 Gram matrix, twice, because once leaves the error of the condition number squared.
-fn orthonormalise(m: &mut Matrix) -> Result<()> {
+fn orthonormalise(m: &mut Matrix, run: &Run) -> Result<()> {
     for _ in 0..2 {
-        let (values, vectors) = eigen(&gram_matrix(m))?;
+        let sums = gram_matrix(m, run);
+        run.check()?;
+        let (values, vectors) = eigen(&sums)?;
+        run.check()?;
         let largest = values.first().copied().unwrap_or(0.0);
         let n = vectors.nrows();
         let mut rotation = Vec::with_capacity(n * n);
@@ -233,7 +247,6 @@ fn orthonormalise(m: &mut Matrix) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Run;
 
     /// A sparse matrix with a falling spectrum, and the same as a dense one.
     fn example(rows: usize, columns: usize, seed: u64) -> (Sparse, Mat<f64>) {
@@ -258,7 +271,7 @@ mod tests {
     fn the_truncated_svd_agrees_with_the_dense_one() {
         let (sparse, dense) = example(300, 120, 1);
         let truth = dense.svd().unwrap();
-        let ours = truncated_svd(&sparse, 5, 12, &mut Random::new(0, b"test")).unwrap();
+        let ours = truncated_svd(&sparse, 5, 12, &mut Random::new(0, b"test"), &Run::new(1).unwrap()).unwrap();
         for j in 0..5 {
             let (mine, theirs) = (f64::from(ours.values[j]), truth.S()[j]);
             assert!((mine - theirs).abs() < 1e-4 * truth.S()[0], "value {j}: {mine}, dense {theirs}");
@@ -283,8 +296,11 @@ mod tests {
     #[test]
     fn the_bytes_do_not_depend_on_the_number_of_threads() {
         let (sparse, _) = example(5000, 90, 2);
-        let one = Run::new(1).unwrap().install(|| truncated_svd(&sparse, 7, 2, &mut Random::new(3, b"t"))).unwrap();
-        let two = Run::new(2).unwrap().install(|| truncated_svd(&sparse, 7, 2, &mut Random::new(3, b"t"))).unwrap();
+        let of = |threads| {
+            let run = Run::new(threads).unwrap();
+            run.install(|| truncated_svd(&sparse, 7, 2, &mut Random::new(3, b"t"), &run)).unwrap()
+        };
+        let (one, two) = (of(1), of(2));
         assert_eq!(one, two);
     }
 
@@ -294,7 +310,7 @@ mod tests {
         for i in 0..40u32 {
             sparse.push_row(&[(i % 2, 1.0), (2 + i % 2, 2.0)]).unwrap();
         }
-        let svd = truncated_svd(&sparse, 10, 2, &mut Random::new(0, b"t")).unwrap();
+        let svd = truncated_svd(&sparse, 10, 2, &mut Random::new(0, b"t"), &Run::new(1).unwrap()).unwrap();
         // Two distinct rows, twenty times each: two singular values of sqrt(20 (1 + 4)) = 10.
         assert_eq!(svd.values.len(), 2);
         assert!(svd.values.iter().all(|v| (v - 10.0).abs() < 1e-4), "{:?}", svd.values);
@@ -305,7 +321,7 @@ mod tests {
     fn zeros_and_columns_outside_are_refused() {
         let mut zeros = Sparse::new(3);
         zeros.push_row(&[]).unwrap();
-        assert!(truncated_svd(&zeros, 1, 1, &mut Random::new(0, b"t")).is_err());
+        assert!(truncated_svd(&zeros, 1, 1, &mut Random::new(0, b"t"), &Run::new(1).unwrap()).is_err());
         assert!(zeros.push_row(&[(3, 1.0)]).is_err());
         assert!(zeros.push_row(&[(0, f32::NAN)]).is_err());
     }

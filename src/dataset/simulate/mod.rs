@@ -25,9 +25,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use world::World;
 
-/// Users generated at once, and how many make one task.
+/// Users generated at once, at first and at most, and how many make one task.
+const FIRST_USERS: usize = 256;
 const BATCH_USERS: usize = 4096;
 const TASK_USERS: usize = 64;
+/// Rows between two steps, about: a cancel waits no longer.
+const BATCH_ROWS: u64 = 1 << 15;
 
 /// A simulated domain in memory.
 #[derive(Debug, Clone)]
@@ -59,13 +62,19 @@ fn for_each_user<T: Send>(
     make: impl Fn(usize) -> T + Sync,
     mut sink: impl FnMut(T) -> Result<u64>,
 ) -> Result<()> {
-    let mut done = 0;
-    for from in (0..config.users).step_by(BATCH_USERS) {
-        let to = (from + BATCH_USERS).min(config.users);
+    let (mut done, mut from) = (0, 0);
+    while from < config.users {
+        // As many users as made so many rows until now.
+        let users = match done {
+            0 => FIRST_USERS,
+            done => (BATCH_ROWS * from as u64 / done) as usize,
+        };
+        let to = (from + users.clamp(TASK_USERS, BATCH_USERS)).min(config.users);
         let made: Vec<T> = run.install(|| (from..to).into_par_iter().with_min_len(TASK_USERS).map(&make).collect());
         for one in made {
             done += sink(one)?;
         }
+        from = to;
         run.step("simulate", unit, done, 0)?;
     }
     Ok(())
