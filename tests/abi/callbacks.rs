@@ -1,6 +1,7 @@
 //! A panic that leaves a Rust callback is caught at the boundary: the call ends as an error, and the handles go on working.
 
 use causerie::ffi::{config::*, dataset::*, embeddings::*, error::*, run::*};
+use std::cell::Cell;
 use std::ffi::{CStr, c_void};
 use std::ptr::{null, null_mut};
 
@@ -69,7 +70,7 @@ fn a_panic_in_a_callback_is_an_error_and_the_handles_go_on() {
 
 extern "C-unwind" fn stops_while_told(_: *const causerie_progress, stop: *mut c_void) -> i32 {
     // SAFETY: the test gives it.
-    i32::from(unsafe { *stop.cast::<bool>() })
+    i32::from(unsafe { (*stop.cast::<Cell<bool>>()).get() })
 }
 
 /// A callback that said stop cancelled the run for good, and with it whatever else was under way on it.
@@ -78,9 +79,9 @@ fn a_callback_that_stops_its_call_left_the_run_cancelled() {
     let lines = br#"{"item": "a", "title": "A quiet film"}"#;
     // SAFETY: the rules of the header.
     unsafe {
-        let (mut run, mut stop) = (null_mut(), true);
+        let (mut run, stop) = (null_mut(), Cell::new(true));
         assert!(causerie_run_new(1, &raw mut run).is_null());
-        assert!(causerie_run_on_progress(run, Some(stops_while_told), (&raw mut stop).cast()).is_null());
+        assert!(causerie_run_on_progress(run, Some(stops_while_told), (&raw const stop).cast_mut().cast()).is_null());
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("items.jsonl");
         std::fs::write(&file, lines).unwrap();
@@ -93,7 +94,7 @@ fn a_callback_that_stops_its_call_left_the_run_cancelled() {
             if error.is_null() { 0 } else { read(error).0 }
         };
         assert_eq!(add(), CAUSERIE_CANCELLED);
-        stop = false;
+        stop.set(false);
         assert_eq!(add(), 0);
         // A cancel holds until it is taken back.
         causerie_run_cancel(run);

@@ -1,6 +1,6 @@
 """Every pair of methods of every handle, on 16 threads at once: nothing crashes or hangs, and what comes is a result, busy or
 closed. The methods are found in the package, their arguments below: a method without is an error. argv: a folder.
-CAUSERIE_MATRIX_S: seconds in all."""
+CAUSERIE_MATRIX_SECONDS: seconds in all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any, Callable, Iterator, NamedTuple
 import causerie
 from domain import Domain, domain, recommender
 
-SECONDS = float(os.environ.get("CAUSERIE_MATRIX_S", "30"))
+SECONDS = float(os.environ.get("CAUSERIE_MATRIX_SECONDS", "30"))
 THREADS = 16
 
 WORDS = "something moving and funny"
