@@ -110,7 +110,7 @@ pub(super) fn chat(body: &[u8], config: &ServeConfig) -> Outcome<ChatRequest> {
     };
     // Who calls does not change the answer, and needs no warning; nor does what is null.
     let ignored: Vec<String> =
-        fields.into_names().filter(|k| !["user", "metadata", "store"].contains(&k.as_str())).collect();
+        fields.into_names().into_iter().filter(|k| !["user", "metadata", "store"].contains(&k.as_str())).collect();
     if !ignored.is_empty() {
         let named = crate::recommend::excerpt(&ignored.join(", "), 200);
         asked.warnings.push(format!("not used by this recommender: {named}"));

@@ -2,7 +2,7 @@
 
 use super::tree::{Json, RequestError};
 use crate::recommend::excerpt;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 /// The fields of an object that were not yet taken.
@@ -10,7 +10,20 @@ use std::ops::RangeInclusive;
 pub struct Fields {
     /// Where the object stands; empty: the request itself.
     at: String,
-    left: BTreeMap<String, Json>,
+    left: Vec<(String, Json)>,
+}
+
+/// Fields that are looked through faster than sorted.
+const FEW: usize = 16;
+
+/// A key that comes twice.
+fn twice(fields: &[(String, Json)]) -> Option<&str> {
+    if fields.len() <= FEW {
+        let again = |(n, (key, _)): &(usize, &(String, Json))| fields[..*n].iter().any(|(other, _)| other == key);
+        return fields.iter().enumerate().find(again).map(|(_, (key, _))| key.as_str());
+    }
+    let mut known = BTreeSet::new();
+    fields.iter().map(|(key, _)| key.as_str()).find(|key| !known.insert(*key))
 }
 
 impl Fields {
@@ -20,26 +33,22 @@ impl Fields {
     /// [`RequestError::Field`] for what is no object, and for a key that comes twice.
     pub fn of(json: Json, at: &str, write: &str) -> Result<Fields, RequestError> {
         let Json::Object(fields) = json else { return Err(not(&json, at, write)) };
-        let mut taken = Fields { at: at.to_string(), left: BTreeMap::new() };
-        for (key, value) in fields {
-            if taken.left.contains_key(&key) {
-                let field = taken.place(&key);
-                return Err(RequestError::field(field, "written twice: write it once"));
-            }
-            taken.left.insert(key, value);
+        let fields = Fields { at: at.to_string(), left: fields };
+        match twice(&fields.left) {
+            Some(key) => Err(RequestError::field(fields.place(&excerpt(key, 40)), "written twice: write it once")),
+            None => Ok(fields),
         }
-        Ok(taken)
     }
 
     /// Where its field `name` stands.
     pub fn place(&self, name: &str) -> String {
-        let name = excerpt(name, 40);
-        if self.at.is_empty() { name } else { format!("{}.{name}", self.at) }
+        if self.at.is_empty() { name.to_string() } else { format!("{}.{name}", self.at) }
     }
 
     /// Takes a field; none where it is missing or null.
     pub fn take(&mut self, name: &str) -> Option<Json> {
-        self.left.remove(name).filter(|value| *value != Json::Null)
+        let at = self.left.iter().position(|(key, _)| key == name)?;
+        Some(self.left.swap_remove(at).1).filter(|value| *value != Json::Null)
     }
 
     /// Takes a field that has several names, with the one that was used; none where it is missing or null.
@@ -61,7 +70,7 @@ impl Fields {
 
     /// True where a field of this name is left.
     pub fn has(&self, name: &str) -> bool {
-        self.left.contains_key(name)
+        self.left.iter().any(|(key, _)| key == name)
     }
 
     /// Drops it, with nothing left over. `known`: the names that there are.
@@ -69,19 +78,22 @@ impl Fields {
     /// # Errors
     /// [`RequestError::Field`] for a field that was not taken: what is misspelt would be passed over.
     pub fn end(self, known: &[&str]) -> Result<(), RequestError> {
-        let Some(name) = self.left.keys().next() else { return Ok(()) };
+        let Some(name) = self.left.iter().map(|(key, _)| key).min() else { return Ok(()) };
         let nearest = known.iter().map(|k| (strsim::damerau_levenshtein(name, k), *k)).min();
         let meant = match nearest {
             Some((distance, meant)) if distance <= 2 => format!("; is {meant} meant?"),
             Some(_) | None => String::new(),
         };
         let message = format!("no such field: there is {}{meant}", known.join(", "));
-        Err(RequestError::field(self.place(name), message))
+        Err(RequestError::field(self.place(&excerpt(name, 40)), message))
     }
 
-    /// The names of the fields that are left.
-    pub fn into_names(self) -> impl Iterator<Item = String> {
-        self.left.into_keys()
+    /// The names of the fields that are left and not null, sorted.
+    pub fn into_names(self) -> Vec<String> {
+        let said = self.left.into_iter().filter(|(_, value)| *value != Json::Null);
+        let mut names: Vec<String> = said.map(|(key, _)| key).collect();
+        names.sort_unstable();
+        names
     }
 }
 
@@ -151,5 +163,20 @@ pub fn number(value: Json, field: &str, bounds: RangeInclusive<u64>) -> Result<u
             None => Err(not(&value, field, &format!("a whole number from {} to {}", bounds.start(), bounds.end()))),
         },
         other => Err(not(other, field, &format!("a whole number from {} to {}", bounds.start(), bounds.end()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_comes_twice_is_found_among_few_and_among_many() {
+        for count in [2, FEW, FEW + 1, 50_000] {
+            let keys =
+                |last: &str| (1..count).map(|n| (format!("k{n}"), Json::Null)).chain([(last.to_string(), Json::Null)]);
+            assert_eq!(twice(&keys("other").collect::<Vec<_>>()), None);
+            assert_eq!(twice(&keys("k1").collect::<Vec<_>>()), Some("k1"), "{count}");
+        }
     }
 }
