@@ -44,13 +44,24 @@ pub fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     unpack::unpacked(path, Box::new(raw)).map_err(|e| truncated(path, e))
 }
 
+/// Bytes of a line, and of a file that is read whole: a device such as /dev/zero has no end.
+const MOST_BYTES: u64 = 1 << 28;
+
 /// The whole file as text, decompressed.
 ///
 /// # Errors
-/// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Io`], [`crate::ErrorKind::Format`] when it is not UTF-8.
+/// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Io`], [`crate::ErrorKind::Format`] when it is not UTF-8, or larger than
+/// 256 MiB.
 pub fn read_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
-    open(path)?.read_to_end(&mut bytes).map_err(|e| truncated(path, e))?;
+    open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|e| truncated(path, e))?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(Error::format(
+            path,
+            0,
+            format!("more than {} MiB; it is not the file that is meant", MOST_BYTES >> 20),
+        ));
+    }
     String::from_utf8(bytes).map_err(|e| Error::format(path, 0, format!("not UTF-8: {e}")))
 }
 
@@ -88,10 +99,15 @@ pub fn for_each_line(path: &Path, mut each: impl FnMut(u64, &str) -> Result<()>)
     let mut number = 0;
     loop {
         bytes.clear();
-        if reader.read_until(b'\n', &mut bytes).map_err(|e| truncated(path, e))? == 0 {
+        let mut line = (&mut reader).take(MOST_BYTES + 1);
+        if line.read_until(b'\n', &mut bytes).map_err(|e| truncated(path, e))? == 0 {
             return Ok(());
         }
         number += 1;
+        if bytes.len() as u64 > MOST_BYTES {
+            let why = format!("a line of more than {} MiB; it is not the file that is meant", MOST_BYTES >> 20);
+            return Err(Error::format(path, number, why));
+        }
         if number == 1 {
             not_utf16(path, &bytes)?;
         }
@@ -155,6 +171,18 @@ pub fn hash_file(path: &Path) -> Result<String> {
 mod tests {
     use super::*;
     use std::io::Write;
+
+    /// A device that never ends was read into memory until there was none.
+    #[test]
+    fn a_file_without_an_end_was_read_until_memory_was_full() {
+        let zero = Path::new("/dev/zero");
+        let e = for_each_line(zero, |_, _| Ok(())).unwrap_err();
+        assert!(
+            e.kind() == crate::ErrorKind::Format && e.message().contains("/dev/zero:1: a line of more than"),
+            "{e}"
+        );
+        assert!(read_text(zero).unwrap_err().message().contains("more than 256 MiB"));
+    }
 
     #[test]
     fn one_changed_byte_changes_the_hash_of_a_file() {

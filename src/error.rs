@@ -42,13 +42,25 @@ pub struct Error {
     source: Option<Arc<std::io::Error>>,
 }
 
+/// Bytes of a message at most.
+pub const MESSAGE_BYTES: usize = 8192;
+
+fn bounded(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES {
+        let end = (0..=MESSAGE_BYTES).rev().find(|at| message.is_char_boundary(*at)).unwrap_or_default();
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}
+
 /// The result of everything that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error of `kind`.
+    /// An error of `kind`. A message of more than [`MESSAGE_BYTES`] ends there with `…`: it may quote what somebody sent.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into(), source: None }
+        Error { kind, message: bounded(message.into()), source: None }
     }
     /// A request that cannot be met as it was put.
     pub fn invalid(message: impl Into<String>) -> Error {
@@ -121,7 +133,7 @@ impl Error {
         if self.message.starts_with(&front) {
             return self;
         }
-        Error { message: front + &self.message, ..self }
+        Error { message: bounded(front + &self.message), ..self }
     }
 }
 
@@ -161,6 +173,14 @@ mod tests {
         let e = Error::invalid("import: no file is named").context("import");
         assert_eq!(e.message(), "import: no file is named");
         assert_eq!(e.context("run").message(), "run: import: no file is named");
+    }
+
+    /// An id of ten megabytes that was not found came back in a message of ten megabytes.
+    #[test]
+    fn a_message_quoted_what_it_was_sent_without_a_bound() {
+        let long = Error::not_found("ä".repeat(1_000_000)).context("x".repeat(1_000_000));
+        assert!(long.message().len() <= MESSAGE_BYTES + 3 && long.message().ends_with('…'), "{}", long.message().len());
+        assert_eq!(Error::invalid("short").message(), "short");
     }
 
     #[test]

@@ -285,7 +285,8 @@ func (l *loan) queries(queries []Asked) **C.causerie_query {
 	}
 	handles := (**C.causerie_query)(l.list(len(queries)))
 	for i, q := range queries {
-		if q == nil {
+		unset, pointed := q.(*Query)
+		if q == nil || pointed && unset == nil {
 			l.fail(invalid("query %d is nil", i))
 		} else if l.err == nil {
 			unsafe.Slice(handles, len(queries))[i] = q.asked(l)

@@ -66,7 +66,7 @@ func TestNumbersNamesAndMasksThatCWouldMisreadWereTakenForOthers(t *testing.T) {
 	refused(t, "a row past the end", ask(Query{Turns: turns, ExcludeRows: past}, 5))
 	refused(t, "a row past the end", ask(Query{Turns: turns, AllowRows: &past}, 5))
 	var unsaid *KeptQuery
-	for _, q := range []Asked{nil, unsaid} {
+	for _, q := range []Asked{nil, unsaid, (*Query)(nil)} {
 		_, err := r.Recommend(ctx, q, 5)
 		refused(t, "nil query", err)
 	}

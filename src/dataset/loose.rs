@@ -203,6 +203,12 @@ pub fn time_of(text: &str) -> std::result::Result<Option<i64>, String> {
     time(text, TimeUnit::Milliseconds)
 }
 
+/// The year of a time in milliseconds since 1970, in UTC; none where it is no time.
+pub fn year_of(milliseconds: i64) -> Option<i64> {
+    let instant = jiff::Timestamp::from_millisecond(milliseconds).ok()?;
+    Some(instant.to_zoned(jiff::tz::TimeZone::UTC).year().into())
+}
+
 /// The first number in a text; commas between digits are thousands.
 pub(super) fn first_number(text: &str) -> Option<f64> {
     let start = text.find(|c: char| c.is_ascii_digit())?;

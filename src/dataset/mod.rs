@@ -29,7 +29,7 @@ pub use conversation::{
 pub use dialogue::{Dialogue, DialogueLines, Message, Seed};
 pub use filling::{Filling, Row, Table};
 pub use import::{ImportReport, import};
-pub use loose::time_of;
+pub use loose::{time_of, year_of};
 pub use simulate::{Simulated, SimulatedFiles, simulate, simulate_to};
 pub use table::{Dataset, Interaction, Item, Items, NONE, Review, Summary};
 pub use text::TextColumn;

@@ -345,6 +345,11 @@ impl<'a> Column<'a> {
         }
     }
 
+    /// True for dates and timestamps.
+    pub fn is_time(&self) -> bool {
+        matches!(self.kind, Kind::Number(Number::Days | Number::Time { .. }))
+    }
+
     /// Rows in front of the first: a struct's children are read from there on.
     pub fn offset(&self) -> usize {
         self.offset

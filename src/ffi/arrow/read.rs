@@ -2,7 +2,7 @@
 
 use super::column::{Column, Value};
 use super::{ArrowArray, ArrowArrayStream, ArrowSchema};
-use crate::dataset::{Interaction, Item, Review, Row, Table, time_of};
+use crate::dataset::{Interaction, Item, Review, Row, Table, time_of, year_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::math::Matrix;
 use std::ffi::CStr;
@@ -208,6 +208,18 @@ impl<'a> NamedColumn<'a> {
         }
         self.whole(Some(column), row)
     }
+    /// A year: a number, the year of a date or a timestamp, or one in a text.
+    fn year(&self, column: Option<&Column<'_>>, row: usize) -> Result<Option<u16>> {
+        let year = match column {
+            Some(column) if column.is_text() => {
+                let text = column.text(self.offset + row)?.unwrap_or_default();
+                text.trim().parse().ok().or_else(|| year_of(time_of(text).ok()??))
+            }
+            Some(column) if column.is_time() => self.whole(Some(column), row)?.and_then(year_of),
+            column => self.whole(column, row)?,
+        };
+        Ok(year.and_then(|year| u16::try_from(year).ok()).filter(|year| (1..=9999).contains(year)))
+    }
     /// The rating as 1 to 10, or why the row is a bad one.
     fn rating(&self, row: usize) -> Result<std::result::Result<Option<f32>, String>> {
         let (column, scale) = match self.find(&["rating10"]) {
@@ -275,7 +287,7 @@ pub(in super::super) fn rows(
             Table::Items => Ok(Row::Item(Item {
                 id,
                 title: named.text(named.find(&["title"]), row)?,
-                year: named.whole(named.find(&["year"]), row)?.and_then(|y| u16::try_from(y).ok()).filter(|y| *y > 0),
+                year: named.year(named.find(&["year"]), row)?,
                 genres: named.texts(named.find(&["genres"]), row)?,
                 creators: named.texts(named.find(&["creators"]), row)?,
                 keywords: named.texts(named.find(&["keywords"]), row)?,
@@ -413,11 +425,19 @@ mod tests {
         let milliseconds = bytes(&[18_262i64 * 86_400_000, 0], i64::to_ne_bytes);
         assert_eq!(time(column("timestamp", "tdm", 2, vec![milliseconds])), expected);
         assert_eq!(time(texts("timestamp", &["2020-01-01", "1970-01-01T00:00:00Z"])), expected);
-        let prices = bytes(&[1299i128, -1], i128::to_le_bytes);
-        let columns = vec![texts("item", &["a", "b"]), column("price", "d:10,2", 2, vec![prices])];
-        let rows = rows(Table::Items, &of("+s", 2, columns), 0, 0).unwrap();
-        let Ok(Row::Item(item)) = &rows[0].1 else { panic!("{rows:?}") };
-        assert_eq!(item.price, Some(12.99));
+        // A year that was a date was left out without a word.
+        for year in [
+            column("year", "tdD", 2, vec![bytes(&[18_262i32, -1], i32::to_ne_bytes)]),
+            column("year", "tsn:", 2, vec![bytes(&[18_262i64 * 86_400_000_000_000, -1], i64::to_ne_bytes)]),
+            column("year", "s", 2, vec![bytes(&[2020i16, 1969], i16::to_ne_bytes)]),
+            texts("year", &["2020", "1969-12-31"]),
+        ] {
+            let prices = bytes(&[1299i128, -1], i128::to_le_bytes);
+            let columns = vec![texts("item", &["a", "b"]), column("price", "d:10,2", 2, vec![prices]), year];
+            let rows = rows(Table::Items, &of("+s", 2, columns), 0, 0).unwrap();
+            let (Ok(Row::Item(one)), Ok(Row::Item(other))) = (&rows[0].1, &rows[1].1) else { panic!("{rows:?}") };
+            assert_eq!((one.price, one.year, other.year), (Some(12.99), Some(2020), Some(1969)));
+        }
     }
 
     /// Room was made for as many rows as the producer said there were: the process ended.
