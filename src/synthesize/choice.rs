@@ -124,7 +124,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 /// `Heat (1995) | Crime` → `Heat`: what stands before a year in brackets, or before an attribute.
-fn without_year(text: &str) -> &str {
+pub(super) fn without_year(text: &str) -> &str {
     let text = text.split(" | ").next().unwrap_or(text);
     let year = |at: usize| {
         let inside = text[at + 1..].as_bytes();

@@ -4,6 +4,7 @@
 //! behind the query, less the same behind a query that says nothing, which takes out how long and how well known the name is.
 //! All names share the prompt's computation.
 
+use super::choice::without_year;
 use super::lines::feed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::llama::{Batch, Context, Token};
@@ -62,8 +63,9 @@ fn score(context: &mut Context, prompt: &str, names: &[&String], tokens: &mut us
     let trunk = model.tokenise(prompt, true, true)?;
     let mut branches = Vec::with_capacity(names.len());
     for name in names {
-        // The end of the line is part of it: no name is the beginning of another.
-        let mut branch = model.tokenise(&format!(" {name}\n"), false, false)?;
+        // The end of the line is part of it: no name is the beginning of another. Half of a film's tokens are its year, which
+        // says nothing.
+        let mut branch = model.tokenise(&format!(" {}\n", without_year(name).trim()), false, false)?;
         branch.truncate(NAME_TOKENS);
         branches.push(branch);
     }

@@ -412,3 +412,41 @@ fn an_endpoint_that_takes_a_schema_and_does_not_keep_to_it_is_read_all_the_same(
     let made = go(&config, 2, &Folder::new().journal()).unwrap();
     assert_eq!((made.rows.len(), made.report.choices.unread), (4, 4));
 }
+
+/// SmolLM2-135M once gave no dialogue of four seeds, a model of 260,000 parameters nothing at all.
+#[cfg(feature = "llama")]
+#[test]
+fn a_local_model_of_any_size_gives_a_full_list_for_every_query() {
+    for (file, seeds) in [("models/stories260K.gguf", 4), ("models/smollm2-135m-instruct-q4_1.gguf", 2)] {
+        let Some(model) = crate::testing::shared(file) else { continue };
+        let config = SynthesizeConfig {
+            teacher: "local".into(),
+            model: model.display().to_string(),
+            candidates: 10,
+            items: 5,
+            reviews: 1,
+            review_chars: 80,
+            style_queries: 1,
+            context_tokens: 2048,
+            ..Default::default()
+        };
+        let folder = Folder::new();
+        let made = go(&config, seeds, &folder.journal()).unwrap();
+        let report = &made.report;
+        assert_eq!((made.rows.len(), report.requests), (2 * seeds, 3 * seeds as u64), "{file}: {report}");
+        assert_eq!((report.choices.completed, report.out_of_catalogue), (0, 0.0), "{file}");
+        assert!(
+            made.rows.iter().all(|row| row.items.len() == 5 && row.query().split_whitespace().count() > 4),
+            "{file}"
+        );
+        let again = go(&config, seeds, &folder.journal()).unwrap();
+        assert_eq!((bytes(&again), again.report.answered), (bytes(&made), 0), "{file}");
+        // One request a seed.
+        let config = SynthesizeConfig { lists: "collaborative".into(), ..config };
+        let made = go(&config, 1, &Folder::new().journal()).unwrap();
+        assert_eq!((made.rows.len(), made.report.requests), (2, 1), "{file}");
+        // Prompts that do not fit are told, with what to set.
+        let e = go(&SynthesizeConfig { context_tokens: 64, ..config }, 1, &Folder::new().journal()).unwrap_err();
+        assert!(e.message().contains("synthesize.context_tokens"), "{file}: {e}");
+    }
+}
