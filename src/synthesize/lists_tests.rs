@@ -417,8 +417,12 @@ fn an_endpoint_that_takes_a_schema_and_does_not_keep_to_it_is_read_all_the_same(
 #[cfg(feature = "llama")]
 #[test]
 fn a_local_model_of_any_size_gives_a_full_list_for_every_query() {
-    for (file, seeds) in [("models/stories260K.gguf", 4), ("models/smollm2-135m-instruct-q4_1.gguf", 2)] {
+    for (file, seeds) in [("models/stories260K.gguf", 4), ("models/smollm2-135m-instruct-q4_1.gguf", 1)] {
         let Some(model) = crate::testing::shared(file) else { continue };
+        // One thread: two wait for each other on a busy machine.
+        let go = |config: &SynthesizeConfig, seeds: usize, journal: &std::path::Path| {
+            synthesize(&dataset(), &selection(seeds), config, 0, &Run::new(1).unwrap(), journal)
+        };
         let config = SynthesizeConfig {
             teacher: "local".into(),
             model: model.display().to_string(),
