@@ -43,7 +43,7 @@ pub(super) fn for_each_term(text: &str, mut each: impl FnMut(u64)) {
         let inside = c.is_alphanumeric() && !unspaced(c);
         if inside {
             word.extend(c.to_lowercase());
-        } else if !(c == '\'' || c == '’') && !word.is_empty() {
+        } else if !matches!(c, '\'' | '’') && !word.is_empty() {
             if word.chars().nth(1).is_some() {
                 each(hash(word.chars()));
             }

@@ -127,7 +127,7 @@ fn words(text: &str) -> Vec<String> {
 pub(super) fn without_year(text: &str) -> &str {
     let text = text.split(" | ").next().unwrap_or(text);
     let year = |at: usize| {
-        let inside = text[at + 1..].as_bytes();
+        let inside = &text.as_bytes()[at + 1..];
         inside.len() > 4 && inside[..4].iter().all(u8::is_ascii_digit) && inside[4] == b')'
     };
     let cut = text.match_indices('(').map(|(at, _)| at).find(|at| *at > 0 && year(*at));

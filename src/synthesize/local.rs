@@ -75,7 +75,7 @@ impl LocalTeacher {
     /// The best candidates by number, as an answer in words would give them.
     fn ranked(&self, context: &mut (Context, Likelihood), request: &Request, run: &Run) -> Result<Answer> {
         let facts = &request.facts;
-        let asking = |query: &str| {
+        let asking = |query: &str| -> Result<String> {
             let text = self.prompts.recommend.fill(|slot| match slot {
                 "query" => query.to_string(),
                 _ => facts.count.to_string(),
