@@ -76,6 +76,7 @@ pub mod dataset;
 pub mod titles;
 pub mod embed;
 pub mod select;
+pub mod retrieve;
 pub mod synthesize;
 pub mod tune;
 pub mod recommend;

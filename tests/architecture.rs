@@ -28,7 +28,8 @@ fn uses() -> &'static BTreeSet<(String, String)> {
 }
 
 /// Rooms in pipeline order; a room may use those before it.
-const ROOMS: [&str; 8] = ["dataset", "titles", "embed", "select", "synthesize", "tune", "recommend", "evaluate"];
+const ROOMS: [&str; 9] =
+    ["dataset", "titles", "embed", "select", "retrieve", "synthesize", "tune", "recommend", "evaluate"];
 
 /// What every room may use, and what uses no room.
 const LEAVES: [&str; 13] = [

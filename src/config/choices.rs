@@ -157,6 +157,32 @@ choices! {
         /// A GGUF through llama.cpp.
         Local = "local",
     }
+    /// Where the lists of dialogues come from.
+    Lists {
+        /// `candidates` for `http` and `local`, `open` for the built-in teacher.
+        Auto = "auto",
+        /// The teacher names items from memory (the paper).
+        Open = "open",
+        /// The teacher chooses among items of the catalogue that are retrieved for the query.
+        Candidates = "candidates",
+        /// The retrieval's own ranking; the teacher writes the queries only, one request a seed.
+        Collaborative = "collaborative",
+    }
+    /// How an endpoint is held to the form of an answer.
+    Structured {
+        /// The first of `json_schema`, `json_object`, `grammar` and `off` that the endpoint does not refuse.
+        Auto = "auto",
+        /// `response_format` with a JSON schema.
+        JsonSchema = "json_schema",
+        /// `response_format` of any JSON object; the prompt says which.
+        JsonObject = "json_object",
+        /// `grammar`, as llama.cpp's server takes it.
+        Grammar = "grammar",
+        /// `guided_choice`, as vLLM takes it: the teacher names the best item alone, and the retrieval's ranking follows it.
+        GuidedChoice = "guided_choice",
+        /// Plain text.
+        Off = "off",
+    }
     /// The field of a request that limits an answer's tokens.
     TokenField {
         /// `max_tokens` until a server refuses it.

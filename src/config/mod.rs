@@ -8,10 +8,10 @@ mod value;
 
 pub(crate) use choices::listed;
 pub use choices::{
-    Arithmetic, Batching, Choice, CompareWhole, Compression, Domain, EmbedMethod, Features, LoraTarget, LossOn, Mode,
-    Moments, Objective, OptionalField, PoolingChoice, Quantisation, RankedBy, RankingSystem, ReplyVoice, Schedule,
-    SourceFormat, Speakers, StopOn, StoreType, Strategy, TeacherKind, TokenField, TuneMethod, UnknownItems, UserMethod,
-    WeightType,
+    Arithmetic, Batching, Choice, CompareWhole, Compression, Domain, EmbedMethod, Features, Lists, LoraTarget, LossOn,
+    Mode, Moments, Objective, OptionalField, PoolingChoice, Quantisation, RankedBy, RankingSystem, ReplyVoice,
+    Schedule, SourceFormat, Speakers, StopOn, StoreType, Strategy, Structured, TeacherKind, TokenField, TuneMethod,
+    UnknownItems, UserMethod, WeightType,
 };
 
 use crate::error::{Error, Result};
@@ -242,6 +242,16 @@ settings! {
         review_chars: usize = 1500, int(40, 1 << 20);
         /// Recommendations per query.
         items: usize = 20, int(1, 1000);
+        /// Where the lists come from: the teacher's memory (`open`, the paper), its choice among retrieved items of the
+        /// catalogue (`candidates`), or the retrieval alone (`collaborative`: the teacher writes the queries only). `auto`:
+        /// `candidates` for `http` and `local`, `open` for `offline`.
+        lists: Lists = Lists::Auto, ANY;
+        /// `candidates`: items that are retrieved for a query and shown to the teacher; never fewer than `items`.
+        candidates: usize = 60, int(1, 1000);
+        /// How the teacher is held to the form of an answer. `http`: `auto` goes from `json_schema` over `json_object` and
+        /// `grammar` to plain text as the endpoint refuses them; whatever comes back is read. `local`: by its own means,
+        /// unless `off`.
+        structured: Structured = Structured::Auto, ANY;
         /// Ask the teacher without seeds (the paper's baseline of plainly generated pairs).
         naive: bool = false, ANY;
         /// Sampling temperature of the teacher.
@@ -276,7 +286,7 @@ settings! {
         price_in: f64 = 0.0, num(0.0, INF);
         /// Price of a million answer tokens, for the shown cost.
         price_out: f64 = 0.0, num(0.0, INF);
-        /// Share of listed titles that must be in the catalogue, or the answer is dropped.
+        /// `open`: share of listed titles that must be in the catalogue, or the answer is dropped.
         min_grounded: f64 = 0.25, num(0.0, 1.0);
         /// Tokens of a query at most, by estimate (three characters of English a token, one of Chinese); a longer one ends with an
         /// earlier sentence or is left out. Half of `tune.max_tokens` leaves room for the answer; 0: any length.

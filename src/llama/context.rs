@@ -312,6 +312,10 @@ impl Context {
     pub fn batch_tokens(&self) -> usize {
         self.batch_tokens
     }
+    /// Sequences at most.
+    pub fn sequences(&self) -> usize {
+        self.options.sequences
+    }
     /// Tokens of one sequence at most.
     pub fn context_tokens(&self) -> usize {
         self.context_tokens

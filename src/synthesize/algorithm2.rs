@@ -101,7 +101,7 @@ pub fn synthesize_with(
     journal: &Path,
 ) -> Result<Dialogues> {
     let prompts = Prompts::load(config)?;
-    let mut plan = Plan::new(dataset, selection, config, &prompts, teacher.name())?;
+    let mut plan = Plan::new(dataset, selection, config, &prompts, teacher.name(), run)?;
     let mut journal = Journal::open(journal)?;
     let asked = ask::ask(&mut plan, teacher, &mut journal, config, run)?;
     let spent = journal.spent();

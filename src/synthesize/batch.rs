@@ -64,8 +64,8 @@ pub fn export_requests(
     let teacher = AbsentTeacher::new(config)?;
     let prompts = Prompts::load(config)?;
     let mut journal = Journal::open(journal)?;
-    let mut plan = Plan::new(dataset, selection, config, &prompts, teacher.name())?;
-    let fields = Fields::new(config);
+    let mut plan = Plan::new(dataset, selection, config, &prompts, teacher.name(), run)?;
+    let fields = Fields::of_batch(config);
     let mut exported = ExportReport::default();
     let mut seen = HashSet::new();
     artifact::write_atomic(out, |lines| {

@@ -1,7 +1,8 @@
 //! The fields of a request that not every server takes: which are sent, and what a refusal teaches about them.
 
+use super::form;
 use super::teacher::Request;
-use crate::config::{OptionalField, SynthesizeConfig, TokenField};
+use crate::config::{OptionalField, Structured, SynthesizeConfig, TokenField};
 use serde_json::{Value, json};
 
 /// A field that a server may refuse.
@@ -13,11 +14,13 @@ pub(super) enum Field {
     Seed,
     /// The server wants to stream.
     Stream,
+    /// What holds an answer to its form.
+    Form,
 }
 
 impl Field {
-    pub(super) const ALL: [Field; 5] =
-        [Field::MaxTokens, Field::MaxCompletionTokens, Field::Temperature, Field::Seed, Field::Stream];
+    pub(super) const ALL: [Field; 6] =
+        [Field::MaxTokens, Field::MaxCompletionTokens, Field::Temperature, Field::Seed, Field::Stream, Field::Form];
 
     /// As it stands in a request.
     pub(super) fn name(self) -> &'static str {
@@ -27,6 +30,7 @@ impl Field {
             Field::Temperature => "temperature",
             Field::Seed => "seed",
             Field::Stream => "stream",
+            Field::Form => "response_format",
         }
     }
 }
@@ -41,6 +45,9 @@ pub(super) struct Fields {
     temperature: bool,
     seed: bool,
     stream: bool,
+    form: Structured,
+    /// Another one may be tried.
+    form_open: bool,
 }
 
 impl Fields {
@@ -53,7 +60,22 @@ impl Fields {
         };
         let sent = |field| !config.omit.contains(&field);
         let (temperature, seed) = (sent(OptionalField::Temperature), sent(OptionalField::Seed));
-        Fields { limit, limit_open, temperature, seed, stream: false }
+        let (form, form_open) = match config.structured {
+            Structured::Auto => (Structured::JsonSchema, true),
+            form => (form, false),
+        };
+        Fields { limit, limit_open, temperature, seed, stream: false, form, form_open }
+    }
+
+    /// For a batch, which nobody can refuse a field of in time: only the form that is set.
+    pub(super) fn of_batch(config: &SynthesizeConfig) -> Fields {
+        let fields = Fields::new(config);
+        if fields.form_open { Fields { form: Structured::Off, form_open: false, ..fields } } else { fields }
+    }
+
+    /// What answers are held to.
+    pub(super) fn form(self) -> Structured {
+        self.form
     }
 
     /// The body of a request to `/chat/completions`, without `stream` where nothing is streamed.
@@ -70,6 +92,7 @@ impl Fields {
         if self.stream {
             body["stream"] = true.into();
         }
+        form::ask_for(self.form, request, &mut body);
         body
     }
 
@@ -83,7 +106,13 @@ impl Fields {
             Field::Temperature if self.temperature => Some(Fields { temperature: false, ..self }),
             Field::Seed if self.seed => Some(Fields { seed: false, ..self }),
             Field::Stream if !self.stream => Some(Fields { stream: true, ..self }),
-            Field::MaxTokens | Field::MaxCompletionTokens | Field::Temperature | Field::Seed | Field::Stream => None,
+            Field::Form if self.form_open => form::next(self.form).map(|form| Fields { form, ..self }),
+            Field::MaxTokens
+            | Field::MaxCompletionTokens
+            | Field::Temperature
+            | Field::Seed
+            | Field::Stream
+            | Field::Form => None,
         }
     }
 }
@@ -100,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_a_server_refuses_is_left_out_and_nothing_else_changes() {
-        let fields = Fields::new(&SynthesizeConfig::default());
+        let fields = Fields::new(&SynthesizeConfig { structured: "off".into(), ..Default::default() });
         let all = body(fields);
         assert_eq!((&all["max_tokens"], &all["temperature"]), (&json!(10), &json!(0.8)));
         let learnt = fields.without(Field::MaxTokens).unwrap();
@@ -114,10 +143,26 @@ mod tests {
     }
 
     #[test]
+    fn forms_are_tried_in_turn_unless_one_is_set() {
+        let mut fields = Fields::new(&SynthesizeConfig::default());
+        let mut seen = vec![fields.form()];
+        while let Some(next) = fields.without(Field::Form) {
+            fields = next;
+            seen.push(fields.form());
+        }
+        assert_eq!(seen, ["json_schema", "json_object", "grammar", "off"].map(Structured::from));
+        let set = SynthesizeConfig { structured: "grammar".into(), ..Default::default() };
+        assert_eq!(Fields::new(&set).without(Field::Form), None);
+        assert_eq!(Fields::of_batch(&set).form(), Structured::Grammar);
+        assert_eq!(Fields::of_batch(&SynthesizeConfig::default()).form(), Structured::Off);
+    }
+
+    #[test]
     fn settings_name_the_field_and_leave_fields_out() {
         let config = SynthesizeConfig {
             token_field: "max_completion_tokens".into(),
             omit: vec!["temperature".into(), "seed".into()],
+            structured: "off".into(),
             ..Default::default()
         };
         let fields = Fields::new(&config);

@@ -11,7 +11,7 @@ use super::secrets::Secrets;
 use super::server_error::ServerError;
 use super::teacher::{Answer, Class, Failure, Request, Teacher};
 use crate::artifact::content_hash;
-use crate::config::SynthesizeConfig;
+use crate::config::{Structured, SynthesizeConfig};
 use crate::error::{Error, Result};
 use crate::run::{Level, Run, log};
 use std::io::Read;
@@ -214,6 +214,10 @@ impl Endpoint {
                 Err(refusal) => refusal,
             };
             let Some(field) = refusal.field else { return Err(refusal.failure) };
+            // No form was asked for: the words mean something else.
+            if field == Field::Form && sent.form() == Structured::Off {
+                return Err(refusal.failure);
+            }
             if !self.learn(sent, field, &refusal.failure) {
                 return Err(Failure { class: Class::Stop, ..refusal.failure });
             }
@@ -234,8 +238,12 @@ impl Endpoint {
             Field::MaxCompletionTokens => "max_tokens is sent in its place",
             Field::Temperature | Field::Seed => "it is left out from now on",
             Field::Stream => "answers are streamed from now on",
+            Field::Form if next.form() == Structured::Off => "answers are read as plain text from now on",
+            Field::Form => "another form of answers is tried",
         };
-        log(Level::Warn, &format!("synthesize: {} is refused, {change}; {}", field.name(), failure.error));
+        let name =
+            if field == Field::Form { format!("{} ({})", field.name(), sent.form()) } else { field.name().to_string() };
+        log(Level::Warn, &format!("synthesize: {name} is refused, {change}; {}", failure.error));
         true
     }
 

@@ -1,17 +1,32 @@
 //! The teacher that is a GGUF on this machine, through llama.cpp. One request at a time; its arithmetic uses all threads.
 
-use super::teacher::{Answer, Class, Failure, Request, Teacher};
-use crate::config::SynthesizeConfig;
+use super::likelihood::Likelihood;
+use super::lines::{Held, enders, openings};
+use super::prompts::Prompts;
+use super::teacher::{Answer, Class, Failure, Kind, Request, Teacher};
+use crate::config::{Structured, SynthesizeConfig};
 use crate::error::{Error, ErrorKind, Result};
-use crate::llama::{Context, ContextOptions, Model, Pooling, Sampling};
+use crate::llama::{Context, ContextOptions, Model, Pooling, Sampling, Token};
 use crate::run::Run;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+/// Names whose likelihood is computed in one pass.
+const NAMES_AT_ONCE: usize = 64;
+/// A request that says nothing, beside which a query's effect is seen.
+const SAYS_NOTHING: &str = "Hello! What do you recommend?";
+
 /// A GGUF as teacher.
+///
+/// Unless `synthesize.structured` is `off`, it is held to the form of its answers: queries are written line by line behind
+/// their numbers ([`Held`]), candidates are ranked by how much likelier the query makes their names ([`Likelihood`]).
 pub struct LocalTeacher {
     model: Model,
-    context: Mutex<Context>,
+    context: Mutex<(Context, Likelihood)>,
+    /// None: it writes as it likes.
+    held: Option<Vec<Token>>,
+    openings: Vec<String>,
+    prompts: Prompts,
     name: String,
 }
 
@@ -25,11 +40,13 @@ impl LocalTeacher {
             return Err(Error::invalid("synthesize.model is empty; name the GGUF of the teacher"));
         }
         let path = Path::new(&config.model);
+        let prompts = Prompts::load(config)?;
+        let held = config.structured != Structured::Off;
         let model = Model::load(path)?;
         let options = ContextOptions {
             tokens: config.context_tokens,
             batch_tokens: config.context_tokens.min(512),
-            sequences: 1,
+            sequences: if held { NAMES_AT_ONCE + 1 } else { 1 },
             pooling: Pooling::Logits,
             exact: false,
         };
@@ -40,7 +57,39 @@ impl LocalTeacher {
         let content = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
         hasher.update_reader(content).map_err(|e| Error::io(path, e))?;
         let name = format!("local/{file}/{}/{}", &hasher.finalize().to_hex()[..12], config.context_tokens);
-        Ok(LocalTeacher { model, context: Mutex::new(context), name })
+        // An answer in a form of its own is another teacher's.
+        let name = if held { format!("{name}/held") } else { name };
+        let held = held.then(|| enders(&model));
+        let openings = openings(&prompts.styles);
+        Ok(LocalTeacher { model, context: Mutex::new((context, Likelihood::default())), held, openings, prompts, name })
+    }
+
+    /// In the model's chat format; a base model goes on from the text.
+    fn prompt(&self, messages: &[(&str, &str)]) -> Result<String> {
+        match self.model.chat_template() {
+            Some(_) => self.model.chat_prompt(messages),
+            None => Ok(messages.iter().map(|(_, content)| format!("{content}\n\n")).collect()),
+        }
+    }
+
+    /// The best candidates by number, as an answer in words would give them.
+    fn ranked(&self, context: &mut (Context, Likelihood), request: &Request, run: &Run) -> Result<Answer> {
+        let facts = &request.facts;
+        let asking = |query: &str| -> Result<String> {
+            let text = self.prompts.recommend.fill(|slot| match slot {
+                "query" => query.to_string(),
+                _ => facts.count.to_string(),
+            });
+            Ok(format!("{}1.", self.prompt(&[("user", &text)])?))
+        };
+        let (prompt, plain) = (asking(&facts.query)?, asking(SAYS_NOTHING)?);
+        let (context, likelihood) = context;
+        let ranked = likelihood.rank(context, &prompt, &plain, &facts.names, run)?;
+        let best = ranked.order.iter().take(facts.count);
+        let text = best.map(|place| (place + 1).to_string()).collect::<Vec<_>>().join(", ");
+        run.token(&text)?;
+        run.token("")?;
+        Ok(Answer { text, prompt_tokens: ranked.tokens as u64, completion_tokens: 0 })
     }
 }
 
@@ -71,19 +120,26 @@ impl Teacher for LocalTeacher {
         };
         let messages: Vec<(&str, &str)> =
             request.messages.iter().map(|m| (m.role.as_str(), m.content.as_str())).collect();
-        let prompt = match self.model.chat_template() {
-            Some(_) => self.model.chat_prompt(&messages).map_err(fail)?,
-            // A base model: it goes on from the text.
-            None => messages.iter().map(|(_, content)| format!("{content}\n\n")).collect(),
-        };
-        let sampling = Sampling {
-            max_tokens: request.max_tokens,
-            temperature: request.temperature,
-            seed: request.seed.wrapping_add(request.sample),
-            ..Default::default()
-        };
+        let prompt = self.prompt(&messages).map_err(fail)?;
         let mut context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
-        let generated = context.generate(&prompt, &sampling, run).map_err(fail)?;
+        let seed = request.seed.wrapping_add(request.sample);
+        match (&self.held, request.kind) {
+            (Some(_), Kind::Recommend) if !request.facts.names.is_empty() => {
+                return self.ranked(&mut context, request, run).map_err(fail);
+            }
+            (Some(enders), Kind::Query) => {
+                let (openings, count, temperature) =
+                    (self.openings.as_slice(), request.facts.count, request.temperature);
+                let held = Held { enders, openings, count, temperature, seed };
+                let lines = held.write(&mut context.0, &prompt, run).map_err(fail)?;
+                let (prompt_tokens, completion_tokens) = (lines.prompt_tokens as u64, lines.tokens as u64);
+                return Ok(Answer { text: lines.text, prompt_tokens, completion_tokens });
+            }
+            (Some(_) | None, Kind::Query | Kind::Recommend) => {}
+        }
+        let sampling =
+            Sampling { max_tokens: request.max_tokens, temperature: request.temperature, seed, ..Default::default() };
+        let generated = context.0.generate(&prompt, &sampling, run).map_err(fail)?;
         let tokens = (generated.prompt_tokens as u64, generated.tokens as u64);
         let failure = |class: Class, why: &str| Failure { tokens, ..Failure::new(class, format!("teacher: {why}")) };
         if !generated.finished {

@@ -2,9 +2,11 @@
 //!
 //! `algorithm2` is the whole: a `plan` of requests, which `ask` sends, several at once, at the `pace` that the teacher bears,
 //! and whose answers become dialogues, with a `report`. `journal` keeps every request and answer. `prompts`, `queries` and
-//! `leak` turn seeds into requests and answers into queries; [`crate::titles`] reads the lists. Teachers: `offline` (with
-//! `neighbours` and `sentences`), `http` (its wire format: `fields` out, `completion` and `server_error` back;
-//! `secrets` stay out of both), `local`; `batch` writes the requests to a file and
+//! `leak` turn seeds into requests and answers into queries; [`crate::titles`] reads the lists that a teacher names from
+//! memory, `choice` those that it chooses from a `shortlist` of the catalogue ([`crate::retrieve`]). Teachers: `offline` (with
+//! `neighbours` and `sentences`), `http` (its wire format: `fields` and the `form` of answers out, `completion` and `server_error` back;
+//! `secrets` stay out of both), `local` (with `lines` and
+//! `likelihood`); `batch` writes the requests to a file and
 //! reads the answers back, and `absent` stands for the teacher meanwhile.
 
 mod absent;
@@ -12,12 +14,18 @@ mod algorithm2;
 mod append;
 mod ask;
 mod batch;
+mod choice;
 mod completion;
 mod fields;
+mod form;
 mod http;
 mod journal;
 mod leak;
 mod length;
+#[cfg(feature = "llama")]
+mod likelihood;
+#[cfg(feature = "llama")]
+mod lines;
 #[cfg(feature = "llama")]
 mod local;
 mod neighbours;
@@ -30,11 +38,14 @@ mod report;
 mod secrets;
 mod sentences;
 mod server_error;
+mod shortlist;
 mod teacher;
 #[cfg(test)]
 mod batch_tests;
 #[cfg(test)]
 mod http_tests;
+#[cfg(test)]
+mod lists_tests;
 #[cfg(test)]
 mod mock;
 #[cfg(test)]
@@ -47,5 +58,5 @@ pub use http::HttpTeacher;
 pub use local::LocalTeacher;
 pub use offline::OfflineTeacher;
 pub use queries::parse_queries;
-pub use report::{Dialogues, SynthesisReport};
+pub use report::{Choices, Dialogues, SynthesisReport};
 pub use teacher::{Answer, Class, Facts, Failure, Kind, Request, Teacher};

@@ -6,7 +6,7 @@
 //! then what goes with it, with the liked titles and with what the query asks for; liked titles themselves are left out.
 
 use super::leak::{Mask, spoken};
-use super::neighbours::{Neighbours, best};
+use super::neighbours::Neighbours;
 use super::prompts::{Prompts, Template};
 use super::queries::normal;
 use super::sentences::{moods, telling};
@@ -15,6 +15,7 @@ use crate::config::SynthesizeConfig;
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::math::Random;
+use crate::retrieve::best;
 use crate::run::Run;
 use std::collections::HashMap;
 
@@ -214,6 +215,18 @@ impl<'a> OfflineTeacher<'a> {
         near.iter().copied().find(|liked| !used.contains(liked))
     }
 
+    /// The places of the best candidates, from 0, best first.
+    fn chosen(&self, facts: &Facts, composed: &Composition) -> Vec<usize> {
+        // Deep enough to tell nearly all candidates apart; the others follow as they stand.
+        let ranked = self.ranked(&Facts { count: self.dataset.items.len(), ..facts.clone() }, composed);
+        let mut places: HashMap<u32, usize> = HashMap::new();
+        ranked.iter().enumerate().for_each(|(place, item)| _ = places.entry(*item).or_insert(place));
+        let mut order: Vec<usize> = (0..facts.candidates.len()).collect();
+        order.sort_by_key(|c| places.get(&facts.candidates[*c]).copied().unwrap_or(usize::MAX));
+        order.truncate(facts.count);
+        order
+    }
+
     /// The ranked items for one query.
     fn ranked(&self, facts: &Facts, composed: &Composition) -> Vec<u32> {
         let mut scores: HashMap<u32, f32> = HashMap::new();
@@ -273,6 +286,11 @@ impl Teacher for OfflineTeacher<'_> {
             }
             Kind::Recommend => {
                 let composed = self.queries(facts, draw).into_iter().find(|c| normal(&c.text) == normal(&facts.query));
+                if !facts.candidates.is_empty() {
+                    let chosen = self.chosen(facts, &composed.unwrap_or_default());
+                    let numbers: Vec<String> = chosen.iter().map(|place| (place + 1).to_string()).collect();
+                    return Ok(Answer { text: numbers.join(", "), prompt_tokens: 0, completion_tokens: 0 });
+                }
                 let ranked = self.ranked(facts, &composed.unwrap_or_default());
                 let names = ranked.iter().map(|item| self.dataset.items.name(*item as usize));
                 names.enumerate().map(|(i, name)| format!("{}. {name}", i + 1)).collect::<Vec<_>>().join("\n")

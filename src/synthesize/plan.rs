@@ -1,14 +1,16 @@
 //! The plan of Algorithm 2 (paper §3.3): which requests a selection leads to, and which dialogues their answers make.
 
 use super::ask::RequestSource;
+use super::choice::{kendall_tau, parse_choice};
 use super::leak::Mask;
 use super::length::{shorten, tokens_of};
 use super::prompts::{Prompts, defuse, delimit};
 use super::queries::{is_query, normal, parse_queries};
 use super::report::SynthesisReport;
+use super::shortlist::{Shortlist, Shortlists, lists_of};
 use super::teacher::{Answer, Class, Facts, Kind, Request};
 use crate::artifact::content_hash;
-use crate::config::SynthesizeConfig;
+use crate::config::{Lists, SynthesizeConfig};
 use crate::dataset::{Dataset, Dialogue, Message, Seed};
 use crate::error::Error;
 use crate::math::Random;
@@ -24,6 +26,8 @@ struct PlannedQuery {
     id: String,
     /// The second answer, or the failure that it was given up for; none: not asked, or not answered yet.
     answer: Option<Result<String, Class>>,
+    /// What it is chosen from; empty: from memory.
+    shortlist: Shortlist,
 }
 
 /// One seed under way.
@@ -42,6 +46,9 @@ pub(super) struct Plan<'a> {
     prompts: &'a Prompts,
     teacher: String,
     by_item: Vec<Vec<u32>>,
+    lists: Lists,
+    /// None: the teacher's memory.
+    shortlists: Option<Shortlists<'a>>,
     /// Seeds whose first request was made, in the selection's order.
     seeds: Vec<SeedState>,
     /// Second requests that can be made: (seed, query). They go before first requests, so that a cap leaves few halves.
@@ -96,7 +103,11 @@ impl RequestSource for Plan<'_> {
     }
 
     fn total(&self) -> u64 {
-        self.selection.picks.len() as u64 * (1 + self.config.queries as u64)
+        let lists = match self.lists {
+            Lists::Auto | Lists::Open | Lists::Candidates => self.config.queries as u64,
+            Lists::Collaborative => 0,
+        };
+        self.selection.picks.len() as u64 * (1 + lists)
     }
 }
 
@@ -104,13 +115,14 @@ impl<'a> Plan<'a> {
     /// Nothing asked yet.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`] for rows that are no reviews.
+    /// [`crate::ErrorKind::Invalid`] for rows that are no reviews; [`crate::ErrorKind::Cancelled`].
     pub(super) fn new(
         dataset: &'a Dataset,
         selection: &'a Selection,
         config: &'a SynthesizeConfig,
         prompts: &'a Prompts,
         teacher: String,
+        run: &Run,
     ) -> crate::Result<Plan<'a>> {
         if let Some(pick) = selection.picks.iter().find(|p| p.row >= dataset.reviews() as u64) {
             let reviews = dataset.reviews();
@@ -124,6 +136,8 @@ impl<'a> Plan<'a> {
             prompts,
             teacher,
             by_item,
+            lists: lists_of(config),
+            shortlists: Shortlists::new(dataset, config, run)?,
             seeds: Vec::new(),
             recommendations: VecDeque::new(),
             dropped: BTreeMap::new(),
@@ -175,7 +189,7 @@ impl<'a> Plan<'a> {
             _ => count.to_string(),
         });
         let facts =
-            Facts { item: Some(item as u32), reviews: reviews.clone(), query: String::new(), count, draw: row as u64 };
+            Facts { item: Some(item as u32), reviews: reviews.clone(), count, draw: row as u64, ..Default::default() };
         let request = self.request(Kind::Query, prompt, dataset.items.id(item), 0, facts);
         (SeedState { id: request.id.clone(), item: Some(item as u32), reviews, queries: Vec::new() }, request)
     }
@@ -183,16 +197,25 @@ impl<'a> Plan<'a> {
     /// The second request: one query → ranked items.
     fn second(&self, seed: usize, query: usize) -> Request {
         let state = &self.seeds[seed];
-        let text = &state.queries[query].query;
-        let prompt = self.prompts.recommend.fill(|slot| match slot {
+        let PlannedQuery { query: text, shortlist, .. } = &state.queries[query];
+        let candidates = self.shortlists.as_ref().map(|lists| (lists.lines(shortlist), lists.names(shortlist)));
+        let (template, count) = match &candidates {
+            Some(_) => (&self.prompts.choose, self.config.items.min(shortlist.shown.len())),
+            None => (&self.prompts.recommend, self.config.items),
+        };
+        let (lines, names) = candidates.unwrap_or_default();
+        let prompt = template.fill(|slot| match slot {
             "query" => text.lines().map(|line| defuse(line, usize::MAX)).collect::<Vec<_>>().join("\n"),
-            _ => self.config.items.to_string(),
+            "candidates" => lines.clone(),
+            _ => count.to_string(),
         });
         let facts = Facts {
             item: state.item,
             reviews: state.reviews.clone(),
             query: text.clone(),
-            count: self.config.items,
+            count,
+            candidates: shortlist.shown.clone(),
+            names,
             draw: if self.config.naive { seed as u64 } else { u64::from(state.reviews[0]) },
         };
         let subject = state.item.map_or("", |item| self.dataset.items.id(item as usize));
@@ -240,12 +263,97 @@ impl<'a> Plan<'a> {
             } else if !seen.insert(normal(&query)) {
                 self.drop_for("queries repeated", 1);
             } else {
+                let shortlist = self.shortlist(seed, &query);
+                if self.shortlists.is_some() && shortlist.ranking.is_empty() {
+                    self.drop_for("queries without an item to choose", 1);
+                    continue;
+                }
                 self.masked += u64::from(leaked);
                 let number = self.seeds[seed].queries.len();
-                self.seeds[seed].queries.push(PlannedQuery { query, id: String::new(), answer: None });
-                self.recommendations.push_back((seed, number));
+                self.seeds[seed].queries.push(PlannedQuery { query, id: String::new(), answer: None, shortlist });
+                match self.lists {
+                    Lists::Auto | Lists::Open | Lists::Candidates => self.recommendations.push_back((seed, number)),
+                    Lists::Collaborative => {}
+                }
             }
         }
+    }
+
+    /// What the items for a query are chosen from.
+    fn shortlist(&self, seed: usize, query: &str) -> Shortlist {
+        let state = &self.seeds[seed];
+        let draw = state.reviews.first().map_or(seed as u64, |row| u64::from(*row));
+        self.shortlists.as_ref().map(|lists| lists.of(state.item, query, draw)).unwrap_or_default()
+    }
+
+    /// The text of a second answer; none: it is none, and counted.
+    fn answer_text(&mut self, asked: &PlannedQuery) -> Option<String> {
+        match &asked.answer {
+            Some(Ok(answer)) if clean_answer(answer) == Reply::OnlyThinking => {
+                self.drop_for(&not_answered("recommendations", Class::Thinking), 1);
+                None
+            }
+            Some(Ok(answer)) => Some(answer.clone()),
+            Some(Err(class)) => {
+                self.drop_for(&not_answered("recommendations", *class), 1);
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// The rows that an answer names from memory, and what it names that the catalogue does not have; none: not enough of
+    /// them, and counted.
+    fn grounded(
+        &mut self,
+        answer: &str,
+        catalogue: &Titles,
+        report: &mut SynthesisReport,
+    ) -> Option<(Vec<u32>, Vec<String>)> {
+        let mut titles = parse_titles(answer);
+        titles.truncate(self.config.items);
+        let (mut listed, mut out_of_catalogue, mut once) = (Vec::new(), Vec::new(), HashSet::new());
+        for title in &titles {
+            match catalogue.ground(&title.title, title.year) {
+                Some(item) if once.insert(item) => listed.push(item),
+                Some(_) => self.drop_for("items repeated in a list", 1),
+                None => out_of_catalogue.push(match title.year {
+                    Some(year) => format!("{} ({year})", title.title),
+                    None => title.title.clone(),
+                }),
+            }
+        }
+        report.listed += titles.len() as u64;
+        report.unknown += out_of_catalogue.len() as u64;
+        if titles.is_empty() {
+            self.drop_for("lists empty", 1);
+            return None;
+        }
+        let known = (listed.len() + out_of_catalogue.len()).max(1);
+        if listed.is_empty() || (listed.len() as f64) < self.config.min_grounded * known as f64 {
+            self.drop_for("lists with too few items of the catalogue", 1);
+            return None;
+        }
+        Some((listed, out_of_catalogue))
+    }
+
+    /// The rows that an answer chooses of a shortlist, completed from the retrieval's own ranking.
+    fn chosen(&self, answer: &str, shortlist: &Shortlist, item: Option<u32>, report: &mut SynthesisReport) -> Vec<u32> {
+        let names: Vec<String> = shortlist.shown.iter().map(|i| self.dataset.items.name(*i as usize)).collect();
+        let most = self.config.items.min(names.len());
+        let choice = parse_choice(answer, &names, most);
+        let mut listed: Vec<u32> = choice.order.iter().map(|place| shortlist.shown[*place]).collect();
+        let own = |item: &u32| shortlist.ranking.iter().position(|other| other == item);
+        // The seed's item leads the retrieval's ranking by rule: it tells nothing of two opinions.
+        let places: Vec<usize> = listed.iter().filter(|i| Some(**i) != item).filter_map(own).collect();
+        report.choices.add(most, &choice, kendall_tau(&places));
+        for own in &shortlist.ranking {
+            if listed.len() < most && !listed.contains(own) {
+                listed.push(*own);
+            }
+        }
+        report.listed += listed.len() as u64;
+        listed
     }
 
     /// Parses, grounds and filters the second answers, in the selection's order.
@@ -256,60 +364,47 @@ impl<'a> Plan<'a> {
         run: &Run,
     ) -> crate::Result<Vec<Dialogue>> {
         let items = &self.dataset.items;
-        let catalogue = Titles::of(self.dataset);
+        let open = Some(()).filter(|()| self.shortlists.is_none());
+        let catalogue = open.map(|()| Titles::of(self.dataset));
         let mut rows = Vec::new();
         let mut seen = HashSet::new();
-        let (mut unknown, mut with_seed) = (0u64, 0u64);
+        let (mut with_seed, mut findable, mut found) = (0u64, 0u64, 0u64);
         let seeds = std::mem::take(&mut self.seeds);
         for state in &seeds {
             run.check()?;
             for asked in &state.queries {
-                let answer = match &asked.answer {
-                    Some(Ok(answer)) => answer,
-                    Some(Err(class)) => {
-                        self.drop_for(&not_answered("recommendations", *class), 1);
-                        continue;
+                let list = match (self.lists, &catalogue) {
+                    (Lists::Collaborative, _) => {
+                        let listed = asked.shortlist.ranking.clone();
+                        report.listed += listed.len() as u64;
+                        Some((listed, Vec::new()))
                     }
-                    None => continue,
+                    (_, Some(catalogue)) => {
+                        let answer = self.answer_text(asked);
+                        answer.and_then(|answer| self.grounded(&answer, catalogue, report))
+                    }
+                    (_, None) => {
+                        let answer = self.answer_text(asked);
+                        answer.map(|answer| (self.chosen(&answer, &asked.shortlist, state.item, report), Vec::new()))
+                    }
                 };
-                if clean_answer(answer) == Reply::OnlyThinking {
-                    self.drop_for(&not_answered("recommendations", Class::Thinking), 1);
-                    continue;
-                }
-                let mut titles = parse_titles(answer);
-                titles.truncate(self.config.items);
-                let (mut listed, mut out_of_catalogue, mut once) = (Vec::new(), Vec::new(), HashSet::new());
-                for title in &titles {
-                    match catalogue.ground(&title.title, title.year) {
-                        Some(item) if once.insert(item) => listed.push(item),
-                        Some(_) => self.drop_for("items repeated in a list", 1),
-                        None => out_of_catalogue.push(match title.year {
-                            Some(year) => format!("{} ({year})", title.title),
-                            None => title.title.clone(),
-                        }),
-                    }
-                }
-                report.listed += titles.len() as u64;
-                unknown += out_of_catalogue.len() as u64;
-                if titles.is_empty() {
-                    self.drop_for("lists empty", 1);
-                    continue;
-                }
-                let known = (listed.len() + out_of_catalogue.len()).max(1);
-                if listed.is_empty() || (listed.len() as f64) < self.config.min_grounded * known as f64 {
-                    self.drop_for("lists with too few items of the catalogue", 1);
-                    continue;
-                }
+                let Some((listed, out_of_catalogue)) = list else { continue };
                 if !seen.insert(normal(&asked.query)) {
                     self.drop_for("queries repeated", 1);
                     continue;
                 }
+                findable += u64::from(asked.shortlist.seed_found.is_some());
+                found += u64::from(asked.shortlist.seed_found == Some(true));
                 with_seed += u64::from(state.item.is_some_and(|item| listed.contains(&item)));
                 let list = listed.iter().enumerate();
                 let list = list.map(|(i, item)| format!("{}. {}", i + 1, items.name(*item as usize)));
                 let list = list.collect::<Vec<_>>().join("\n");
                 rows.push(Dialogue {
-                    id: content_hash([state.id.as_bytes(), asked.id.as_bytes()]),
+                    id: match asked.id.as_str() {
+                        // Nothing was asked: the query stands for it.
+                        "" => content_hash([state.id.as_bytes(), b"collaborative", asked.query.as_bytes()]),
+                        id => content_hash([state.id.as_bytes(), id.as_bytes()]),
+                    },
                     messages: vec![
                         Message { role: "user".into(), content: asked.query.clone() },
                         Message { role: "assistant".into(), content: self.prompts.reply.fill(|_| list.clone()) },
@@ -328,7 +423,9 @@ impl<'a> Plan<'a> {
         }
         report.teacher = self.teacher;
         report.dropped = self.dropped;
-        report.out_of_catalogue = unknown as f64 / report.listed.max(1) as f64;
+        report.lists = self.lists.to_string();
+        report.out_of_catalogue = report.unknown as f64 / report.listed.max(1) as f64;
+        report.seed_found = found as f64 / findable.max(1) as f64;
         report.seed_listed = with_seed as f64 / rows.len().max(1) as f64;
         Ok(rows)
     }

@@ -94,6 +94,8 @@ pub(super) struct Prompts {
     pub query: Template,
     /// A query → ranked items: {query} {count}.
     pub recommend: Template,
+    /// A query and numbered items → the numbers of the best: {query} {candidates} {count}.
+    pub choose: Template,
     /// K queries without a seed: {styles} {count}.
     pub naive: Template,
     /// The recorded reply: {items}.
@@ -112,6 +114,7 @@ macro_rules! built_in {
         &[
             ("query.txt", include_str!(concat!("../../prompts/", $domain, "/query.txt"))),
             ("recommend.txt", include_str!(concat!("../../prompts/", $domain, "/recommend.txt"))),
+            ("choose.txt", include_str!(concat!("../../prompts/", $domain, "/choose.txt"))),
             ("naive.txt", include_str!(concat!("../../prompts/", $domain, "/naive.txt"))),
             ("reply.txt", include_str!(concat!("../../prompts/", $domain, "/reply.txt"))),
             ("styles.txt", include_str!(concat!("../../prompts/", $domain, "/styles.txt"))),
@@ -139,7 +142,9 @@ impl Prompts {
         });
         let read = |name: &str| -> Result<(PathBuf, String)> {
             let path = folder.join(name);
-            if config.prompts.is_empty() {
+            // Folders that were copied before it was there go on as they are.
+            let newer = name == "choose.txt" && !path.exists();
+            if config.prompts.is_empty() || newer {
                 let text = built_in.iter().find(|(n, _)| *n == name).map_or("", |(_, text)| text);
                 return Ok((path, text.to_string()));
             }
@@ -181,6 +186,7 @@ impl Prompts {
         Ok(Prompts {
             query: template("query.txt", &["title", "genres", "reviews", "styles", "count"], &["reviews", "count"])?,
             recommend: template("recommend.txt", &["query", "count"], &["query", "count"])?,
+            choose: template("choose.txt", &["query", "candidates", "count"], &["query", "candidates", "count"])?,
             naive: template("naive.txt", &["styles", "count"], &["styles", "count"])?,
             reply: template("reply.txt", &["items"], &["items"])?,
             styles,

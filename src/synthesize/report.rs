@@ -1,5 +1,6 @@
 //! What a synthesis made, and what it cost.
 
+use super::choice::Choice;
 use crate::dataset::Dialogue;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
@@ -48,10 +49,60 @@ pub struct SynthesisReport {
     pub listed: u64,
     /// Share of them that are not in the catalogue.
     pub out_of_catalogue: f64,
+    /// Titles listed that are not in the catalogue.
+    #[serde(skip)]
+    pub(super) unknown: u64,
+    /// Where the lists come from: `open`, `candidates` or `collaborative`.
+    pub lists: String,
+    /// How the teacher chose, with `candidates`.
+    pub choices: Choices,
+    /// With `candidates` and `collaborative`: share of kept dialogues whose seed's item the retrieval finds by itself; it is
+    /// among the candidates in any case.
+    pub seed_found: f64,
     /// Share of kept dialogues that list their seed's item.
     pub seed_listed: f64,
     /// A cap ended it before all seeds were used.
     pub capped: bool,
+}
+
+/// How a teacher chose among candidates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
+pub struct Choices {
+    /// Lists chosen.
+    pub lists: u64,
+    /// Lists that were too short and were completed from the retrieval's ranking.
+    pub completed: u64,
+    /// Those of them in which no item of the list could be read.
+    pub unread: u64,
+    /// Items that were added to complete lists.
+    pub items_added: u64,
+    /// Entries that named an item a second time.
+    pub repeated: u64,
+    /// Entries that named nothing of the list.
+    pub outside: u64,
+    /// Mean of Kendall's tau of the teacher's order and the retrieval's own over lists of two items and more: 1 the same, 0 as
+    /// by chance, -1 reversed.
+    pub agreement: f64,
+    /// Those lists.
+    #[serde(skip)]
+    compared: u64,
+}
+
+impl Choices {
+    /// Counts one list of which `wanted` items were asked for.
+    pub(super) fn add(&mut self, wanted: usize, choice: &Choice, tau: Option<f64>) {
+        let missing = wanted.saturating_sub(choice.order.len()) as u64;
+        self.lists += 1;
+        self.completed += u64::from(missing > 0);
+        self.unread += u64::from(choice.order.is_empty());
+        self.items_added += missing;
+        self.repeated += choice.repeated;
+        self.outside += choice.outside;
+        if let Some(tau) = tau {
+            self.compared += 1;
+            self.agreement += (tau - self.agreement) / self.compared as f64;
+        }
+    }
 }
 
 impl SynthesisReport {
@@ -89,6 +140,19 @@ impl std::fmt::Display for SynthesisReport {
             write!(f, ", {} queries shortened", self.shortened)?;
         }
         write!(f, ", {:.1} % of listed titles out of catalogue", self.out_of_catalogue * 100.0)?;
+        let chosen = &self.choices;
+        if chosen.lists > 0 {
+            let share = 100.0 * chosen.completed as f64 / chosen.lists as f64;
+            write!(
+                f,
+                ", {share:.1} % of {} lists completed ({} items; {} wholly)",
+                chosen.lists, chosen.items_added, chosen.unread
+            )?;
+            write!(f, ", agreement with the retrieval's order {:.2}", chosen.agreement)?;
+        }
+        if self.seed_found > 0.0 {
+            write!(f, ", the seed's item found by the retrieval for {:.1} %", 100.0 * self.seed_found)?;
+        }
         for (why, count) in &self.dropped {
             write!(f, ", {count} dropped: {why}")?;
         }

@@ -56,6 +56,20 @@ const TOO_LONG: [&str; 16] = [
     "max_model_len",
 ];
 
+/// Names of what holds an answer to its form; no message speaks of them otherwise.
+const FORM: [&str; 10] = [
+    "response_format",
+    "response format",
+    "json_schema",
+    "json schema",
+    "json_object",
+    "guided_",
+    "guided decoding",
+    "grammar",
+    "structured output",
+    "structured_output",
+];
+
 /// A server's error.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct ServerError {
@@ -120,6 +134,10 @@ impl ServerError {
         if streams_only.iter().any(|way| text.contains(way)) {
             return Some(Field::Stream);
         }
+        let named = self.param.as_deref().unwrap_or(&self.message).to_lowercase();
+        if !self.speaks_of_length() && FORM.iter().any(|name| named.contains(name)) {
+            return Some(Field::Form);
+        }
         if self.speaks_of_length() || !UNSUPPORTED.iter().any(|way| text.contains(way)) {
             return None;
         }
@@ -127,7 +145,7 @@ impl ServerError {
             return Field::ALL.into_iter().find(|field| field.name() == param);
         }
         // "Use 'max_completion_tokens' instead": the refused one is named first.
-        let named = Field::ALL.into_iter().filter(|f| *f != Field::Stream);
+        let named = Field::ALL.into_iter().filter(|f| !matches!(f, Field::Stream | Field::Form));
         named.filter_map(|field| Some((position(&self.message, field.name())?, field))).min_by_key(|n| n.0).map(|n| n.1)
     }
 
@@ -147,6 +165,8 @@ impl ServerError {
         } else if status == 413 || self.speaks_of_length() {
             ": the prompt is too long for the model; lower synthesize.reviews, synthesize.review_chars or \
              synthesize.answer_tokens"
+        } else if self.refused_field() == Some(Field::Form) {
+            ": the server does not take this form of answers; see synthesize.structured"
         } else if self.refused_field().is_some() {
             ": the server does not take a field of the request; see synthesize.token_field and synthesize.omit"
         } else if names(Field::MaxTokens) || names(Field::MaxCompletionTokens) {

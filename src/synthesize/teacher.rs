@@ -28,6 +28,10 @@ pub struct Facts {
     pub query: String,
     /// Queries or items wanted.
     pub count: usize,
+    /// Rows of the items that the answer is chosen from, as numbered in the prompt from 1; empty: from memory.
+    pub candidates: Vec<u32>,
+    /// Their names.
+    pub names: Vec<String>,
     /// Row of the selected review; in naive mode the number of the draw.
     pub draw: u64,
 }

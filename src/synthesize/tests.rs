@@ -71,6 +71,8 @@ pub(super) fn http(url: &str) -> SynthesizeConfig {
         timeout_ms: 5000,
         in_flight: 4,
         items: 5,
+        lists: "open".into(),
+        structured: "off".into(),
         ..Default::default()
     }
 }
@@ -591,6 +593,8 @@ fn a_local_teacher_is_heard_while_it_writes_on_the_callers_thread() {
     let config = SynthesizeConfig {
         teacher: "local".into(),
         model: model.display().to_string(),
+        lists: "open".into(),
+        structured: "off".into(),
         answer_tokens: 12,
         queries: 1,
         ..Default::default()

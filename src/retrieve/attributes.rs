@@ -1,0 +1,170 @@
+//! Genres and creators: which items share them, and which a text names.
+
+use super::lists::Lists;
+use crate::dataset::Dataset;
+use std::collections::HashMap;
+
+/// An attribute that more items have is too common to look for by its items.
+const ITEMS_MOST: usize = 200_000;
+/// Words of a name that is looked for in a text, at most.
+const WORDS_MOST: usize = 4;
+
+/// One kind of attribute.
+pub(super) struct Attribute {
+    /// Names as words in lower case.
+    names: Vec<String>,
+    numbers: HashMap<String, u32>,
+    /// Names of an item, and items of a name.
+    of: Lists,
+    having: Lists,
+}
+
+/// Letters and digits in lower case, in words.
+pub(super) fn words(text: &str) -> Vec<String> {
+    let lower = text.to_lowercase();
+    let pieces = lower.split(|c: char| !(c.is_alphanumeric() || c == '\'' || c == '’'));
+    let bare = pieces.map(|w| w.replace(['\'', '’'], ""));
+    bare.filter(|w| !w.is_empty()).collect()
+}
+
+impl Attribute {
+    /// `of`: the values of an item.
+    pub(super) fn new<'a, V: Iterator<Item = &'a str>>(dataset: &'a Dataset, of: impl Fn(usize) -> V) -> Attribute {
+        let items = dataset.items.len();
+        let (mut names, mut numbers, mut pairs) = (Vec::new(), HashMap::new(), Vec::new());
+        for item in 0..items {
+            for value in of(item) {
+                let name = words(value).join(" ");
+                if name.is_empty() {
+                    continue;
+                }
+                let next = names.len() as u32;
+                let number = *numbers.entry(name.clone()).or_insert(next);
+                if number == next {
+                    names.push(name);
+                }
+                pairs.push((item as u32, number));
+            }
+        }
+        pairs.sort_unstable();
+        pairs.dedup();
+        let of = Lists::new(items, pairs.iter().copied());
+        pairs.iter_mut().for_each(|p| *p = (p.1, p.0));
+        pairs.sort_unstable();
+        let having = Lists::new(names.len(), pairs.into_iter());
+        Attribute { names, numbers, of, having }
+    }
+
+    /// Adds to each other item what `value(shared names, own names of it, names of `item`)` says.
+    pub(super) fn add_shared(&self, item: u32, value: impl Fn(f32, f32, f32) -> f32, out: &mut [f32]) {
+        let own = self.of.row(item as usize);
+        let mut shared: HashMap<u32, u32> = HashMap::new();
+        for name in own {
+            let having = self.having.row(*name as usize);
+            if having.len() <= ITEMS_MOST {
+                having.iter().filter(|other| **other != item).for_each(|other| *shared.entry(*other).or_default() += 1);
+            }
+        }
+        for (other, count) in shared {
+            out[other as usize] += value(count as f32, self.of.row(other as usize).len() as f32, own.len() as f32);
+        }
+    }
+
+    /// The names that stand in a text word for word; names of one short word do not count.
+    pub(super) fn named(&self, text: &[String]) -> Vec<u32> {
+        let mut found = Vec::new();
+        for at in 0..text.len() {
+            for length in 1..=WORDS_MOST.min(text.len() - at) {
+                let name = text[at..at + length].join(" ");
+                if (length > 1 || name.chars().count() > 4)
+                    && let Some(number) = self.numbers.get(&name)
+                {
+                    found.push(*number);
+                }
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// The names that a text speaks of in some form: `comedies` of Comedy, `animated` of Animation, `scifi` of Sci-Fi.
+    pub(super) fn spoken_of(&self, text: &[String]) -> Vec<u32> {
+        let joined = text.join("");
+        let speaks = |name: &str| match name.contains(' ') {
+            true => joined.contains(&name.replace(' ', "")),
+            false => text.iter().any(|word| related(word, name)),
+        };
+        (0..self.names.len() as u32).filter(|n| speaks(&self.names[*n as usize])).collect()
+    }
+
+    /// Adds `weight` for each of `names` to the items that have it.
+    pub(super) fn add_having(&self, names: &[u32], weight: f32, out: &mut [f32]) {
+        for name in names {
+            self.having.row(*name as usize).iter().for_each(|item| out[*item as usize] += weight);
+        }
+    }
+}
+
+/// Two forms of one word: they begin alike for two thirds of the name, and for five letters where there are more.
+fn related(word: &str, name: &str) -> bool {
+    if word == name {
+        return true;
+    }
+    let (long, alike) = (name.chars().count(), word.chars().zip(name.chars()).take_while(|(a, b)| a == b).count());
+    let least = (2 * long).div_ceil(3).max(4).max(5.min(long.saturating_sub(1)));
+    alike >= least && word.chars().count() <= long + 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::Item;
+
+    fn dataset() -> Dataset {
+        let mut dataset = Dataset::default();
+        for (id, genres, creators) in [
+            ("a", vec!["Comedy", "Sci-Fi"], vec!["Ann O'Neil", "Bo"]),
+            ("b", vec!["Comedy"], vec!["Ann O'Neil"]),
+            ("c", vec!["Animation", "comedy"], vec!["Carla van der Berg"]),
+            ("d", vec![], vec![]),
+        ] {
+            let strings = |list: Vec<&str>| list.into_iter().map(str::to_string).collect();
+            let (genres, creators) = (strings(genres), strings(creators));
+            dataset.add_item(&Item { id: id.into(), genres, creators, ..Default::default() }).unwrap();
+        }
+        dataset
+    }
+
+    #[test]
+    fn names_are_found_in_texts_in_their_forms() {
+        let data = dataset();
+        let genres = Attribute::new(&data, |i| data.items.genres(i));
+        let creators = Attribute::new(&data, |i| data.items.creators(i));
+        let spoken = |text: &str| {
+            let mut out = vec![0.0; 4];
+            genres.add_having(&genres.spoken_of(&words(text)), 1.0, &mut out);
+            out
+        };
+        assert_eq!(spoken("some funny comedies"), [1.0, 1.0, 1.0, 0.0]);
+        assert_eq!(spoken("An animated scifi film"), [1.0, 0.0, 1.0, 0.0]);
+        assert_eq!(spoken("comet"), [0.0; 4]);
+        let named = |text: &str| {
+            let mut out = vec![0.0; 4];
+            creators.add_having(&creators.named(&words(text)), 1.0, &mut out);
+            out
+        };
+        assert_eq!(named("with ann o’neil, or Bo?"), [1.0, 1.0, 0.0, 0.0]);
+        assert_eq!(named("by Carla van der Berg"), [0.0, 0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn items_that_share_a_name_are_told_and_the_item_itself_is_not() {
+        let data = dataset();
+        let genres = Attribute::new(&data, |i| data.items.genres(i));
+        let mut out = vec![0.0; 4];
+        genres.add_shared(0, |shared, theirs, own| shared / (theirs * own).sqrt(), &mut out);
+        assert!((out[1] - 1.0 / 2f32.sqrt()).abs() < 1e-6 && (out[2] - 0.5).abs() < 1e-6, "{out:?}");
+        assert_eq!((out[0], out[3]), (0.0, 0.0));
+    }
+}

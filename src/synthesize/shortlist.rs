@@ -1,0 +1,117 @@
+//! What a teacher chooses from: items of the catalogue that are retrieved for one query, as the prompt shows them.
+
+use super::prompts::defuse;
+use crate::config::{Lists, SynthesizeConfig, TeacherKind};
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::math::Random;
+use crate::retrieve::{Retriever, Wish};
+use crate::run::Run;
+use crate::titles::Titles;
+
+/// Characters of a name, and of an attribute, in a line of the prompt.
+const NAME_CHARS: usize = 120;
+const ATTRIBUTE_CHARS: usize = 40;
+/// Attributes in a line.
+const ATTRIBUTES: usize = 3;
+
+/// Where the lists of these settings come from: [`Lists::Auto`] is settled.
+pub(super) fn lists_of(config: &SynthesizeConfig) -> Lists {
+    match (config.lists, config.teacher) {
+        (Lists::Auto, TeacherKind::Offline) => Lists::Open,
+        (Lists::Auto, TeacherKind::Http | TeacherKind::Local) => Lists::Candidates,
+        (lists @ (Lists::Open | Lists::Candidates | Lists::Collaborative), _) => lists,
+    }
+}
+
+/// The items for one query.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Shortlist {
+    /// Rows, best first; the seed's item leads, as it does with the built-in teacher.
+    pub ranking: Vec<u32>,
+    /// The same in the order of the prompt.
+    pub shown: Vec<u32>,
+    /// Whether the retrieval found the seed's item by itself; none: there is no seed, or the query names its item.
+    pub seed_found: Option<bool>,
+}
+
+/// Makes shortlists.
+pub(super) struct Shortlists<'a> {
+    dataset: &'a Dataset,
+    titles: Titles,
+    retriever: Retriever,
+    count: usize,
+    seed: u64,
+}
+
+impl<'a> Shortlists<'a> {
+    /// For the settings; none: the lists are the teacher's own.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Cancelled`].
+    pub(super) fn new(dataset: &'a Dataset, config: &SynthesizeConfig, run: &Run) -> Result<Option<Shortlists<'a>>> {
+        let count = match lists_of(config) {
+            Lists::Auto | Lists::Open => return Ok(None),
+            Lists::Candidates => config.candidates.max(config.items),
+            Lists::Collaborative => config.items,
+        };
+        let retriever = Retriever::new(dataset, run)?;
+        Ok(Some(Shortlists { dataset, titles: Titles::of(dataset), retriever, count, seed: config.seed }))
+    }
+
+    /// For a query that was made of a review of `item`. `draw` tells the queries of one prompt apart.
+    pub(super) fn of(&self, item: Option<u32>, query: &str, draw: u64) -> Shortlist {
+        let wish = Wish::read(&self.titles, query);
+        // Who names an item has seen it: it is no answer.
+        let item = item.filter(|item| !wish.items.contains(item));
+        let wish = wish.and(item);
+        let mut ranking = self.retriever.candidates(&wish, item, self.count);
+        let mut seed_found = None;
+        if let Some(item) = item {
+            let place = ranking.iter().position(|other| *other == item);
+            seed_found = Some(place.is_some());
+            match place {
+                Some(place) => drop(ranking.remove(place)),
+                None => ranking.truncate(self.count.saturating_sub(1)),
+            }
+            ranking.insert(0, item);
+        }
+        let mut shown = ranking.clone();
+        Random::new(self.seed, format!("candidates/{draw}/{query}").as_bytes()).shuffle(&mut shown);
+        Shortlist { ranking, shown, seed_found }
+    }
+
+    /// The items' names, as lists give them.
+    pub(super) fn names(&self, shortlist: &Shortlist) -> Vec<String> {
+        shortlist.shown.iter().map(|item| defuse(&self.dataset.items.name(*item as usize), NAME_CHARS)).collect()
+    }
+
+    /// The numbered lines of the prompt: `7. Title (1999) | Comedy, Drama, Ann Other`.
+    pub(super) fn lines(&self, shortlist: &Shortlist) -> String {
+        let lines = shortlist.shown.iter().zip(self.names(shortlist)).enumerate();
+        let line = |(n, (item, name)): (usize, (&u32, String))| {
+            let telling = self.telling(*item as usize);
+            let bar = if telling.is_empty() { "" } else { " | " };
+            format!("{}. {name}{bar}{}", n + 1, telling.join(", "))
+        };
+        lines.map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Two or three attributes that tell an item: genres, its first creator, keywords.
+    fn telling(&self, item: usize) -> Vec<String> {
+        let items = &self.dataset.items;
+        let mut out: Vec<String> = Vec::new();
+        let first = items.genres(item).take(2).chain(items.creators(item).take(1));
+        let more = items.keywords(item).chain(items.genres(item).skip(2)).chain(items.creators(item).skip(1));
+        for value in first.chain(more) {
+            let value = defuse(value, ATTRIBUTE_CHARS);
+            if !value.is_empty() && !out.contains(&value) {
+                out.push(value);
+            }
+            if out.len() == ATTRIBUTES {
+                break;
+            }
+        }
+        out
+    }
+}
