@@ -183,6 +183,15 @@ choices! {
         /// Plain text.
         Off = "off",
     }
+    /// Whether personal data in reviews is masked before a teacher sees it.
+    Masking {
+        /// For a teacher that is not on this machine: `http`, a batch, a callback.
+        Auto = "auto",
+        /// For every teacher that is asked.
+        On = "on",
+        /// Never.
+        Off = "off",
+    }
     /// The field of a request that limits an answer's tokens.
     TokenField {
         /// `max_tokens` until a server refuses it.

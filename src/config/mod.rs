@@ -9,7 +9,7 @@ mod value;
 pub(crate) use choices::listed;
 pub use choices::{
     Arithmetic, Batching, Choice, CompareWhole, Compression, Domain, EmbedMethod, Features, Lists, LoraTarget, LossOn,
-    Mode, Moments, Objective, OptionalField, PoolingChoice, Quantisation, RankedBy, RankingSystem, ReplyVoice,
+    Masking, Mode, Moments, Objective, OptionalField, PoolingChoice, Quantisation, RankedBy, RankingSystem, ReplyVoice,
     Schedule, SourceFormat, Speakers, StopOn, StoreType, Strategy, Structured, TeacherKind, TokenField, TuneMethod,
     UnknownItems, UserMethod, WeightType,
 };
@@ -240,6 +240,9 @@ settings! {
         reviews: usize = 3, int(1, 100);
         /// Characters of one review shown to the teacher; longer ones are cut.
         review_chars: usize = 1500, int(40, 1 << 20);
+        /// Whether e-mail addresses, links, @names, and telephone, card and account numbers in reviews are masked before the
+        /// teacher sees them: `auto` for `http` and teachers of your own, `on`, `off`.
+        mask: Masking = Masking::Auto, ANY;
         /// Recommendations per query.
         items: usize = 20, int(1, 1000);
         /// Where the lists come from: the teacher's memory (`open`, the paper), its choice among retrieved items of the

@@ -101,7 +101,7 @@ pub fn synthesize_with(
     journal: &Path,
 ) -> Result<Dialogues> {
     let prompts = Prompts::load(config)?;
-    let mut plan = Plan::new(dataset, selection, config, &prompts, teacher.name(), run)?;
+    let mut plan = Plan::new(dataset, selection, config, &prompts, teacher, run)?;
     let mut journal = Journal::open(journal)?;
     let asked = ask::ask(&mut plan, teacher, &mut journal, config, run)?;
     let spent = journal.spent();
@@ -118,6 +118,7 @@ pub fn synthesize_with(
         cost: ask::cost(config, spent.prompt_tokens, spent.completion_tokens),
         masked: plan.masked,
         shortened: plan.shortened,
+        personal_data: plan.personal_data,
         capped: asked.capped,
         ..Default::default()
     };

@@ -64,7 +64,7 @@ pub fn export_requests(
     let teacher = AbsentTeacher::new(config)?;
     let prompts = Prompts::load(config)?;
     let mut journal = Journal::open(journal)?;
-    let mut plan = Plan::new(dataset, selection, config, &prompts, teacher.name(), run)?;
+    let mut plan = Plan::new(dataset, selection, config, &prompts, &teacher, run)?;
     let fields = Fields::of_batch(config);
     let mut exported = ExportReport::default();
     let mut seen = HashSet::new();

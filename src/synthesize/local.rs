@@ -97,6 +97,9 @@ impl Teacher for LocalTeacher {
     fn name(&self) -> String {
         self.name.clone()
     }
+    fn is_remote(&self) -> bool {
+        false
+    }
     fn in_flight(&self) -> usize {
         1
     }

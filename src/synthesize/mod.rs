@@ -1,8 +1,8 @@
 //! Room 4, synthesize: seeds → dialogues (query, ranked items) through a teacher (paper §3.3, Algorithm 2).
 //!
 //! `algorithm2` is the whole: a `plan` of requests, which `ask` sends, several at once, at the `pace` that the teacher bears,
-//! and whose answers become dialogues, with a `report`. `journal` keeps every request and answer. `prompts`, `queries` and
-//! `leak` turn seeds into requests and answers into queries; [`crate::titles`] reads the lists that a teacher names from
+//! and whose answers become dialogues, with a `report`. `journal` keeps every request and answer. `prompts`, `queries`,
+//! `personal` (data, masked) and `leak` turn seeds into requests and answers into queries; [`crate::titles`] reads the lists that a teacher names from
 //! memory, `choice` those that it chooses from a `shortlist` of the catalogue ([`crate::retrieve`]). Teachers: `offline` (with
 //! `neighbours` and `sentences`), `http` (its wire format: `fields` and the `form` of answers out, `completion` and `server_error` back;
 //! `secrets` stay out of both), `local` (with `lines` and
@@ -31,6 +31,7 @@ mod local;
 mod neighbours;
 mod offline;
 mod pace;
+mod personal;
 mod plan;
 mod prompts;
 mod queries;
@@ -57,6 +58,7 @@ pub use http::HttpTeacher;
 #[cfg(feature = "llama")]
 pub use local::LocalTeacher;
 pub use offline::OfflineTeacher;
+pub use personal::PersonalData;
 pub use queries::parse_queries;
 pub use report::{Choices, Dialogues, SynthesisReport};
 pub use teacher::{Answer, Class, Facts, Failure, Kind, Request, Teacher};

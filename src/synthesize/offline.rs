@@ -272,6 +272,9 @@ impl Teacher for OfflineTeacher<'_> {
     fn name(&self) -> String {
         self.name.clone()
     }
+    fn is_remote(&self) -> bool {
+        false
+    }
     fn in_flight(&self) -> usize {
         self.threads
     }

@@ -4,13 +4,14 @@ use super::ask::RequestSource;
 use super::choice::{kendall_tau, parse_choice};
 use super::leak::Mask;
 use super::length::{shorten, tokens_of};
+use super::personal::{PersonalData, mask_personal};
 use super::prompts::{Prompts, defuse, delimit};
 use super::queries::{is_query, normal, parse_queries};
 use super::report::SynthesisReport;
 use super::shortlist::{Shortlist, Shortlists, lists_of};
-use super::teacher::{Answer, Class, Facts, Kind, Request};
+use super::teacher::{Answer, Class, Facts, Kind, Request, Teacher};
 use crate::artifact::content_hash;
-use crate::config::{Lists, SynthesizeConfig};
+use crate::config::{Lists, Masking, SynthesizeConfig};
 use crate::dataset::{Dataset, Dialogue, Message, Seed};
 use crate::error::Error;
 use crate::math::Random;
@@ -54,6 +55,10 @@ pub(super) struct Plan<'a> {
     /// Second requests that can be made: (seed, query). They go before first requests, so that a cap leaves few halves.
     recommendations: VecDeque<(usize, usize)>,
     dropped: BTreeMap<String, u64>,
+    /// Personal data is masked.
+    masks: bool,
+    /// What of it there was.
+    pub(super) personal_data: PersonalData,
     /// Queries in which the seed's title was masked.
     pub(super) masked: u64,
     /// Queries that were too long and were shortened.
@@ -121,7 +126,7 @@ impl<'a> Plan<'a> {
         selection: &'a Selection,
         config: &'a SynthesizeConfig,
         prompts: &'a Prompts,
-        teacher: String,
+        teacher: &dyn Teacher,
         run: &Run,
     ) -> crate::Result<Plan<'a>> {
         if let Some(pick) = selection.picks.iter().find(|p| p.row >= dataset.reviews() as u64) {
@@ -134,13 +139,19 @@ impl<'a> Plan<'a> {
             selection,
             config,
             prompts,
-            teacher,
+            teacher: teacher.name(),
             by_item,
             lists: lists_of(config),
             shortlists: Shortlists::new(dataset, config, run)?,
             seeds: Vec::new(),
             recommendations: VecDeque::new(),
             dropped: BTreeMap::new(),
+            masks: match config.mask {
+                Masking::Auto => teacher.is_remote(),
+                Masking::On => true,
+                Masking::Off => false,
+            },
+            personal_data: PersonalData::default(),
             masked: 0,
             shortened: 0,
         })
@@ -153,7 +164,7 @@ impl<'a> Plan<'a> {
     }
 
     /// The first request of a seed: its reviews and some style queries → K queries.
-    fn first(&self, seed: usize, row: usize) -> (SeedState, Request) {
+    fn first(&mut self, seed: usize, row: usize) -> (SeedState, Request) {
         let (config, dataset) = (self.config, self.dataset);
         // Drawn by the seed's row (naive: its number), so that a seed's prompt does not hang on the others'.
         let draw = if config.naive { seed } else { row };
@@ -177,10 +188,17 @@ impl<'a> Plan<'a> {
         let others: Vec<u32> = self.by_item[item].iter().copied().filter(|r| *r as usize != row).collect();
         let mut reviews = vec![row as u32];
         reviews.extend(random.sample(others.len(), config.reviews.saturating_sub(1)).into_iter().map(|i| others[i]));
-        let texts: Vec<String> = reviews
-            .iter()
-            .map(|r| format!("{} {}", dataset.review_title(*r as usize), dataset.review_text(*r as usize)))
-            .collect();
+        let mut text_of = |review: &u32| {
+            let row = *review as usize;
+            let text = format!("{} {}", dataset.review_title(row), dataset.review_text(row));
+            if !self.masks {
+                return text;
+            }
+            let (masked, found) = mask_personal(&text);
+            self.personal_data.add(found);
+            masked.into_owned()
+        };
+        let texts: Vec<String> = reviews.iter().map(&mut text_of).collect();
         let prompt = self.prompts.query.fill(|slot| match slot {
             "title" => defuse(&dataset.items.name(item), 200),
             "genres" => defuse(&dataset.items.genres(item).collect::<Vec<_>>().join(", "), 200),

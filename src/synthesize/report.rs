@@ -1,6 +1,7 @@
 //! What a synthesis made, and what it cost.
 
 use super::choice::Choice;
+use super::personal::PersonalData;
 use crate::dataset::Dialogue;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
@@ -43,6 +44,8 @@ pub struct SynthesisReport {
     pub dropped: BTreeMap<String, u64>,
     /// Queries in which the seed's title was masked.
     pub masked: u64,
+    /// Personal data in reviews that was masked before the teacher saw it (`synthesize.mask`).
+    pub personal_data: PersonalData,
     /// Queries that were longer than `synthesize.query_tokens` and end with an earlier sentence.
     pub shortened: u64,
     /// Titles listed in all kept and dropped answers.
@@ -135,6 +138,9 @@ impl std::fmt::Display for SynthesisReport {
         if self.requests_in_doubt > 0 {
             let (requests, tokens) = (self.requests_in_doubt, self.tokens_in_doubt);
             write!(f, ", {requests} requests in doubt (no answer seen; at most {tokens} tokens may have been paid)")?;
+        }
+        if self.personal_data.total() > 0 {
+            write!(f, ", {} pieces of personal data masked", self.personal_data.total())?;
         }
         if self.shortened > 0 {
             write!(f, ", {} queries shortened", self.shortened)?;

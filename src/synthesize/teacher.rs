@@ -159,6 +159,10 @@ impl Failure {
 pub trait Teacher: Send + Sync {
     /// Who answers: `offline/…`, `http/gpt-4o`. Part of every request's id: answers of two names never mix.
     fn name(&self) -> String;
+    /// Whether what it is asked leaves this machine, or may: personal data is masked then (`synthesize.mask`).
+    fn is_remote(&self) -> bool {
+        true
+    }
     /// Requests that it takes at once.
     fn in_flight(&self) -> usize;
     /// One attempt at one answer; returns soon after `run` is cancelled. `attempt` counts from 0.

@@ -614,3 +614,59 @@ fn a_local_teacher_is_heard_while_it_writes_on_the_callers_thread() {
     assert!(answers.len() >= 2 && !answers[0].is_empty(), "{heard:?}");
     assert_eq!(heard.last().map(String::as_str), Some(""), "{heard:?}");
 }
+
+/// A teacher of the test's own that keeps what it is asked.
+struct Hears {
+    prompts: std::sync::Mutex<Vec<String>>,
+    remote: bool,
+}
+
+impl Teacher for Hears {
+    fn name(&self) -> String {
+        "hears".into()
+    }
+    fn is_remote(&self) -> bool {
+        self.remote
+    }
+    fn in_flight(&self) -> usize {
+        1
+    }
+    fn answer(&self, request: &Request, _: usize, _: &Run) -> Result<Answer, Failure> {
+        let prompt: Vec<&str> = request.messages.iter().map(|m| m.content.as_str()).collect();
+        self.prompts.lock().unwrap().push(prompt.join("\n"));
+        let text = match request.kind {
+            Kind::Query => {
+                "I want something slow and sad with a good ending\nAnything warm and funny for a rainy evening"
+            }
+            Kind::Recommend => "1. The Garden of Alma\n2. The Tower of Alma\n3. The Secret of Alma",
+        };
+        Ok(Answer { text: text.into(), prompt_tokens: 1, completion_tokens: 1 })
+    }
+}
+
+/// Addresses and numbers of people who wrote reviews went to the endpoint as they stood.
+#[test]
+fn personal_data_left_the_machine_with_the_reviews() {
+    let mut data = dataset();
+    let item = data.items.id(0).to_string();
+    let text = "A quiet film that stays. Write to jane.doe@example.org or call +44 20 7946 0958, says @jane";
+    let review = Review { item, text: text.into(), ..Default::default() };
+    data.add_review(&review).unwrap();
+    let row = data.reviews() as u64 - 1;
+    let selection = Selection { picks: vec![Pick { rank: 0, row, gain: 1.0 }] };
+    for (mask, remote, masked) in
+        [("auto", true, true), ("auto", false, false), ("on", false, true), ("off", true, false)]
+    {
+        let folder = Folder::new();
+        let config = SynthesizeConfig { mask: mask.into(), lists: "open".into(), ..Default::default() };
+        let teacher = Hears { prompts: Default::default(), remote };
+        let run = Run::new(1).unwrap();
+        let made = synthesize_with(&data, &selection, &teacher, &config, 0, &run, &folder.journal()).unwrap();
+        let prompts = teacher.prompts.into_inner().unwrap().join("\n");
+        let (found, personal) = (["jane.doe@example.org", "7946", "@jane"], made.report.personal_data);
+        assert!(found.iter().all(|part| prompts.contains(part) != masked), "{mask}: {prompts}");
+        assert_eq!(prompts.contains("Write to [email] or call [phone], says [handle]"), masked);
+        assert_eq!((personal.emails, personal.phones, personal.handles), if masked { (1, 1, 1) } else { (0, 0, 0) });
+        assert_eq!(made.report.to_string().contains("3 pieces of personal data masked"), masked);
+    }
+}
