@@ -111,11 +111,23 @@ pub(super) fn chat(body: &[u8], config: &ServeConfig) -> Outcome<ChatRequest> {
     // Who calls does not change the answer, and needs no warning; nor does what is null.
     let ignored: Vec<String> =
         fields.into_names().into_iter().filter(|k| !["user", "metadata", "store"].contains(&k.as_str())).collect();
+    if let Some((name, mask)) = ignored.iter().find_map(|name| Some((name, misplaced_mask(name)?))) {
+        let message = format!("beside the messages it keeps nothing out: write it under causerie.{mask}");
+        return Err(Problem::field(crate::recommend::excerpt(name, 40), message));
+    }
     if !ignored.is_empty() {
         let named = crate::recommend::excerpt(&ignored.join(", "), 200);
         asked.warnings.push(format!("not used by this recommender: {named}"));
     }
     Ok(ChatRequest { model, asked, stream: stream.unwrap_or(false), include_usage: include_usage.unwrap_or(false) })
+}
+
+/// The option that a field beside the messages was meant for, where it decides what may come back; misspelt as well.
+fn misplaced_mask(name: &str) -> Option<&'static str> {
+    let said: String = name.chars().filter(char::is_ascii_alphabetic).map(|c| c.to_ascii_lowercase()).collect();
+    // One letter from `seen` is OpenAI's `seed`.
+    let masks = [("exclude", 2), ("allow", 2), ("seen", 0)];
+    masks.into_iter().find(|(mask, most)| strsim::damerau_levenshtein(&said, mask) <= *most).map(|(mask, _)| mask)
 }
 
 /// Ids to withdraw from and to restore to the catalogue.
@@ -217,5 +229,64 @@ mod tests {
         assert!(super::chat(br#"{"messages": [], "n": 1}"#, &ServeConfig::default()).is_err());
         let two = br#"{"messages": [{"role": "user", "content": "hi"}], "n": 2}"#;
         assert_eq!(super::chat(two, &ServeConfig::default()).unwrap_err().param.as_deref(), Some("n"));
+    }
+
+    /// They were named in a warning, and what was to be left out came back.
+    #[test]
+    fn a_mask_beside_the_messages_is_refused_and_told_its_place() {
+        let ask = |field: &str| {
+            let text = format!("{{\"messages\": [{{\"role\": \"user\", \"content\": \"hi\"}}], \"{field}\": [\"a\"]}}");
+            chat(text.as_bytes(), &ServeConfig::default())
+        };
+        for (field, mask) in [
+            ("exclude", "exclude"),
+            ("exclud", "exclude"),
+            ("Excluded", "exclude"),
+            ("allow", "allow"),
+            ("allowed", "allow"),
+            ("seen", "seen"),
+        ] {
+            let problem = ask(field).unwrap_err();
+            assert_eq!((problem.status, problem.param.as_deref()), (422, Some(field)));
+            assert!(problem.message.contains(&format!("write it under causerie.{mask}")), "{}", problem.message);
+        }
+        // OpenAI's own, and those of servers that speak like it.
+        for field in [
+            "audio",
+            "echo",
+            "frequency_penalty",
+            "function_call",
+            "functions",
+            "guided_json",
+            "logit_bias",
+            "logprobs",
+            "max_completion_tokens",
+            "max_tokens",
+            "metadata",
+            "min_p",
+            "modalities",
+            "parallel_tool_calls",
+            "prediction",
+            "presence_penalty",
+            "prompt_cache_key",
+            "reasoning_effort",
+            "response_format",
+            "safety_identifier",
+            "seed",
+            "service_tier",
+            "stop",
+            "store",
+            "temperature",
+            "tool_choice",
+            "tools",
+            "top_k",
+            "top_logprobs",
+            "top_p",
+            "user",
+            "verbosity",
+            "web_search_options",
+        ] {
+            assert!(ask(field).is_ok(), "{field}");
+        }
     }
 }
