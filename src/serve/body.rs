@@ -14,8 +14,13 @@ use tokio::time::timeout;
 /// sees the answer and not a broken connection.
 const THROWN_AWAY: u64 = 16 << 20;
 
+/// Of a body that nobody needed, so much is still read, for so long, that its connection can carry the next request: clients
+/// often send it in a later packet than the head.
+const REST: u64 = 256 << 10;
+const REST_TIME: Duration = Duration::from_millis(250);
+
 /// The whole body of a JSON request.
-pub(super) async fn read_json(request: Request<Incoming>, config: &ServeConfig) -> Outcome<Vec<u8>> {
+pub(super) async fn read_json(request: &Request<()>, body: &mut Incoming, config: &ServeConfig) -> Outcome<Vec<u8>> {
     let header = |name| request.headers().get(name).map(|v| v.to_str().unwrap_or("").trim().to_ascii_lowercase());
     let kind = header(CONTENT_TYPE).unwrap_or_default();
     let (kind, parameters) = kind.split_once(';').unwrap_or((&kind, ""));
@@ -32,7 +37,6 @@ pub(super) async fn read_json(request: Request<Incoming>, config: &ServeConfig) 
         ));
     }
     let waits = header(EXPECT).is_some();
-    let mut body = request.into_body();
     let most = config.body_bytes as u64;
     // A client that waits is told at once; and one that will never be read to its end.
     let claimed = body.size_hint().lower();
@@ -40,7 +44,7 @@ pub(super) async fn read_json(request: Request<Incoming>, config: &ServeConfig) 
         return Err(too_large(most));
     }
     let limit = Duration::from_millis(config.read_timeout_ms);
-    match timeout(limit, read(&mut body, most)).await {
+    match timeout(limit, read(body, most)).await {
         Ok(read) => read,
         Err(_) => {
             let message =
@@ -48,6 +52,19 @@ pub(super) async fn read_json(request: Request<Incoming>, config: &ServeConfig) 
             Err(Problem::new(408, "body_timeout", message))
         }
     }
+}
+
+/// Reads what was left of the body of an answered request. False where that is too much, late or broken: what comes of it must
+/// not be taken for the next request.
+pub(super) async fn take_rest(request: &Request<()>, body: &mut Incoming) -> bool {
+    if body.is_end_stream() {
+        return true;
+    }
+    // A client that waits to be asked for its body has its answer: it need not send it.
+    if body.size_hint().lower() > REST || request.headers().contains_key(EXPECT) {
+        return false;
+    }
+    timeout(REST_TIME, read(body, REST)).await.is_ok_and(|read| read.is_ok())
 }
 
 fn too_large(most: u64) -> Problem {

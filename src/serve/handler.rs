@@ -3,7 +3,7 @@
 use super::access::Access;
 use super::answer::{AnswerBody, answer as answer_all};
 use super::auth::{check_site, host_of};
-use super::body::read_json;
+use super::body::{read_json, take_rest};
 use super::metrics::Now;
 use super::problem::{Outcome, Problem};
 use super::reply::{ReplyBody, json, refusal, response};
@@ -48,21 +48,24 @@ pub(super) async fn handle(
     let route = Route::of(request.uri().path());
     let access = Access::new(shared.clone(), slot, method_name(request.method()), route, peer, id);
     let chunked = request.headers().contains_key(TRANSFER_ENCODING);
-    let mut response = match check(&shared, route, &request) {
-        Ok(()) => answer(shared.clone(), peer, access, request).await,
+    let (head, mut body) = request.into_parts();
+    let head = Request::from_parts(head, ());
+    let mut response = match check(&shared, route, &head) {
+        Ok(()) => answer(shared.clone(), peer, access, &head, &mut body).await,
         Err(problem) => refusal(access, problem),
     };
     // A length beside the chunks is passed over, and cannot be seen from here: a proxy in front that went by it would take the
     // end of this body for the next request, or the other way about. There is no next one. Nor is there when this process
-    // ends soon: callers go elsewhere.
-    if chunked || shared.draining.load(Ordering::Relaxed) {
+    // ends soon: callers go elsewhere. Nor behind a body that was not read to its end.
+    let ends = chunked || response.headers().contains_key(CONNECTION) || shared.draining.load(Ordering::Relaxed);
+    if ends || !take_rest(&head, &mut body).await {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
 }
 
 /// Everything that can be said before the body is read.
-fn check(shared: &Shared, route: Route, request: &Request<Incoming>) -> Outcome<()> {
+fn check(shared: &Shared, route: Route, request: &Request<()>) -> Outcome<()> {
     let host = host_of(request)?;
     check_site(host, request.headers(), shared.open_loopback)?;
     let mut encodings = request.headers().get_all(TRANSFER_ENCODING).iter();
@@ -95,7 +98,8 @@ async fn answer(
     shared: Arc<Shared>,
     peer: IpAddr,
     mut access: Access,
-    request: Request<Incoming>,
+    request: &Request<()>,
+    body: &mut Incoming,
 ) -> Response<ReplyBody> {
     match access.route {
         Route::Page => page(access),
@@ -138,7 +142,7 @@ async fn answer(
             }
         }
         Route::Recommend | Route::Chat | Route::Catalogue => {
-            let body = match read_json(request, &shared.config).await {
+            let body = match read_json(request, body, &shared.config).await {
                 Ok(body) => body,
                 Err(problem) => return refusal(access, problem),
             };
