@@ -17,8 +17,8 @@
 // 4 text       UTF-8 as (pointer, length), (NULL, 0) is empty; paths, keys and names are NUL-terminated. Returned text is
 //              NUL-terminated UTF-8.
 // 5 callbacks  Run on the thread that made the call, before it returns (log: any thread; teacher: threads of the library,
-//              before the call returns). 0 goes on, anything else stops. They must not longjmp, nor call in again with
-//              the same handle but to poll and cancel. A C++ exception that leaves one ends the process (std::terminate
+//              before the call returns). 0 goes on, anything else stops. They must not longjmp, nor end their thread, nor
+//              call in again with the same handle but to poll and cancel. A C++ exception that leaves one ends the process (std::terminate
 //              or abort): catch it inside, as causerie.hpp does.
 // A panic inside the library never crosses this boundary: it is CAUSERIE_BUG with its message; what llama.cpp throws is an
 // error as well. The library writes nothing to stdout or stderr, and never exits.

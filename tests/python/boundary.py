@@ -216,6 +216,60 @@ def numbers_that_c_would_have_cut_are_refused(d: Domain) -> None:
     raises(IndexError, lambda: d.dialogues[-len(d.dialogues) - 1])
 
 
+def settings_and_texts_of_other_kinds_were_taken_by_their_spelling(d: Domain) -> None:
+    config = causerie.Config()
+    before = config.toml
+    wrongs: list[Any] = [None, b"abc", object(), {}, {"a"}, [None], [["a"]], [b"a"], 1j, dict]
+    for wrong in wrongs:
+        raises(TypeError, lambda: config.__setitem__("dataset.items", wrong), "dataset.items")  # noqa: B023
+    assert config.toml == before
+    config["dataset.items"], config["select.budget"] = Path("a") / "b", 7
+    assert config["dataset.items"] == '"a/b"' and config["select.budget"] == "7"
+    raises(TypeError, lambda: config.__setitem__(b"dataset.items", "x"), "key")  # type: ignore[arg-type]
+    r = recommender(d)
+    calls: list[Callable[[Any], Any]] = [
+        causerie.Config, config.read, causerie.Query.parse, causerie.Dialogues.parse,
+        lambda w: causerie.Dataset().add(causerie.ITEMS, w),
+    ]
+    for call in calls:
+        for wrong in (5, None, 0, True):
+            raises(TypeError, lambda: call(wrong))  # noqa: B023
+    texts: list[Callable[[Any], Any]] = [
+        r.find, causerie.Query().seen, causerie.Query().seen_title, lambda w: causerie.Query().turn("user", w), causerie.Query,
+        lambda w: r.recommend(w), lambda w: r.recommend("x", seen=[w]), lambda w: r.recommend("x", exclude=[w]),
+        lambda w: d.config[w], lambda w: d.embeddings.pack(w, d.folder / "none"),
+    ]
+    for call in texts:
+        for wrong in (b"abc", 5, bytearray(b"abc")):
+            raises((TypeError, causerie.Error), lambda: call(wrong))  # type: ignore[arg-type] # noqa: B023
+
+
+def indexes_beyond_what_c_reads_gave_the_first(d: Domain) -> None:
+    calls: list[Callable[[Any], Any]] = [d.dataset.title, d.dialogues.__getitem__]
+    for call in calls:
+        assert call(0)
+        for beyond in (2**31, 2**32, 2**63, 2**64, 2**64 + 1, -(2**63), -(2**64)):
+            raises(IndexError, lambda: call(beyond))  # noqa: B023
+        for kind in (True, False, 1.0, "0", None):
+            raises(TypeError, lambda: call(kind))  # noqa: B023
+    assert d.dialogues[-1] == d.dialogues[len(d.dialogues) - 1]
+
+
+def masked_arrays_lost_their_mask(d: Domain) -> None:
+    if np is None:
+        return
+    r, n = recommender(d), d.dataset.items
+    for values in (np.arange(4), np.ones(n, bool), np.array(r.ids[:4])):
+        some = np.ma.array(values, mask=[True] + [False] * (len(values) - 1))
+        for name in ("exclude", "allow"):
+            raises(ValueError, lambda: r.recommend("x", **{name: some}), name, "masked")  # type: ignore[arg-type] # noqa: B023
+        assert r.recommend("x", exclude=np.ma.array(values)) == r.recommend("x", exclude=values)
+    raises(ValueError, lambda: causerie.Query().allow_rows(np.ma.array([1, 2], mask=[0, 1])), "masked")
+    raises(ValueError, lambda: causerie.Embeddings.of(np.ma.array([[1.0, 2.0]], mask=[[True, False]])), "masked")
+    raises(ValueError, lambda: causerie.Embeddings.of([np.ma.array([1.0, 2.0], mask=[True, False])]), "masked")
+    assert causerie.Embeddings.of(np.ma.array([[1.0, 2.0]])).shape == (1, 2)
+
+
 def a_nul_in_a_path_or_a_key_ended_it_there(d: Domain) -> None:
     calls: list[Callable[[str], Any]] = [
         causerie.Dataset.load, causerie.Embeddings.open, causerie.Selection.load, causerie.Dialogues.load, causerie.Model.load,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import os
+import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, Callable
 
@@ -190,6 +194,9 @@ def teachers_that_answer_garbage_raise_or_ask_for_less_than_no_time(d: Domain) -
     dialogues = taught(hasty)
     assert len(dialogues) > 0 and asked > len(dialogues)
     raises(causerie.Error, lambda: taught(lambda r: (_ for _ in ()).throw(causerie.TeacherError(causerie.FAIL_REFUSED, "no"))), code=causerie.TEACHER)
+    for never in (float("nan"), float("inf")):
+        late = causerie.TeacherError(causerie.FAIL_THROTTLED, "later", never)
+        raises(ValueError, lambda: taught(lambda r: (_ for _ in ()).throw(late)), "retry_after_ms")  # noqa: B023
     wrong = causerie.TeacherError(77)
     raises(causerie.Error, lambda: taught(lambda r: (_ for _ in ()).throw(wrong)), code=causerie.INVALID)
     # A teacher may use what the synthesis uses.
@@ -217,6 +224,152 @@ def a_log_that_raises_disturbs_no_call(d: Domain) -> None:
     heard.clear()
     causerie.Dataset().add(causerie.ITEMS, [{"item": "1"}, {"itm": "2"}])
     assert not heard
+
+
+def _ends(d: Domain, program: str, code: int, said: str = "", *arguments: str) -> None:
+    """Runs a program with the domain's files, to its end: its own code, and nothing on stderr."""
+    head = (
+        "import os, sys, threading, time, causerie\n"
+        "from causerie import Config, Dataset, Dialogues, Embeddings, Run, Selection\n"
+        "config = Config(open(sys.argv[1]).read())\n"
+        "dataset = Dataset.read(config)\n"
+    )
+    settings = d.folder / "program.toml"
+    settings.write_text(d.config.toml)
+    command = [sys.executable, "-c", head + program, str(settings), *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, text=True)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (code, said, ""), done
+
+
+def a_program_that_ended_beside_calls_with_callbacks_aborted_or_hung(d: Domain) -> None:
+    program = """
+config["select.strategy"], config["synthesize.in_flight"] = "fisher", 8
+embeddings = Embeddings(dataset, config)
+selection = Selection(embeddings, config, dataset)
+heard = threading.Event()
+def teacher(request):
+    heard.set()
+    time.sleep(0.002)
+    return "Something moving, and not too long"
+def work():
+    run = Run(on_progress=lambda p: None)
+    while True:
+        Embeddings(dataset, config, run=run)
+        Selection(embeddings, config, dataset, run=run)
+        try:
+            Dialogues(dataset, selection, config, teacher=teacher, run=run)
+        except causerie.Error:
+            pass
+causerie.log(lambda level, text: None, 4)
+for _ in range(3):
+    threading.Thread(target=work, daemon=True).start()
+heard.wait()
+time.sleep(float(sys.argv[2]))
+print("end", flush=True)
+sys.exit(3)
+"""
+    for after in ("0", "0.02", "0.05", "0.11", "0.17", "0.31"):
+        _ends(d, program, 3, "end", after)
+    # A thread that the program waits for goes on to its end.
+    _ends(d, "threading.Thread(target=lambda: print(Embeddings(dataset, config, run=Run(1, lambda p: time.sleep(0.01))).shape)).start()", 0, "(600, 16)")
+
+
+def a_long_call_in_a_destructor_at_the_end_of_the_program_hung(d: Domain) -> None:
+    program = """
+class Last:
+    def __init__(self):
+        self.circle, self.dataset, self.config, self.make = self, dataset, config, Embeddings
+    def __del__(self):
+        print(self.make(self.dataset, self.config).shape, flush=True)
+last = Last()
+"""
+    _ends(d, program, 0, "(600, 16)")
+    _ends(d, "import atexit\natexit.register(lambda: print(Embeddings(dataset, config).shape))", 0, "(600, 16)")
+
+
+def what_a_destructor_uses_was_ended_before_it_by_the_collector(d: Domain) -> None:
+    seen: "list[Any]" = []
+
+    class Circle:
+        def __init__(self) -> None:
+            self.me, self.config, embeddings = self, causerie.Config(select_budget=77), causerie.Embeddings.of([[1.0, 2.0], [3.0, 4.0]])
+            self.values = embeddings.values
+
+        def __del__(self) -> None:
+            try:
+                seen.append((self.config["select.budget"], float(self.values[1, 1])))
+            except causerie.Error as e:
+                seen.append(e)
+
+    Circle()
+    gc.collect()
+    assert seen == [("77", 4.0)], seen
+
+
+def a_run_made_again_in_its_own_callback_crashed(d: Domain) -> None:
+    run: causerie.Run
+
+    def again(_: object) -> None:
+        try:
+            run.__init__()  # type: ignore[misc]
+        finally:
+            gc.collect()
+            [causerie.Run(on_progress=lambda p: None) for _ in range(50)]
+
+    run = causerie.Run(1, on_progress=again)
+    for on in (lambda work: work(), _on_a_thread):
+        raises(TypeError, lambda: on(lambda: causerie.Embeddings(d.dataset, d.config, run=run)), "make another")  # noqa: B023
+    for handle in (d.dataset, d.config, causerie.Query("x")):
+        raises(TypeError, lambda: handle.__init__(), "make another")  # type: ignore[misc] # noqa: B023
+
+
+def a_child_forked_in_a_callback_hung_when_it_left(d: Domain) -> None:
+    if not hasattr(os, "fork"):
+        return
+    for leave, code in (("sys.exit(3)", 3), ("return", 4)):
+        program = f"""
+import signal
+children = []
+def fork(p):
+    if children:
+        return
+    children.append(os.fork())
+    if children[0] == 0:
+        signal.alarm(20)
+        {leave}
+    children.append(os.waitpid(children[0], 0)[1] >> 8)
+try:
+    Embeddings(dataset, config, run=Run(1, fork))
+except causerie.Error as e:
+    sys.exit(4 if e.code == causerie.CANCELLED else 5)
+print(children[1])
+"""
+        _ends(d, program, 0, str(code))
+
+
+def what_another_thread_raised_in_a_call_with_callbacks_was_lost(d: Domain) -> None:
+    class Own(Exception):
+        pass
+
+    for _ in range(10):
+        came: "list[BaseException]" = []
+        began = threading.Event()
+
+        def work() -> None:
+            try:
+                while True:
+                    began.set()
+                    _embed(d, lambda p: None)
+            except BaseException as e:
+                came.append(e)  # noqa: B023
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        began.wait()
+        time.sleep(0.02)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Own))
+        thread.join(20)
+        assert [type(e) for e in came] == [Own], came
 
 
 def main(folder: Path) -> None:

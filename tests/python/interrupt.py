@@ -88,6 +88,21 @@ def _stages(folder: Path, config: causerie.Config) -> None:
     _stopped("read", lambda: causerie.Dataset.read(several), 0.2)
     many.unlink()
 
+    # What nothing can stop in C goes on by itself, and Python goes on at once.
+    lines = b'{"item": "1", "text": "Nothing that would be about an item"}\n' * 4_000_000
+    alone = causerie.Dataset()
+    alone.add(causerie.ITEMS, [{"item": "1"}])
+    _stopped("add", lambda: alone.add(causerie.REVIEWS, lines), 0.2)
+    raises(causerie.Error, lambda: alone.add(causerie.ITEMS, [{"item": "2"}]), code=causerie.BUSY)
+    while True:
+        try:
+            assert alone.add(causerie.ITEMS, [{"item": "2"}]) == 0
+            break
+        except causerie.Error as e:
+            assert e.code == causerie.BUSY, e
+            time.sleep(0.05)
+    del alone, lines
+
     dataset = causerie.Dataset.read(config)
     _stopped("embed", lambda: causerie.Embeddings(dataset, config))
     _stopped("embed on two threads", lambda: causerie.Embeddings(dataset, config, run=causerie.Run(2)))

@@ -46,6 +46,31 @@ def records_with_nan_were_all_dropped() -> None:
         assert dataset.title(0) == "A"
 
 
+def half_a_surrogate_pair_became_another_letter() -> None:
+    dataset = causerie.Dataset()
+    for row, at in (
+        ({"item": "a", "title": "b\ud800"}, "rows[1]['title']"), ({"item": "a", "x": [{"y": "\udfff"}]}, "rows[1]['x'][0]['y']"),
+        ({"item": "a", "\udc00": 1}, "rows[1]: the key"), ({"item": pathlib.Path("a\udcff")}, "rows[1]['item']"),
+    ):
+        error = raises(ValueError, lambda: dataset.add(causerie.ITEMS, [{"item": "é😀"}, row]), at, "surrogate")  # noqa: B023
+        str(error).encode()
+    raises(ValueError, lambda: dataset.add(causerie.ITEMS, '{"item": "a\ud800"}'), "surrogate")
+    raises(ValueError, lambda: causerie.Query([{"role": "user", "text": "\ud800"}]), "the query['turns'][0]['text']")
+    assert dataset.items == 0
+    assert _filled(causerie.ITEMS, [{"item": "1", "title": "é\u2028😀"}]).title(0) == "é\u2028😀"
+
+
+def of_two_columns_of_one_name_one_was_passed_over() -> None:
+    dataset = causerie.Dataset()
+    if pd is not None:
+        frame = pd.DataFrame([["a", "b", "T"]], columns=["item", "item", "title"])
+        raises(ValueError, lambda: dataset.add(causerie.ITEMS, frame), "item")
+    if pa is not None:
+        table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["item", "item"])
+        raises(ValueError, lambda: dataset.add(causerie.ITEMS, table), "item")
+    assert dataset.items == 0
+
+
 def rows_that_are_all_bad_passed_silently() -> None:
     dataset = causerie.Dataset()
     raises(causerie.Error, lambda: dataset.add(causerie.ITEMS, [{"itm": "1", "title": "x"}]), "item", code=causerie.FORMAT)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ctypes as c
 import json
-from typing import Any, Optional
+from typing import Any, Optional, SupportsIndex
 
 from ._config import Config
-from ._handle import ChangingLife, Handle, Life, Path, check, number, path, raw
+from ._handle import ChangingLife, Handle, Life, Path, check, index, number, path, raw
 from ._native import lib
 from ._rows import Table, arrow, frame_records, json_lines, pointer
-from ._run import RUN, Run, long
+from ._run import RUN, Run, apart, long
 
 ITEMS, REVIEWS, INTERACTIONS = 0, 1, 2
+
+_MANY = 1 << 20
+"""Bytes that take long to read."""
 
 
 class Dataset(Handle):
@@ -53,13 +56,14 @@ class Dataset(Handle):
     @classmethod
     def load(cls, folder: Path, config: Optional[Config] = None) -> "Dataset":
         """What `save` wrote, or `causerie import --out`."""
-        life = cls._begin()
-        check(lib.dataset_load(path(folder), raw(config), life.out))
+        life, of = cls._begin(), (path(folder), raw(config))
+        apart(lambda: check(lib.dataset_load(*of, life.out)), True)
         return cls._filled(life, 0)
 
     def save(self, folder: Path) -> None:
         """Writes the dataset into `folder`, all or nothing."""
-        check(lib.dataset_save(self.raw, path(folder)))
+        life, file = self.raw, path(folder)
+        apart(lambda: check(lib.dataset_save(life, file)), True)
 
     def add(self, table: int, rows: Table, run: Optional[Run] = None) -> int:
         """Adds rows to ITEMS, REVIEWS or INTERACTIONS: JSON lines, dicts, a pandas DataFrame, or anything with the Arrow
@@ -74,8 +78,12 @@ class Dataset(Handle):
         if capsules is None:
             records = frame_records(rows)
             lines = json_lines(rows if records is None else records)  # type: ignore[arg-type]
-            with life.alone():
-                check(lib.dataset_add(life, at, lines, len(lines), c.byref(dropped)))
+
+            def add() -> None:
+                with life.alone():
+                    check(lib.dataset_add(life, at, lines, len(lines), c.byref(dropped)))
+
+            apart(add, len(lines) > _MANY)
         elif capsules[0] == "stream":
             stream = pointer(capsules[1], b"arrow_array_stream")
             with life.alone():
@@ -112,9 +120,10 @@ class Dataset(Handle):
     def interactions(self) -> int:
         return int(self.raw.read(lib.dataset_count, INTERACTIONS))
 
-    def title(self, i: int) -> str:
+    def title(self, i: SupportsIndex) -> str:
         """`Title (1999)` of item `i`."""
-        text = self.raw.read(lib.dataset_title, i) if i >= 0 else None
+        at = index(i)
+        text = self.raw.read(lib.dataset_title, at) if at >= 0 else None
         if text is None:
             raise IndexError(i)
         return str(text.decode())

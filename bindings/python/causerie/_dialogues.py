@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ctypes as c
 import json
-from typing import Any, Callable, NamedTuple, Optional, Union
+import math
+from typing import Any, Callable, NamedTuple, Optional, SupportsIndex, Union
 
 from . import _native
 from ._config import Config
-from ._dataset import Dataset
-from ._handle import ChangingLife, Handle, Life, Path, check, number, path, raw, text
+from ._dataset import _MANY, Dataset
+from ._handle import ChangingLife, Handle, Life, Path, check, index, number, path, raw, text
 from ._native import lib
 from ._rows import Records, json_lines
-from ._run import RUN, Run, long
+from ._run import RUN, Run, apart, ending, long, outlived
 from ._selection import Selection
 
 ASK_QUERY, ASK_RECOMMEND = 0, 1
@@ -41,7 +42,7 @@ class Answer(NamedTuple):
 
 class TeacherError(Exception):
     """Raised by a teacher: no answer this time; the library decides by `why` (FAIL_…) whether it asks again. Less than 0 in
-    `retry_after_ms` counts as 0: as the library thinks fit."""
+    `retry_after_ms` counts as 0: as the library thinks fit. NaN and infinity are a ValueError, which ends the synthesis."""
 
     def __init__(self, why: int, message: str = "", retry_after_ms: float = 0) -> None:
         super().__init__(message)
@@ -61,6 +62,8 @@ class _Asked:
 
     def _tell(self, address: int, slot: int, _: object) -> int:
         try:
+            if ending():
+                return 1
             self._answer(address, slot)
             return 0
         except BaseException as e:
@@ -75,7 +78,9 @@ class _Asked:
             answer = self._teacher(request)
         except TeacherError as e:
             why = str(e).encode(errors="replace")
-            wait = min(max(int(e.retry_after_ms), 0), (1 << 63) - 1)
+            if isinstance(e.retry_after_ms, float) and not math.isfinite(e.retry_after_ms):
+                raise ValueError(f"retry_after_ms is {e.retry_after_ms}; a number of milliseconds is needed") from None
+            wait = int(min(max(e.retry_after_ms, 0), (1 << 63) - 1))
             return check(lib.answer_fail(slot, number("why", e.why), wait, why, len(why)))
         if isinstance(answer, str):
             answer = Answer(answer)
@@ -112,9 +117,11 @@ class Dialogues(Handle):
         if teacher is None:
             long(run, lib.synthesize, *of, *how, RUN, life.out)
         else:
+            if ending() and not outlived():
+                raise RuntimeError("the interpreter ends: a teacher of Python can be asked nothing any more")
             asked = _Asked(teacher)
             try:
-                long(run, lib.synthesize_with, *of, text(teacher_name), asked.callback, None, *how, RUN, life.out)
+                long(run, lib.synthesize_with, *of, text(teacher_name, "teacher_name"), asked.callback, None, *how, RUN, life.out)
             except Exception:
                 thrown, asked.thrown = asked.thrown, None
                 if thrown is None:
@@ -153,15 +160,15 @@ class Dialogues(Handle):
     @classmethod
     def load(cls, file: Path) -> "Dialogues":
         """What `save` wrote, or the dialogues.jsonl of a work directory; `dropped` counts the lines that are none."""
-        life, dropped = cls._begin(), c.c_size_t()
-        check(lib.dialogues_load(path(file), life.out, c.byref(dropped)))
+        life, dropped, of = cls._begin(), c.c_size_t(), path(file)
+        apart(lambda: check(lib.dialogues_load(of, life.out, c.byref(dropped))), True)
         return cls._filled(life, dropped.value)
 
     @classmethod
     def parse(cls, dialogues: Records) -> "Dialogues":
         """The same from JSON lines in memory, or from dicts as `dialogues[i]` gives them."""
         life, dropped, lines = cls._begin(), c.c_size_t(), json_lines(dialogues)
-        check(lib.dialogues_parse(lines, len(lines), life.out, c.byref(dropped)))
+        apart(lambda: check(lib.dialogues_parse(lines, len(lines), life.out, c.byref(dropped))), len(lines) > _MANY)
         return cls._filled(life, dropped.value)
 
     @property
@@ -172,9 +179,10 @@ class Dialogues(Handle):
     def __len__(self) -> int:
         return int(self.raw.read(lib.dialogues_count))
 
-    def __getitem__(self, i: int) -> dict[str, Any]:
-        life = self.raw
-        at = i if i >= 0 else life.read(lib.dialogues_count) + i
+    def __getitem__(self, i: SupportsIndex) -> dict[str, Any]:
+        life, at = self.raw, index(i)
+        if at < 0:
+            at += life.read(lib.dialogues_count)
         found = life.read(lib.dialogues_get, at) if at >= 0 else None
         if found is None:
             raise IndexError(i)
@@ -189,7 +197,8 @@ class Dialogues(Handle):
 
     def save(self, file: Path) -> None:
         """Writes JSON lines in chat format, all or nothing."""
-        check(lib.dialogues_save(self.raw, path(file)))
+        life, of = self.raw, path(file)
+        apart(lambda: check(lib.dialogues_save(life, of)), True)
 
     @property
     def report(self) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from ._dataset import Dataset
 from ._handle import INVALID, Error, Handle, Path, array, check, number, path, raw, text
 from ._native import lib
 from ._numpy import np
-from ._rows import ArrowArray, ArrowStream, arrow, pointer
-from ._run import RUN, Run, long
+from ._rows import ArrowArray, ArrowStream, arrow, pointer, unmasked
+from ._run import RUN, Run, apart, long
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,6 +46,7 @@ class Embeddings(Handle):
             schema, values = pointer(capsules[1][0], b"arrow_schema"), pointer(capsules[1][1], b"arrow_array")
             check(lib.embeddings_from_arrow(schema, values, life.out))
         elif np is not None:
+            unmasked("rows", given)
             numbers = np.asarray(given)
             if numbers.dtype.kind not in "fiub":
                 raise TypeError(f"rows of floats are needed, not of {numbers.dtype}")
@@ -113,8 +114,9 @@ class Embeddings(Handle):
 
     def save(self, file: Path) -> None:
         """Writes the rows to a safetensors file, as f32."""
-        check(lib.embeddings_save(self.raw, path(file)))
+        life, of = self.raw, path(file)
+        apart(lambda: check(lib.embeddings_save(life, of)), True)
 
     def pack(self, store: str, file: Path, run: Optional[Run] = None) -> None:
         """Writes the rows as "f32", "f16" or "i8", for `open`."""
-        long(run, lib.embeddings_pack, self.raw, text(store), path(file), RUN)
+        long(run, lib.embeddings_pack, self.raw, text(store, "store"), path(file), RUN)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes as c
+import os
 from typing import Any, Callable, NamedTuple, Optional
 
 from . import _native
 from ._config import Config
 from ._handle import Path, number, path, raw
 from ._native import lib
-from ._run import RUN, Run, long
+from ._run import RUN, Run, ending, long
 
 
 def version() -> str:
@@ -54,9 +56,23 @@ def log(callback: Optional[Callable[[int, str], object]], level: int = 2) -> Non
     def _tell(at: int, text: int, length: int, _: object) -> None:
         said(at, c.string_at(text, length).decode(errors="replace"))
 
+    if ending():  # no callback can be entered soon
+        return
     before, _log_callback = _log_callback, _native.LOG_FN(_tell)
     lib.log(_log_callback, None, number("level", level))
     del before
+
+
+_process = os.getpid()
+
+
+def _end() -> None:
+    # In a process that was forked, what another thread had of the log may never be given back.
+    if _log_callback is not None and os.getpid() == _process:
+        log(None)
+
+
+atexit.register(_end)
 
 
 def simulate(config: Optional[Config], folder: Path, run: Optional[Run] = None) -> None:

@@ -50,9 +50,16 @@ def check(error: Optional[int]) -> None:
         raise (ClosedError if code == CLOSED else Error)(code, message)
 
 
-def text(value: str) -> bytes:
+def text(value: str, name: str = "this") -> bytes:
     """A text that C reads up to its NUL."""
-    return _whole(value.encode())
+    return _whole(words(value, name))
+
+
+def words(value: str, name: str = "this") -> bytes:
+    """A text as C reads it."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r:.60}; a text is needed")
+    return value.encode()
 
 
 def path(value: Optional[Path]) -> Optional[bytes]:
@@ -75,8 +82,22 @@ def number(name: str, value: SupportsIndex, bits: int = 31) -> int:
     return whole
 
 
+def index(value: SupportsIndex) -> int:
+    """A place in a list: IndexError for what C could not read, which is beyond every list."""
+    if isinstance(value, bool):
+        raise TypeError(f"{value} is no index; a number is needed")
+    whole = operator.index(value)
+    if not -(1 << 63) <= whole < 1 << 63:
+        raise IndexError(value)
+    return whole
+
+
 def utf8(value: Union[str, bytes, bytearray, memoryview]) -> bytes:
-    return value.encode() if isinstance(value, str) else bytes(value)
+    if isinstance(value, str):
+        return value.encode()
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        raise TypeError(f"a text or bytes are needed, not {value!r:.60}")
+    return bytes(value)
 
 
 def view(buffer: Any, shape: tuple[int, ...]) -> "memoryview[Any]":
@@ -132,6 +153,10 @@ class _Turn:
     __slots__ = ("__weakref__",)
 
 
+_untrack = c.pythonapi.PyObject_GC_UnTrack
+_untrack.restype, _untrack.argtypes = None, [c.py_object]
+
+
 class Life:
     """What is behind a C handle: it ends when nobody holds it, neither the handle nor a view of its memory. ctypes takes it as
     an argument, and so a call holds it to its end, whoever closes the handle meanwhile. It is there before the call that
@@ -145,6 +170,8 @@ class Life:
         _ends[id(end)] = end
         if len(_ends) > _ends_kept:
             _drop_ends()
+        # The collector would end it before it runs the destructors of a circle in which it stands, and they may use it.
+        _untrack(self)
 
     @property
     def out(self) -> Any:
@@ -200,6 +227,8 @@ class Handle:
     _life: Optional[Life]
 
     def __init__(self, life: Life) -> None:
+        if hasattr(self, "_life"):
+            raise TypeError(f"this {type(self).__name__} is there already; make another")
         self._life = life
 
     @classmethod

@@ -55,7 +55,7 @@ class Model(Handle):
     def merge(cls, base: Path, adapter: Path, file: Path, kind: str = "q8_0", run: Optional[Run] = None) -> "Model":
         """A LoRA adapter (a GGUF, or a PEFT folder) in its base: one GGUF of `kind` ("f32", "q8_0", …)."""
         life = cls._begin()
-        long(run, lib.model_merge, path(base), path(adapter), text(kind), path(file), RUN, life.out)
+        long(run, lib.model_merge, path(base), path(adapter), text(kind, "kind"), path(file), RUN, life.out)
         return cls._of(life)
 
     @classmethod

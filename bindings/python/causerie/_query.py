@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Mapping, Optional, Sequence, Union
 
-from ._handle import Handle, check, number, utf8
+from ._handle import Handle, check, number, utf8, words
 from ._native import lib
 from ._rows import Items, Mask, as_json, mask, named
 
@@ -21,7 +21,7 @@ def _request(turns: Turns, seen: Seen, lists: Mapping[str, Sequence[str]], expla
     if isinstance(turns, str):
         turns = [{"role": "user", "text": turns}]
     for name, given in (("turns", turns), ("seen", seen)):
-        if isinstance(given, (str, bytes, Mapping)):
+        if isinstance(given, (str, bytes, bytearray, memoryview, Mapping)):
             raise TypeError(f"{name} is a list, not one {type(given).__name__}: {name}=[{given!r:.60}]")
     request: dict[str, Any] = {"turns": list(turns), "seen": list(seen), **lists}
     if explain is not None:
@@ -44,7 +44,6 @@ class Query(Handle):
         self, turns: Turns = NOTHING, *, seen: Seen = NOTHING, exclude: Items = NOTHING, allow: Optional[Items] = None,
         explain: Optional[int] = None,
     ) -> None:
-        self._items: Optional[int] = None
         life = self._begin()
         lists = {} if exclude is NOTHING else {"exclude": named("exclude", exclude)}
         if allow is not None:
@@ -53,6 +52,7 @@ class Query(Handle):
             # Without JSON, which takes longer than many an answer.
             check(lib.query_new(life.out))
             super().__init__(life)
+            self._items: Optional[int] = None
             self.turn("user", turns)
             if explain is not None:
                 self.explain(explain)
@@ -61,6 +61,7 @@ class Query(Handle):
             request = _request(turns, seen, ids, explain)
             check(lib.query_parse(request, len(request), life.out))
             super().__init__(life)
+            self._items = None
             lists = {name: given for name, given in lists.items() if isinstance(given, Mask)}
         for name, given in lists.items():
             self._add(given, *_ADDS[name])
@@ -79,19 +80,19 @@ class Query(Handle):
         """Adds a turn of "user" or "assistant"."""
         if role not in ("user", "assistant"):
             raise ValueError(f'{role!r}: "user" or "assistant"')
-        words = text.encode()
-        check(lib.query_turn(self.raw, 0 if role == "user" else 1, words, len(words)))
+        said = words(text, "text")
+        check(lib.query_turn(self.raw, 0 if role == "user" else 1, said, len(said)))
         return self
 
     def seen(self, item: str) -> "Query":
         """Adds an item that the user knows, by its id: it tells of taste, and does not come back."""
-        name = item.encode()
+        name = words(item, "item")
         check(lib.query_seen(self.raw, name, len(name)))
         return self
 
     def seen_title(self, title: str, year: int = 0) -> "Query":
         """The same by title and year of release (0: unknown)."""
-        name = title.encode()
+        name = words(title, "title")
         check(lib.query_seen_title(self.raw, name, len(name), number("year", year)))
         return self
 
@@ -127,8 +128,8 @@ class Query(Handle):
         if not given:
             check(by_row(life, None, 0))
         for item in given:
-            words = item.encode()
-            check(by_id(life, words, len(words)))
+            name = words(item)
+            check(by_id(life, name, len(name)))
 
     def _add_rows(self, add: Any, rows: Mask) -> None:
         if rows.items is not None and self._items not in (None, rows.items):

@@ -10,7 +10,7 @@ from ._config import Config
 from ._dataset import Dataset
 from ._dialogues import Dialogues
 from ._embeddings import Embeddings
-from ._handle import INVALID, UNSUPPORTED, Handle, Life, Path, array, check, number, path, pointers, raw, text, view
+from ._handle import INVALID, UNSUPPORTED, Handle, Life, Path, array, check, number, path, pointers, raw, text, view, words
 from ._model import Model
 from ._native import lib
 from ._numpy import np
@@ -144,7 +144,7 @@ class Recommender(Handle):
     ) -> "Recommender":
         """A finished work directory."""
         life = cls._begin()
-        long(run, lib.recommender_open, path(work_dir), text(strategy), raw(config), RUN, life.out)
+        long(run, lib.recommender_open, path(work_dir), text(strategy, "strategy"), raw(config), RUN, life.out)
         return cls._ready(life)
 
     @classmethod
@@ -173,8 +173,8 @@ class Recommender(Handle):
 
     def find(self, item: str) -> int:
         """The row of an item by its id: its place in `ids`."""
-        words, out = item.encode(), c.c_uint64()
-        check(lib.recommender_find(self.raw, words, len(words), c.byref(out)))
+        name, out = words(item, "item"), c.c_uint64()
+        check(lib.recommender_find(self.raw, name, len(name), c.byref(out)))
         return out.value
 
     def recommend(

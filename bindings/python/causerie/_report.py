@@ -50,7 +50,7 @@ class Report(Handle):
     def metric(self, name: str, system: int = 0) -> tuple[float, float]:
         """Mean and standard error of "recall@10" and its like, items already mentioned removed."""
         mean, se = c.c_double(), c.c_double()
-        check(lib.report_metric(self.raw, number("system", system, 63), text(name), c.byref(mean), c.byref(se)))
+        check(lib.report_metric(self.raw, number("system", system, 63), text(name, "name"), c.byref(mean), c.byref(se)))
         return mean.value, se.value
 
     def save(self, folder: Path) -> None:

@@ -34,7 +34,7 @@ Records = Union[Text, Iterable[Record]]
 """JSON lines, or a dict each."""
 Table = Union[Records, ArrowStream, ArrowArray]
 
-_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+_encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
 
 
 def json_lines(rows: Records) -> bytes:
@@ -46,6 +46,18 @@ def json_lines(rows: Records) -> bytes:
     return "\n".join(_lines(rows)).encode()
 
 
+def unmasked(name: str, value: Any) -> None:
+    """A masked array of numpy is one only where nothing is masked: to C all values would be there."""
+    if np is None:
+        return
+    if isinstance(value, (list, tuple)):
+        for i, entry in enumerate(value):
+            if isinstance(entry, np.ma.MaskedArray):
+                unmasked(f"{name}[{i}]", entry)
+    elif isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name}: {int(np.ma.getmaskarray(value).sum())} values are masked; fill them or leave them out")
+
+
 def _lines(rows: Iterable[Record]) -> Iterator[str]:
     for at, row in enumerate(rows):
         if not isinstance(row, Mapping):
@@ -55,6 +67,33 @@ def _lines(rows: Iterable[Record]) -> Iterator[str]:
 
 def as_json(value: Any, at: str) -> str:
     """JSON of what records hold; `at` names it in errors. NaN and its like are null."""
+    text = _as_json(value, at)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            _look_for_surrogates(value, at)
+            raise
+    return text
+
+
+def _look_for_surrogates(value: Any, at: str) -> None:
+    """Raises ValueError at a text that is none: half a pair has no place in UTF-8, and C would read another letter."""
+    if isinstance(value, (str, os.PathLike)):
+        text = value if isinstance(value, str) else os.fsdecode(value)
+        for place, letter in enumerate(text):
+            if "\ud800" <= letter <= "\udfff":
+                raise ValueError(f"{at}: a lone surrogate, U+{ord(letter):04X}, stands at {place}; it is no text")
+    elif isinstance(value, Mapping):
+        for key, entry in value.items():
+            _look_for_surrogates(key, f"{at}: the key {key!a:.80}")
+            _look_for_surrogates(entry, f"{at}[{key!r}]")
+    elif isinstance(value, (list, tuple)) or (np is not None and isinstance(value, np.ndarray) and value.ndim):
+        for i, entry in enumerate(value):
+            _look_for_surrogates(entry, f"{at}[{i}]")
+
+
+def _as_json(value: Any, at: str) -> str:
     try:
         if not isinstance(value, dict) or all(type(key) is str for key in value):
             return _encode(value)
@@ -100,6 +139,8 @@ def _plain(value: Any, at: str) -> Any:
         return str(value)
     if isinstance(value, os.PathLike):
         return os.fsdecode(value)
+    if np is not None and value is np.ma.masked:
+        return None
     if np is not None and isinstance(value, np.ndarray):
         return [_plain(entry, f"{at}[{i}]") for i, entry in enumerate(value)] if value.ndim else _plain(value[()], at)
     if np is not None and isinstance(value, np.datetime64):
@@ -114,15 +155,27 @@ def _plain(value: Any, at: str) -> Any:
 def frame_records(rows: Any) -> Optional[list[Record]]:
     """The rows of a pandas DataFrame; None for anything else."""
     if type(rows).__module__.partition(".")[0] == "pandas" and hasattr(rows, "columns"):
+        _once(rows.columns)
         records: list[Record] = rows.to_dict("records")
         return records
     return None
+
+
+def _once(names: Iterable[Any]) -> None:
+    """Refuses columns of one name: one of them would be passed over."""
+    seen: set[Any] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"two columns have the name {name!r}; rename or drop one")
+        seen.add(name)
 
 
 def arrow(value: Any) -> Optional[tuple[str, Any]]:
     """The capsules of anything that speaks the Arrow PyCapsule interface (pyarrow, polars, nanoarrow, …); None for what does
     not, a pandas DataFrame without pyarrow or with columns that have no one type among it."""
     frame = type(value).__module__.partition(".")[0] == "pandas"
+    if type(value).__module__.partition(".")[0] == "pyarrow":
+        _once(getattr(getattr(value, "schema", None), "names", ()))
     try:
         if hasattr(value, "__arrow_c_stream__"):
             return "stream", value.__arrow_c_stream__()
@@ -158,6 +211,7 @@ def mask(name: str, rows: Any) -> Mask:
     wrong = f"{name}: rows are integers from 0, or booleans, one for each item"
     items = None
     if np is not None:
+        unmasked(name, rows)
         values = np.asarray(rows)
         if values.ndim != 1:
             raise ValueError(f"{name}: one list of rows, or of booleans, is needed, not one of shape {values.shape}")
@@ -190,6 +244,7 @@ def named(name: str, items: Items) -> Union[list[str], Mask]:
     if isinstance(items, Mapping):
         raise TypeError(f"{name} is a list of ids, an array of rows, or booleans, not a dict")
     if np is not None and hasattr(items, "__array__"):
+        unmasked(name, items)
         items = np.asarray(items)
         if items.dtype.kind in "biu":
             return mask(name, items)
