@@ -830,6 +830,123 @@ fn a_refusal_before_the_body_came_was_lost_with_the_connection() {
     assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
 }
 
+/// The connection was closed behind such an answer without a word, and what came next on it was lost: clients often send the
+/// body in a later packet than the head.
+#[test]
+fn behind_an_answer_that_needed_no_body_the_next_request_was_lost() {
+    let open = start(&["--system", "popularity"]);
+    let mut locked = command(&["--system", "popularity"]);
+    locked.env("CAUSERIE_TOKEN", SECRET);
+    let locked = start_with(locked);
+    let head = |line: &str, fields: &str, length: usize| {
+        format!("{line} HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}Content-Length: {length}\r\n\r\n")
+    };
+    // Sends a head, its body later, and another request right behind it: what came back.
+    let exchange_late = |served: &Served, head: &str, body: &[u8]| {
+        let mut stream = served.connect();
+        stream.set_nodelay(true).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(40));
+        let next = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+        let _ = stream.write_all(&[body, next].concat());
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8(answer).unwrap().to_ascii_lowercase()
+    };
+    let json = "Content-Type: application/json\r\n";
+    let cases = [
+        (&open, "POST /nope", json.to_string(), 404),
+        (&open, "POST /health", json.to_string(), 405),
+        (&open, "GET /health", json.to_string(), 200),
+        (&open, "POST /v1/recommend", "Content-Type: text/plain\r\n".into(), 415),
+        (&open, "POST /v1/recommend", format!("{json}Content-Encoding: gzip\r\n"), 415),
+        (&open, "POST /v1/recommend", format!("{json}Origin: https://elsewhere.example\r\n"), 403),
+        (&open, "POST /v1/reload", json.to_string(), 200),
+        (&locked, "POST /v1/recommend", json.to_string(), 401),
+    ];
+    for (served, line, fields, status) in &cases {
+        for length in [2, 1000, 500_000] {
+            let body = [b"{".to_vec(), vec![b' '; length - 2], b"}".to_vec()].concat();
+            let answer = exchange_late(served, &head(line, fields, length), &body);
+            let what = format!("{line} {fields:?} {length}: {answer}");
+            assert!(answer.starts_with(&format!("http/1.1 {status} ")), "{what}");
+            let (first, rest) = answer.split_once("\r\n\r\n").unwrap();
+            if length < 100_000 {
+                assert!(!first.contains("connection: close"), "{what}");
+                assert_eq!(rest.matches("http/1.1 200 ok").count(), 1, "the next request was lost: {what}");
+            } else {
+                // Too much to read for nothing: it is said.
+                assert!(first.contains("connection: close"), "{what}");
+                assert_eq!(answer.matches("http/1.1 ").count(), 1, "{what}");
+            }
+        }
+    }
+    // A body that does not come, and one that waits to be asked for, are not waited for.
+    for fields in [json.to_string(), format!("{json}Expect: 100-continue\r\n")] {
+        let began = Instant::now();
+        let answer = exchange(&open, head("POST /nope", &fields, 50).as_bytes()).to_ascii_lowercase();
+        assert!(answer.starts_with("http/1.1 404 ") && answer.contains("connection: close"), "{answer}");
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+}
+
+/// It was named in a warning, and what was to be left out came back.
+#[test]
+fn a_mask_beside_the_messages_of_a_chat_was_passed_over() {
+    let served = start(&["--system", "popularity"]);
+    let ask = |field: &str, value: Value| {
+        let mut body = json!({"messages": says("hello")});
+        body[field] = value;
+        served.post("/v1/chat/completions", &body)
+    };
+    let first = ask("temperature", json!(0.5)).json()["causerie"]["items"][0]["id"].clone();
+    for field in ["exclude", "exclud", "Exclude", "excluded", "allow", "allowed", "seen"] {
+        let answer = ask(field, json!([first]));
+        assert_eq!(answer.status, 422, "{field}: {}", answer.body);
+        let error = answer.json()["error"].clone();
+        assert_eq!((error["code"].as_str(), error["param"].as_str()), (Some("invalid_request"), Some(field)));
+        assert!(error["message"].as_str().unwrap().contains("write it under causerie."), "{error}");
+    }
+    let items = ask("causerie", json!({"exclude": [first]})).json()["causerie"]["items"].clone();
+    assert!(!ids(&items).is_empty() && !ids(&items).contains(&first.as_str().unwrap().to_string()), "{items}");
+    // OpenAI's own settings are read over, and what is null is not said.
+    for (field, value) in [("seed", json!(7)), ("top_k", json!(40)), ("exclude", Value::Null)] {
+        assert_eq!(ask(field, value).status, 200, "{field}");
+    }
+}
+
+/// What waited to be accepted, and what had arrived and was not yet read, was reset when the listener closed.
+#[test]
+#[cfg(unix)]
+fn connections_that_waited_at_the_end_of_the_drain_were_reset() {
+    let mut served = start(&["--system", "popularity", "--drain-ms", "0"]);
+    let get = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    let mut kept: Vec<TcpStream> = (0..10).map(|_| served.connect()).collect();
+    for stream in &mut kept {
+        stream.write_all(get).unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+    }
+    let signal = |name: &str| {
+        assert!(Command::new("kill").args([name, &served.child.id().to_string()]).status().unwrap().success());
+    };
+    // It stands still while they come, and hears of the end and of them at once.
+    signal("-STOP");
+    let mut waiting: Vec<TcpStream> = (0..60).map(|_| served.connect()).collect();
+    waiting.append(&mut kept);
+    for stream in &mut waiting {
+        stream.write_all(get).unwrap();
+    }
+    signal("-TERM");
+    signal("-CONT");
+    for (n, stream) in waiting.iter_mut().enumerate() {
+        // Some may be answered before it has heard of the end.
+        let answer = read_answer(stream);
+        assert_eq!(answer.status, 200, "{n}: {answer:?}");
+    }
+    assert_eq!(served.exit_code(), Some(0));
+}
+
 #[test]
 fn sigterm_finishes_what_is_under_way_and_takes_no_more() {
     let mut served = start(&["--max-answer", "1000000", "--drain-ms", "0"]);
@@ -1218,6 +1335,8 @@ fn what_cannot_be_read_as_a_request_is_logged_and_counted() {
             "broken_body",
         ),
         (format!("GET /{} HTTP/1.1\r\n{head}\r\n", "a".repeat(20_000)).into_bytes(), 414, "uri_too_long"),
+        // Longer than any head may be, it is a head that is too large.
+        (format!("GET /{} HTTP/1.1\r\n{head}\r\n", "a".repeat(100_000)).into_bytes(), 431, "head_too_large"),
         (
             format!("GET /health HTTP/1.1\r\n{head}X: {}\r\n\r\n", "a".repeat(100_000)).into_bytes(),
             431,

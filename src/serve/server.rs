@@ -34,6 +34,12 @@ const HEAD_BYTES: usize = 64 << 10;
 /// After the grace, blocking work that was cancelled has this long to notice.
 const LAST_CALL: Duration = Duration::from_secs(2);
 
+/// What has reached this machine when the drain is over is still read: a connection that closes over unread bytes resets, and
+/// its client cannot know whether it was heard. So long each connection goes on, or half of `serve.shutdown_ms`.
+const LAST_WORD: Duration = Duration::from_millis(100);
+/// Connections that wait to be accepted and are taken before the listener closes; systems let no more than that wait.
+const LAST_ACCEPTED: usize = 4096;
+
 /// How far a server is on its way to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
@@ -175,7 +181,6 @@ async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Stopper) -> Res
     let mut door = Door {
         slots: ConnectionSlots::new(shared.config.max_connections),
         shared: shared.clone(),
-        listener,
         stop: stop.clone(),
         connections: JoinSet::new(),
         turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
@@ -190,7 +195,7 @@ async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Stopper) -> Res
                 loaded = true;
                 done.map_err(|_| Error::bug("serve: loading ended early"))??;
             }
-            () = door.stand() => {}
+            () = door.stand(&listener) => {}
         }
     }
     shared.draining.store(true, Ordering::Relaxed);
@@ -203,13 +208,12 @@ async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Stopper) -> Res
             tokio::select! {
                 () = over.as_mut() => break,
                 _ = stopped.wait_for(|stage| *stage > Stage::Draining) => break,
-                () = door.stand() => {}
+                () = door.stand(&listener) => {}
             }
         }
     }
     stop.0.send_replace(Stage::Closing);
-    let Door { listener, mut connections, .. } = door;
-    drop(listener);
+    let mut connections = door.close(listener);
     let open = connections.len();
     shared.log(Level::Info, json!({"event": "stopping", "connections": open}));
     let grace = Duration::from_millis(shared.config.shutdown_ms);
@@ -225,7 +229,6 @@ async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Stopper) -> Res
 /// Where connections come in.
 struct Door {
     shared: Arc<Shared>,
-    listener: tokio::net::TcpListener,
     slots: Arc<ConnectionSlots>,
     stop: Stopper,
     connections: JoinSet<()>,
@@ -234,10 +237,10 @@ struct Door {
 
 impl Door {
     /// Waits for a connection to come or to end, and sees to it. May be dropped at any time.
-    async fn stand(&mut self) {
+    async fn stand(&mut self, listener: &tokio::net::TcpListener) {
         let (stream, peer) = tokio::select! {
             Some(_) = self.connections.join_next() => return,
-            accepted = self.listener.accept() => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(e) => {
                     // Too many open files, most likely: it passes, and a tight loop would not help.
@@ -246,7 +249,11 @@ impl Door {
                 }
             },
         };
-        let (shared, peer) = (self.shared.clone(), peer.ip());
+        self.let_in(stream, peer.ip());
+    }
+
+    fn let_in(&mut self, stream: TcpStream, peer: IpAddr) {
+        let shared = self.shared.clone();
         match self.slots.take(std::time::Instant::now()) {
             Some(slot) => drop(self.connections.spawn(connection(shared, stream, peer, slot, self.stop.0.subscribe()))),
             None => {
@@ -256,6 +263,24 @@ impl Door {
                 }
             }
         }
+    }
+
+    /// Takes the connections that wait, which the system would reset, then no more; those that are open.
+    fn close(mut self, listener: tokio::net::TcpListener) -> JoinSet<()> {
+        // The system is asked itself: the runtime may not have heard yet of one that waits.
+        let Ok(listener) = listener.into_std() else { return self.connections };
+        for _ in 0..LAST_ACCEPTED {
+            let (stream, peer) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => break,
+                // One that gave up meanwhile; the next may not have.
+                Err(_) => continue,
+            };
+            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                self.let_in(stream, peer.ip());
+            }
+        }
+        self.connections
     }
 }
 
@@ -295,8 +320,14 @@ async fn connection(
         .serve_connection(io, service);
     let mut served = pin!(served);
     let ended = tokio::select! {
+        // What has arrived is read before anything ends.
+        biased;
         ended = served.as_mut() => Some(ended),
-        _ = stopped.wait_for(|stage| *stage == Stage::Closing) => None,
+        () = async {
+            // Without a server there is nobody to wait for.
+            let _ = stopped.wait_for(|stage| *stage == Stage::Closing).await;
+            sleep(LAST_WORD.min(Duration::from_millis(shared.config.shutdown_ms) / 2)).await;
+        } => None,
         () = slot.lost() => {
             shared.log(Level::Warn, json!({"event": "made_room", "peer": peer.to_string()}));
             return;
