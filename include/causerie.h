@@ -164,7 +164,8 @@ struct ArrowArrayStream {
 // One query of a user is wanted per line (the first prompt of §3.3).
 #define CAUSERIE_ASK_QUERY 0
 
-// A ranked list of titles is wanted (the second prompt of §3.3).
+// A ranked list of titles is wanted (the second prompt of §3.3); with synthesize.lists = "candidates" the prompt numbers the items to
+// choose from, and the numbers of the best are wanted.
 #define CAUSERIE_ASK_RECOMMEND 1
 
 // The request will never be answered; others may be.

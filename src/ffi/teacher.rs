@@ -36,7 +36,8 @@ pub struct causerie_request {
 
 /// One query of a user is wanted per line (the first prompt of §3.3).
 pub const CAUSERIE_ASK_QUERY: i32 = 0;
-/// A ranked list of titles is wanted (the second prompt of §3.3).
+/// A ranked list of titles is wanted (the second prompt of §3.3); with synthesize.lists = "candidates" the prompt numbers the items to
+/// choose from, and the numbers of the best are wanted.
 pub const CAUSERIE_ASK_RECOMMEND: i32 = 1;
 
 /// The request will never be answered; others may be.
