@@ -7,7 +7,7 @@ import json
 from typing import Any, Optional, SupportsIndex
 
 from ._config import Config
-from ._handle import ChangingLife, Handle, Life, Path, check, index, number, path, raw
+from ._handle import ChangingHandle, Life, Path, check, index, number, path, raw
 from ._native import lib
 from ._rows import Table, arrow, frame_records, json_lines, pointer
 from ._run import RUN, Run, apart, long
@@ -18,21 +18,11 @@ _MANY = 1 << 20
 """Bytes that take long to read."""
 
 
-class Dataset(Handle):
+class Dataset(ChangingHandle):
     """Stage 1, load: items, reviews, interactions. Add the items first."""
 
     _free = lib.dataset_free
     __slots__ = ("_dropped",)
-
-    @classmethod
-    def _begin(cls) -> Life:
-        return ChangingLife(cls._free)
-
-    @property
-    def raw(self) -> ChangingLife:
-        life = super().raw
-        assert isinstance(life, ChangingLife)
-        return life
 
     def __init__(self, config: Optional[Config] = None) -> None:
         life = self._begin()

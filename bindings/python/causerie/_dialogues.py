@@ -10,7 +10,7 @@ from typing import Any, Callable, NamedTuple, Optional, SupportsIndex, Union
 from . import _native
 from ._config import Config
 from ._dataset import _MANY, Dataset
-from ._handle import ChangingLife, Handle, Life, Path, check, index, number, path, raw, text
+from ._handle import ChangingHandle, Life, Path, check, index, number, path, raw, text
 from ._native import lib
 from ._rows import Records, json_lines
 from ._run import RUN, Run, apart, ending, long, outlived
@@ -91,22 +91,12 @@ class _Asked:
         check(lib.answer_set(slot, said, len(said), *tokens))
 
 
-class Dialogues(Handle):
+class Dialogues(ChangingHandle):
     """Stage 4, synthesize: training pairs. `teacher`: a callable of your own, called from up to synthesize.in_flight
     threads; None takes that of the settings. `journal` keeps requests and answers."""
 
     _free = lib.dialogues_free
     __slots__ = ("_dropped",)
-
-    @classmethod
-    def _begin(cls) -> Life:
-        return ChangingLife(cls._free)
-
-    @property
-    def raw(self) -> ChangingLife:
-        life = super().raw
-        assert isinstance(life, ChangingLife)
-        return life
 
     def __init__(
         self, dataset: Dataset, selection: Selection, config: Optional[Config] = None, journal: Optional[Path] = None,

@@ -266,5 +266,21 @@ class Handle:
         self.close()
 
 
+class ChangingHandle(Handle):
+    """A handle whose calls may need it alone."""
+
+    __slots__ = ()
+
+    @classmethod
+    def _begin(cls) -> Life:
+        return ChangingLife(cls._free)
+
+    @property
+    def raw(self) -> ChangingLife:
+        life = super().raw
+        assert isinstance(life, ChangingLife)
+        return life
+
+
 def raw(handle: Optional[Handle]) -> Optional[Life]:
     return None if handle is None else handle.raw
