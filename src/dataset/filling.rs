@@ -167,7 +167,7 @@ impl Filling {
             keep_unknown: !self.items_given || self.config.unknown_items == UnknownItems::Keep,
             report: self.report.clone(),
         };
-        let before = import.report.clone();
+        let (dropped_before, bad_before) = (self.report.dropped(), self.report.bad_lines);
         // Everything that can be refused is refused before the first row is added.
         for (number, row) in &rows {
             match row {
@@ -207,15 +207,11 @@ impl Filling {
         self.report = import.report;
         // Nothing is left that could fail: ids were looked at, and rows counted.
         result?;
-        let dropped = self.report.dropped() - before.dropped();
-        let bad = self.report.bad_lines - before.bad_lines;
-        if bad > 0 {
-            let first = rows.iter().find_map(|(number, row)| Some((*number, row.as_ref().err()?)));
-            let first =
-                first.map_or_else(String::new, |(number, cause)| Error::format(source, number, cause).to_string());
+        if let Some((number, cause)) = rows.iter().find_map(|(number, row)| Some((*number, row.as_ref().err()?))) {
+            let (bad, first) = (self.report.bad_lines - bad_before, Error::format(source, number, cause));
             log(Level::Warn, &format!("{}: {bad} bad lines passed over; the first: {first}", source.display()));
         }
-        Ok(dropped)
+        Ok(self.report.dropped() - dropped_before)
     }
 }
 

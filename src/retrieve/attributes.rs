@@ -19,8 +19,8 @@ pub(super) struct Attribute {
     having: Lists,
 }
 
-/// Letters and digits in lower case, in words.
-pub(super) fn words(text: &str) -> Vec<String> {
+/// Letters and digits in lower case, in words; apostrophes are left out.
+pub(crate) fn words(text: &str) -> Vec<String> {
     let lower = text.to_lowercase();
     let pieces = lower.split(|c: char| !(c.is_alphanumeric() || c == '\'' || c == '’'));
     let bare = pieces.map(|w| w.replace(['\'', '’'], ""));

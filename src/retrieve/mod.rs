@@ -18,5 +18,6 @@ mod wish;
 pub use retriever::{Retriever, SIGNALS, Signal, WEIGHTS};
 pub use wish::Wish;
 
+pub(crate) use attributes::words;
 pub(crate) use lists::best;
 pub(crate) use together::{KEPT, Together};

@@ -3,6 +3,7 @@
 //! Numbers, `3. Title`, titles, JSON, prose with numbers in a row: all are read, digits of any script. Where a title stands
 //! behind a number and the two disagree, the title is meant: many models number their answer anew.
 
+use crate::retrieve::words;
 use crate::titles::{Json, clean_answer, is_left_out, read_json, without_escapes};
 
 /// Numbers in a row that make a list of them within a sentence.
@@ -115,12 +116,6 @@ impl Shown {
 fn begins_alike(said: &[String], name: &[String]) -> bool {
     let least = said.len().min(name.len());
     least > 0 && said[..least] == name[..least]
-}
-
-/// Letters and digits in lower case, in words.
-fn words(text: &str) -> Vec<String> {
-    let lower = text.to_lowercase().replace(['\'', '’'], "");
-    lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_string).collect()
 }
 
 /// `Heat (1995) | Crime` → `Heat`: what stands before a year in brackets, or before an attribute.
