@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -257,15 +256,7 @@ func TestATeacherThatFailsEndsAsItsErrorAndNegativeWaitsAreNone(t *testing.T) {
 
 func TestALogFunctionThatPanicsExitsLogsOrSetsTheLogLosesItsLineAlone(t *testing.T) {
 	c, d, _ := loaded(t)
-	if err := c.Set("recommend.system", "popularity"); err != nil {
-		t.Fatal(err)
-	}
-	ctx := context.Background()
-	r, err := NewRecommender(ctx, d, nil, nil, nil, c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
+	ctx, r := context.Background(), popular(t, c, d)
 	defer func() { _ = SetLog(0, nil) }()
 	// An id that is not in the catalogue is logged.
 	logs := func() {
@@ -316,20 +307,7 @@ func TestALogFunctionThatPanicsExitsLogsOrSetsTheLogLosesItsLineAlone(t *testing
 }
 
 func TestAPanicAndAGoexitOfATokenFunctionEndTheCall(t *testing.T) {
-	model := os.Getenv("CAUSERIE_TEST_MODEL")
-	if model == "" {
-		t.Skip("CAUSERIE_TEST_MODEL names no GGUF")
-	}
-	c, d, _ := loaded(t)
-	if err := c.Read("[recommend]\nmode = \"generate\"\ncontext_tokens = 256\n"); err != nil {
-		t.Fatal(err)
-	}
-	ctx := context.Background()
-	r, err := OpenLM(ctx, d, model, "", c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
+	ctx, r := context.Background(), model(t, "[recommend]\nmode = \"generate\"\ncontext_tokens = 256\n")
 	query := Query{Turns: []Turn{{"user", "once upon a time"}}}
 	unmoved(t, "tokens", func() {
 		value, ok := panics(func() { _, _ = r.Recommend(WithTokens(ctx, func(string) { panic(7) }), query, 2) })

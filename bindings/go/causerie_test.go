@@ -45,6 +45,39 @@ func loaded(t *testing.T) (*Config, *Dataset, *Embeddings) {
 	return c, d, e
 }
 
+// popular is a recommender by popularity over what loaded gives; the test ends it.
+func popular(t *testing.T, c *Config, d *Dataset) *Recommender {
+	t.Helper()
+	if err := c.Set("recommend.system", "popularity"); err != nil {
+		t.Fatal(err)
+	}
+	r, err := NewRecommender(context.Background(), d, nil, nil, nil, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
+}
+
+// model is a recommender by the small language model, where there is one, with these settings; the test ends it.
+func model(t *testing.T, settings string) *Recommender {
+	t.Helper()
+	file := os.Getenv("CAUSERIE_TEST_MODEL")
+	if file == "" {
+		t.Skip("CAUSERIE_TEST_MODEL names no GGUF")
+	}
+	c, d, _ := loaded(t)
+	if err := c.Read(settings); err != nil {
+		t.Fatal(err)
+	}
+	r, err := OpenLM(context.Background(), d, file, "", c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
+}
+
 func TestManyGoroutinesAskTwoRecommendersAtOnce(t *testing.T) {
 	c, d, _ := loaded(t)
 	if err := c.Set("recommend.system", "popularity"); err != nil {
@@ -127,14 +160,7 @@ func TestManyGoroutinesAskTwoRecommendersAtOnce(t *testing.T) {
 // A Close beside calls was a data race, and read memory that was gone.
 func TestAHandleThatIsClosedInUseGivesErrClosedAndNothingElse(t *testing.T) {
 	c, d, e := loaded(t)
-	if err := c.Set("recommend.system", "popularity"); err != nil {
-		t.Fatal(err)
-	}
-	ctx := context.Background()
-	r, err := NewRecommender(ctx, d, nil, nil, nil, c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx, r := context.Background(), popular(t, c, d)
 	s, err := Select(ctx, nil, e, nil, c)
 	if err != nil {
 		t.Fatal(err)

@@ -141,15 +141,7 @@ func TestNumbersNamesAndMasksThatCWouldMisreadWereTakenForOthers(t *testing.T) {
 // {"id": …}, which the server takes, is what C's JSON, ParseQuery and Query take; what is misspelt is an error.
 func TestASeenItemByIDWasIgnoredAndCameBack(t *testing.T) {
 	c, d, _ := loaded(t)
-	if err := c.Set("recommend.system", "popularity"); err != nil {
-		t.Fatal(err)
-	}
-	ctx := context.Background()
-	r, err := NewRecommender(ctx, d, nil, nil, nil, c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
+	ctx, r := context.Background(), popular(t, c, d)
 	first, err := r.Recommend(ctx, Query{Turns: []Turn{}}, 1)
 	if err != nil || len(first) != 1 {
 		t.Fatalf("%v %v", first, err)

@@ -201,20 +201,7 @@ func TestAWorkDirectoryIsMadeResumedAndOpened(t *testing.T) {
 
 // A language model whose time was up gave an empty answer, and no word of it.
 func TestAnAnswerWhoseTimeWasUpSaysThatItIsPartial(t *testing.T) {
-	model := os.Getenv("CAUSERIE_TEST_MODEL")
-	if model == "" {
-		t.Skip("CAUSERIE_TEST_MODEL names no GGUF")
-	}
-	c, d, _ := loaded(t)
-	if err := c.Read("[recommend]\ncontext_tokens = 256\ntimeout_ms = 1\n"); err != nil {
-		t.Fatal(err)
-	}
-	ctx := context.Background()
-	r, err := OpenLM(ctx, d, model, "", c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
+	ctx, r := context.Background(), model(t, "[recommend]\ncontext_tokens = 256\ntimeout_ms = 1\n")
 	reply, err := r.Ask(ctx, Query{Turns: []Turn{{"user", "something funny"}}}, 5)
 	if err != nil || !reply.Partial {
 		t.Fatalf("%v %v", err, reply)
