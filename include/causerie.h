@@ -168,6 +168,9 @@ struct ArrowArrayStream {
 // choose from, and the numbers of the best are wanted.
 #define CAUSERIE_ASK_RECOMMEND 1
 
+// The lines of a planned dialogue are wanted in other words, numbered (synthesize.turns above 1).
+#define CAUSERIE_ASK_DIALOGUE 2
+
 // The request will never be answered; others may be.
 #define CAUSERIE_FAIL_REFUSED 1
 
@@ -274,7 +277,7 @@ typedef int32_t (*causerie_token_fn)(const char *text, size_t len, void *user_da
 typedef struct {
   // Bytes of this struct as the library knows it
   uint32_t size;
-  // CAUSERIE_ASK_QUERY or CAUSERIE_ASK_RECOMMEND
+  // CAUSERIE_ASK_QUERY, CAUSERIE_ASK_RECOMMEND or CAUSERIE_ASK_DIALOGUE
   int32_t kind;
   // The user's message: UTF-8, NUL-terminated as well
   const char *prompt;

@@ -17,6 +17,8 @@ import (
 const (
 	AskQuery     = C.CAUSERIE_ASK_QUERY
 	AskRecommend = C.CAUSERIE_ASK_RECOMMEND
+	// AskDialogue asks for the lines of a planned dialogue, numbered (synthesize.turns above 1).
+	AskDialogue = C.CAUSERIE_ASK_DIALOGUE
 )
 
 // Request is what a Teacher is asked.

@@ -28,7 +28,7 @@ pub fn serve_command() -> Command {
             Arg::new("recommend.system")
                 .long("system")
                 .value_name("NAME")
-                .help("Who ranks: head | nbcrs | fusion | popularity | lm [default: head]"),
+                .help("Who ranks: head | nbcrs | retrieval | fusion | popularity | lm [default: head]"),
         )
         .arg(
             Arg::new("recommend.model")

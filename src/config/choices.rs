@@ -319,7 +319,9 @@ choices! {
         Head = "head",
         /// NBCRS over the dialogues.
         Nbcrs = "nbcrs",
-        /// The two as one.
+        /// The retrieval: collaborative neighbours, texts, attributes, popularity; nothing that is tuned on dialogues.
+        Retrieval = "retrieval",
+        /// Head, NBCRS and retrieval as one.
         Fusion = "fusion",
         /// Popularity.
         Popularity = "popularity",

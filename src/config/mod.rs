@@ -232,8 +232,11 @@ settings! {
         domain: Domain = Domain::Movies, ANY;
         /// Folder with your own prompt files in place of the built-in ones; empty: built-in.
         prompts: String = String::new(), ANY;
-        /// K, queries per seed.
+        /// K, queries (dialogues) per seed.
         queries: usize = 2, int(1, 100);
+        /// Turns of a dialogue: what the user says and is answered. 1: a query and its list (the paper). More: the dialogue is
+        /// planned from what the review's author liked and did not like, then put into words.
+        turns: usize = 1, int(1, 20);
         /// Style queries shown to the teacher per seed.
         style_queries: usize = 5, int(1, 100);
         /// Reviews of the seed's item shown to the teacher.
@@ -247,7 +250,7 @@ settings! {
         items: usize = 20, int(1, 1000);
         /// Where the lists come from: the teacher's memory (`open`, the paper), its choice among retrieved items of the
         /// catalogue (`candidates`), or the retrieval alone (`collaborative`: the teacher writes the queries only). `auto`:
-        /// `candidates` for `http` and `local`, `open` for `offline`.
+        /// `candidates` for `http` and `local`, `collaborative` for `offline`.
         lists: Lists = Lists::Auto, ANY;
         /// `candidates`: items that are retrieved for a query and shown to the teacher; never fewer than `items`.
         candidates: usize = 60, int(1, 1000);

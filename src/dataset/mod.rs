@@ -26,7 +26,7 @@ mod text;
 pub use conversation::{
     Conversation, ItemName, Post, Role, Turn, load_conversations, load_item_names, load_posts, parse_conversations,
 };
-pub use dialogue::{Dialogue, DialogueLines, Message, Seed};
+pub use dialogue::{Act, Dialogue, DialogueLines, Exchange, MentionLabel, Message, MessageLabel, Polarity, Seed};
 pub use filling::{Filling, Row, Table};
 pub use import::{ImportReport, import};
 pub use loose::{time_of, year_of};

@@ -16,7 +16,7 @@ use std::time::Duration;
 pub struct causerie_request {
     /// Bytes of this struct as the library knows it
     pub size: u32,
-    /// CAUSERIE_ASK_QUERY or CAUSERIE_ASK_RECOMMEND
+    /// CAUSERIE_ASK_QUERY, CAUSERIE_ASK_RECOMMEND or CAUSERIE_ASK_DIALOGUE
     pub kind: i32,
     /// The user's message: UTF-8, NUL-terminated as well
     pub prompt: *const c_char,
@@ -39,6 +39,8 @@ pub const CAUSERIE_ASK_QUERY: i32 = 0;
 /// A ranked list of titles is wanted (the second prompt of §3.3); with synthesize.lists = "candidates" the prompt numbers the items to
 /// choose from, and the numbers of the best are wanted.
 pub const CAUSERIE_ASK_RECOMMEND: i32 = 1;
+/// The lines of a planned dialogue are wanted in other words, numbered (synthesize.turns above 1).
+pub const CAUSERIE_ASK_DIALOGUE: i32 = 2;
 
 /// The request will never be answered; others may be.
 pub const CAUSERIE_FAIL_REFUSED: i32 = 1;
@@ -101,6 +103,7 @@ impl Teacher for Host {
             kind: match request.kind {
                 Kind::Query => CAUSERIE_ASK_QUERY,
                 Kind::Recommend => CAUSERIE_ASK_RECOMMEND,
+                Kind::Dialogue => CAUSERIE_ASK_DIALOGUE,
             },
             prompt: prompt.as_ptr(),
             prompt_len: prompt.as_bytes().len(),

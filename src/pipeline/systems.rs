@@ -6,12 +6,12 @@ use crate::config::{Config, Mode, Objective, RankingSystem};
 use crate::dataset::Dialogue;
 use crate::embed::{Embedder, Remembering};
 use crate::error::{Error, Result};
-use crate::recommend::service::{Ingredients, open_language_model};
-use crate::recommend::{Datastore, Fusion, HeadRecommender, Nbcrs, Popularity, Posts, Recommender};
+use crate::recommend::service::{Ingredients, fusion, open_language_model};
+use crate::recommend::{Datastore, HeadRecommender, Nbcrs, Popularity, Posts, Recommender, Retrieval};
 use crate::run::Run;
 use crate::tune::Head;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A recommender and its label in the report.
 pub(super) struct System {
@@ -32,6 +32,7 @@ pub(super) struct Builder<'a> {
     config: &'a Config,
     /// Embeds each conversation once, whoever asks.
     embedder: Arc<dyn Embedder>,
+    retrieval: OnceLock<Arc<dyn Recommender>>,
 }
 
 impl<'a> Builder<'a> {
@@ -40,7 +41,7 @@ impl<'a> Builder<'a> {
     }
     /// The same over an embedder of the caller's, which embeds as `made.embedder` does.
     pub fn with_embedder(made: &'a Artifacts, config: &'a Config, embedder: Arc<dyn Embedder>) -> Builder<'a> {
-        Builder { made, config, embedder }
+        Builder { made, config, embedder, retrieval: OnceLock::new() }
     }
 
     /// NBCRS over a datastore, its k chosen on held-out posts unless the settings give it.
@@ -57,6 +58,15 @@ impl<'a> Builder<'a> {
         self.nbcrs(label, Datastore::from_posts(posts, items.len(), &*self.embedder, run)?, run)
     }
 
+    /// The retrieval, made once.
+    fn retrieval(&self, run: &Run) -> Result<Arc<dyn Recommender>> {
+        if let Some(made) = self.retrieval.get() {
+            return Ok(made.clone());
+        }
+        let made = Retrieval::new(&self.made.dataset, self.made.mentions.clone(), self.made.context, run)?;
+        Ok(self.retrieval.get_or_init(|| Arc::new(made)).clone())
+    }
+
     /// The ranking head.
     fn head(&self, label: &str, head: Head) -> Result<System> {
         let mentions = self.config.recommend.mentions.then(|| self.made.mentions.clone());
@@ -70,6 +80,7 @@ impl<'a> Builder<'a> {
         let made = self.made;
         let mut systems = vec![
             system("popularity (seed data)", Popularity::from_dataset(&made.dataset)?),
+            System { label: "retrieval".to_string(), recommender: self.retrieval(run)? },
             self.nbcrs(
                 "NBCRS (all reviews)",
                 Datastore::from_reviews(&made.dataset, &made.reviews, &self.embedder.name())?,
@@ -173,13 +184,13 @@ impl<'a> Builder<'a> {
         open_language_model(model, adapter, &self.made.dataset, &self.made.mentions, settings, run)
     }
 
-    /// Head, NBCRS over the dialogues, and the two as one.
+    /// Head, NBCRS over the dialogues, and both with the retrieval as one.
     fn fusion(&self, label: &str, round: &Round, run: &Run) -> Result<(System, System, System)> {
         let strategy = round.strategy;
         let synthetic = self.nbcrs_of(&format!("NBCRS (synthetic, {strategy})"), &round.dialogues, run)?;
         let head = self.head(&format!("head ({strategy})"), round.head.clone())?;
-        let parts = vec![(head.recommender.clone(), 1.0), (synthetic.recommender.clone(), 1.0)];
-        let both = system(label, Fusion::new(label, parts)?);
-        Ok((head, synthetic, both))
+        let (first, second) = (head.recommender.clone(), synthetic.recommender.clone());
+        let all = system(label, fusion(label, first, second, self.retrieval(run)?)?);
+        Ok((head, synthetic, all))
     }
 }

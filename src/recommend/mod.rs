@@ -17,6 +17,7 @@ mod popularity;
 mod query_window;
 mod ranking;
 mod recommender;
+mod retrieval;
 pub mod service;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -31,4 +32,5 @@ pub use popularity::Popularity;
 pub use query_window::{QueryWindow, Speakers, query_text};
 pub use ranking::{RankedItem, Ranking, TokenCount, rank};
 pub use recommender::Recommender;
+pub use retrieval::Retrieval;
 pub use service::{Answer, ItemList, Parts, Query, Service};

@@ -59,7 +59,7 @@ impl Posts {
         let mut groups = Groups::default();
         for dialogue in dialogues {
             let group = groups.of(dialogue.seed.as_ref().map_or(&dialogue.id, |s| &s.item));
-            posts.push(dialogue.query(), dialogue.items.iter().filter_map(|id| items.find(id)).collect(), group);
+            posts.push(&dialogue.query(), dialogue.items.iter().filter_map(|id| items.find(id)).collect(), group);
         }
         posts
     }

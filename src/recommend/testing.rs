@@ -45,6 +45,7 @@ pub fn dialogue(id: &str, query: &str, items: &[&str]) -> Dialogue {
     Dialogue {
         id: id.into(),
         messages: vec![Message { role: "user".into(), content: query.into() }],
+        labels: Vec::new(),
         items: items.iter().map(|i| (*i).into()).collect(),
         out_of_catalogue: Vec::new(),
         seed: items.first().map(|item| Seed { row: 0, item: (*item).into(), reviews: Vec::new() }),

@@ -28,6 +28,12 @@ pub(crate) fn words(text: &str) -> Vec<String> {
 }
 
 impl Attribute {
+    /// About how many bytes of memory it holds.
+    pub(super) fn bytes(&self) -> usize {
+        let names: usize = self.names.iter().map(|name| 2 * (name.len() + size_of::<String>())).sum();
+        names + self.of.bytes() + self.having.bytes()
+    }
+
     /// `of`: the values of an item.
     pub(super) fn new<'a, V: Iterator<Item = &'a str>>(dataset: &'a Dataset, of: impl Fn(usize) -> V) -> Attribute {
         let items = dataset.items.len();

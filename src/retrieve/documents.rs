@@ -80,6 +80,14 @@ fn unit(terms: &mut [(u32, f32)]) {
 }
 
 impl Documents {
+    /// About how many bytes of memory it holds.
+    pub(super) fn bytes(&self) -> usize {
+        let lists = |lists: &[Vec<(u32, f32)>]| -> usize {
+            lists.iter().map(|list| size_of_val(&**list) + size_of::<Vec<(u32, f32)>>()).sum()
+        };
+        self.numbers.len() * 16 + size_of_val(&*self.idf) + lists(&self.of) + lists(&self.having)
+    }
+
     /// Of `count` documents, whose text is `text(row)`; each is asked for twice. A term must stand in `least` of them.
     pub(super) fn new(count: usize, least: u32, text: impl Fn(usize) -> String) -> Documents {
         let mut frequency: HashMap<u64, u32> = HashMap::new();

@@ -21,6 +21,9 @@ impl Lists {
         lists.starts.resize(rows + 1, lists.values.len());
         lists
     }
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.starts) + size_of_val(&*self.values)
+    }
     pub(super) fn row(&self, i: usize) -> &[u32] {
         &self.values[self.starts[i]..self.starts[i + 1]]
     }

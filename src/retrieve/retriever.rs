@@ -137,6 +137,19 @@ impl Retriever {
         })
     }
 
+    /// About how many bytes of memory it holds, what is like each item included as far as somebody asked.
+    pub fn bytes(&self) -> u64 {
+        let texts = self.reviews.bytes() + self.details.bytes() + self.titles.bytes();
+        let names: usize = self.names.iter().map(|name| name.len() + size_of::<String>()).sum();
+        let like: usize = self.like.iter().filter_map(OnceLock::get).map(|list| size_of_val(&**list)).sum();
+        (texts + names + like + self.together.bytes() + self.genres.bytes() + self.creators.bytes()) as u64
+    }
+
+    /// 0 to 1: the logarithm of the number of an item's interactions and reviews, over that of the most popular one.
+    pub fn popularity(&self, item: u32) -> f32 {
+        self.together.popularity(item)
+    }
+
     /// Adds one item's share of a signal to `out`.
     fn add_like(&self, signal: Signal, item: u32, weight: f32, out: &mut [f32]) {
         match signal {

@@ -57,6 +57,11 @@ impl Together {
         Together { items, users_of, items_of, popularity, by_popularity }
     }
 
+    /// About how many bytes of memory it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.users_of.bytes() + self.items_of.bytes() + self.items * (size_of::<f32>() + size_of::<u32>())
+    }
+
     /// 0 to 1: the logarithm of the number of interactions and reviews, over that of the most popular item.
     pub(crate) fn popularity(&self, item: u32) -> f32 {
         self.popularity[item as usize]

@@ -8,6 +8,7 @@ use super::offline::OfflineTeacher;
 use super::plan::Plan;
 use super::prompts::Prompts;
 use super::report::{Dialogues, SynthesisReport};
+use super::talk::talk_of;
 use super::teacher::Teacher;
 use crate::config::{SynthesizeConfig, TeacherKind};
 use crate::dataset::Dataset;
@@ -54,7 +55,7 @@ pub fn synthesize(
 /// # Errors
 /// Those that [`synthesize`] would begin with.
 pub fn check_teacher(config: &SynthesizeConfig) -> Result<()> {
-    Prompts::load(config)?;
+    talk_of(config, &Prompts::load(config)?)?;
     match config.teacher {
         TeacherKind::Http if config.base_url.is_empty() => AbsentTeacher::new(config).map(drop),
         TeacherKind::Http => HttpTeacher::new(config).map(drop),
@@ -101,7 +102,8 @@ pub fn synthesize_with(
     journal: &Path,
 ) -> Result<Dialogues> {
     let prompts = Prompts::load(config)?;
-    let mut plan = Plan::new(dataset, selection, config, &prompts, teacher, run)?;
+    let talk = talk_of(config, &prompts)?;
+    let mut plan = Plan::new(dataset, selection, config, &prompts, talk.as_ref(), teacher, run)?;
     let mut journal = Journal::open(journal)?;
     let asked = ask::ask(&mut plan, teacher, &mut journal, config, run)?;
     let spent = journal.spent();
@@ -118,6 +120,7 @@ pub fn synthesize_with(
         cost: ask::cost(config, spent.prompt_tokens, spent.completion_tokens),
         masked: plan.masked,
         shortened: plan.shortened,
+        reworded: plan.reworded,
         personal_data: plan.personal_data,
         capped: asked.capped,
         ..Default::default()

@@ -12,6 +12,7 @@ use super::fields::Fields;
 use super::journal::{Import, Journal};
 use super::plan::Plan;
 use super::prompts::Prompts;
+use super::talk::talk_of;
 use super::teacher::{Answer, Teacher};
 use crate::artifact;
 use crate::config::{SynthesizeConfig, TeacherKind};
@@ -63,8 +64,9 @@ pub fn export_requests(
     }
     let teacher = AbsentTeacher::new(config)?;
     let prompts = Prompts::load(config)?;
+    let talk = talk_of(config, &prompts)?;
     let mut journal = Journal::open(journal)?;
-    let mut plan = Plan::new(dataset, selection, config, &prompts, &teacher, run)?;
+    let mut plan = Plan::new(dataset, selection, config, &prompts, talk.as_ref(), &teacher, run)?;
     let fields = Fields::of_batch(config);
     let mut exported = ExportReport::default();
     let mut seen = HashSet::new();

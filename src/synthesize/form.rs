@@ -19,7 +19,7 @@ enum Shape {
 
 fn shape_of(request: &Request) -> Shape {
     match request.kind {
-        Kind::Query => Shape::Texts(request.facts.count),
+        Kind::Query | Kind::Dialogue => Shape::Texts(request.facts.count),
         Kind::Recommend if request.facts.candidates.is_empty() => Shape::Free,
         Kind::Recommend => Shape::Numbers(request.facts.count, request.facts.candidates.len()),
     }

@@ -315,7 +315,7 @@ fn a_query_too_long_for_a_student_is_shortened_or_left_out_and_counted() {
     assert_eq!((made.report.shortened, made.report.dropped["queries too long"]), (1, 1));
     assert!(made.report.to_string().contains("1 queries shortened"), "{}", made.report);
     // What the teacher was asked is what stands in the dialogue.
-    assert!(mock.bodies().iter().any(|b| b["messages"][0]["content"].as_str().unwrap().contains(query)));
+    assert!(mock.bodies().iter().any(|b| b["messages"][0]["content"].as_str().unwrap().contains(&query)));
     let all = go(&SynthesizeConfig { query_tokens: 0, ..config }, 1, &Folder::new().journal()).unwrap();
     assert_eq!((all.rows.len(), all.report.shortened), (3, 0));
 }

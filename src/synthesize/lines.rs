@@ -33,6 +33,12 @@ pub(super) fn openings(styles: &[String]) -> Vec<String> {
     styles.iter().filter_map(opening).collect()
 }
 
+/// How the lines of a draft begin: their first words.
+pub(super) fn openings_of(draft: &[String]) -> Vec<String> {
+    let opening = |line: &String| line.split_whitespace().take(OPENING - 1).collect::<Vec<_>>().join(" ");
+    draft.iter().map(opening).collect()
+}
+
 /// The tokens that end a line: those with a line break, and the model's own end.
 pub(super) fn enders(model: &Model) -> Vec<Token> {
     let ends = |token: &Token| model.is_end(*token) || model.piece(*token, true).contains(&b'\n');
@@ -55,6 +61,8 @@ pub(super) struct Held<'a> {
     pub enders: &'a [Token],
     /// Of [`openings`]; may be empty.
     pub openings: &'a [String],
+    /// The openings are one a line, in their order.
+    pub in_order: bool,
     /// Lines wanted.
     pub count: usize,
     /// Sampling temperature, and the seed of its draws.
@@ -89,6 +97,7 @@ impl Held<'_> {
         for number in 1..=self.count {
             let opening = match self.openings.len() {
                 0 => "",
+                _ if self.in_order => self.openings.get(number - 1).map_or("", String::as_str),
                 count => self.openings[random.below(count)].as_str(),
             };
             let lead = format!("{}{number}. {opening}", if number == 1 { "" } else { "\n" });

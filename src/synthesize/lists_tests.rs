@@ -94,7 +94,7 @@ fn the_seeds_item_is_among_the_candidates_at_no_telling_place() {
         // The prompt that holds this query.
         let at = mock.bodies().iter().position(|b| {
             let prompt = b["messages"][0]["content"].as_str().unwrap();
-            shown(prompt).is_some() && prompt.contains(row.query())
+            shown(prompt).is_some() && prompt.contains(&row.query())
         });
         let lines = shown(mock.bodies()[at.unwrap()]["messages"][0]["content"].as_str().unwrap()).unwrap();
         if let Some(place) = titles_of(&lines).iter().position(|title| *title == seed) {

@@ -1,7 +1,7 @@
 //! The teacher that is a GGUF on this machine, through llama.cpp. One request at a time; its arithmetic uses all threads.
 
 use super::likelihood::Likelihood;
-use super::lines::{Held, enders, openings};
+use super::lines::{Held, enders, openings, openings_of};
 use super::prompts::Prompts;
 use super::teacher::{Answer, Class, Failure, Kind, Request, Teacher};
 use crate::config::{Structured, SynthesizeConfig};
@@ -130,15 +130,17 @@ impl Teacher for LocalTeacher {
             (Some(_), Kind::Recommend) if !request.facts.names.is_empty() => {
                 return self.ranked(&mut context, request, run).map_err(fail);
             }
-            (Some(enders), Kind::Query) => {
-                let (openings, count, temperature) =
-                    (self.openings.as_slice(), request.facts.count, request.temperature);
-                let held = Held { enders, openings, count, temperature, seed };
+            (Some(enders), Kind::Query | Kind::Dialogue) => {
+                let (count, temperature) = (request.facts.count, request.temperature);
+                let in_order = request.kind == Kind::Dialogue;
+                let own = openings_of(&request.facts.draft);
+                let openings = if in_order { &own } else { &self.openings };
+                let held = Held { enders, openings, in_order, count, temperature, seed };
                 let lines = held.write(&mut context.0, &prompt, run).map_err(fail)?;
                 let (prompt_tokens, completion_tokens) = (lines.prompt_tokens as u64, lines.tokens as u64);
                 return Ok(Answer { text: lines.text, prompt_tokens, completion_tokens });
             }
-            (Some(_) | None, Kind::Query | Kind::Recommend) => {}
+            (Some(_) | None, Kind::Query | Kind::Recommend | Kind::Dialogue) => {}
         }
         let sampling =
             Sampling { max_tokens: request.max_tokens, temperature: request.temperature, seed, ..Default::default() };

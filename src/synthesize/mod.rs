@@ -40,6 +40,7 @@ mod secrets;
 mod sentences;
 mod server_error;
 mod shortlist;
+mod talk;
 mod teacher;
 #[cfg(test)]
 mod batch_tests;
@@ -49,6 +50,8 @@ mod http_tests;
 mod lists_tests;
 #[cfg(test)]
 mod mock;
+#[cfg(test)]
+mod talk_tests;
 #[cfg(test)]
 mod tests;
 

@@ -3,13 +3,16 @@
 //!
 //! A query is composed from the domain's `compose.txt`: liked titles are neighbours of the seed's item, genre, creator,
 //! keyword and decade are its metadata, mood and sentence come from its reviews. The ranked items are the seed's item,
-//! then what goes with it, with the liked titles and with what the query asks for; liked titles themselves are left out.
+//! then what goes with it, with the liked titles and with what the query asks for; liked titles themselves are left out. Of a
+//! review that complains it makes requests that avoid the item (`talk.txt`, \[avoid\]), which is then not listed. The words
+//! of a planned dialogue of several turns are those of its draft.
 
 use super::leak::{Mask, spoken};
 use super::neighbours::Neighbours;
 use super::prompts::{Prompts, Template};
 use super::queries::normal;
-use super::sentences::{moods, telling};
+use super::sentences::{complaint as complaint_of, moods, telling};
+use super::talk::{Talk, say, with_articles};
 use super::teacher::{Answer, Facts, Failure, Kind, Request, Teacher};
 use crate::config::SynthesizeConfig;
 use crate::dataset::Dataset;
@@ -23,8 +26,6 @@ use std::collections::HashMap;
 const LIKED_AMONG: usize = 25;
 /// Tries to find titles that fit.
 const DRAWS: usize = 40;
-/// Share of titles that are named with their year, as people do in recorded conversations.
-const WITH_YEAR: f64 = 0.7;
 /// Weight of a liked title's neighbours beside those of the seed's item.
 const LIKED_WEIGHT: f32 = 0.6;
 /// Added for the genre that the query names, for each creator, for its decade, and for popularity.
@@ -37,6 +38,8 @@ const POPULARITY: f32 = 0.5;
 pub struct OfflineTeacher<'a> {
     dataset: &'a Dataset,
     compose: Vec<Template>,
+    /// How somebody speaks who did not like the seed's item.
+    avoid: Vec<Template>,
     neighbours: Neighbours,
     /// Items of each creator, and of each genre, by name.
     by_creator: HashMap<&'a str, Vec<u32>>,
@@ -85,10 +88,14 @@ impl<'a> OfflineTeacher<'a> {
                 .update(dataset.review_text(r).as_bytes());
         }
         fingerprint.update(format!("{} {} {:?}", config.domain, config.queries, prompts.compose).as_bytes());
+        let (path, talk) = &prompts.talk;
+        let avoid = Talk::parse(path, talk)?.avoiding().to_vec();
+        fingerprint.update(format!("{avoid:?}").as_bytes());
         run.check()?;
         Ok(OfflineTeacher {
             dataset,
             compose: prompts.compose,
+            avoid,
             neighbours: Neighbours::new(dataset),
             by_creator,
             by_genre,
@@ -97,15 +104,6 @@ impl<'a> OfflineTeacher<'a> {
             threads: run.threads(),
             name: format!("offline/1/{}", &fingerprint.finalize().to_hex()[..12]),
         })
-    }
-
-    /// The name of an item as a user says it.
-    fn say(&self, item: u32, random: &mut Random) -> String {
-        let title = spoken(self.dataset.items.label(item as usize));
-        match self.dataset.items.year(item as usize) {
-            Some(year) if random.uniform() < WITH_YEAR => format!("{title} ({year})"),
-            Some(_) | None => title,
-        }
     }
 
     /// The K queries of a seed. `row`: the selected review's row, or the number of a draw without a seed.
@@ -140,11 +138,14 @@ impl<'a> OfflineTeacher<'a> {
             .filter(|other| !mask.leaks(&spoken(items.label(*other as usize))))
             .take(LIKED_AMONG)
             .collect();
-        let mut order: Vec<usize> = (0..self.compose.len()).collect();
+        let templates = if facts.avoids { &self.avoid } else { &self.compose };
+        let complaint = facts.reviews.first().filter(|_| facts.avoids);
+        let complaint = complaint.and_then(|row| complaint_of(self.dataset.review_text(*row as usize), &[&mask]));
+        let mut order: Vec<usize> = (0..templates.len()).collect();
         random.shuffle(&mut order);
         let mut out: Vec<Composition> = Vec::new();
         // Twice round: a small set of templates is used again with other fillings.
-        for template in order.iter().chain(&order).chain(&order).map(|t| &self.compose[*t]) {
+        for template in order.iter().chain(&order).chain(&order).map(|t| &templates[*t]) {
             if out.len() == self.queries {
                 break;
             }
@@ -158,7 +159,7 @@ impl<'a> OfflineTeacher<'a> {
                     "liked" | "liked2" | "liked3" => {
                         self.draw_liked(&near, &composed.liked, &mut random).map(|liked| {
                             composed.liked.push(liked);
-                            self.say(liked, &mut random)
+                            say(self.dataset, liked, &mut random)
                         })
                     }
                     "genre" | "genre2" => {
@@ -178,6 +179,8 @@ impl<'a> OfflineTeacher<'a> {
                     "keyword" => (!keywords.is_empty()).then(|| keywords[random.below(keywords.len())].to_lowercase()),
                     "mood" => (!moods.is_empty()).then(|| moods[random.below(moods.len().min(3))].to_string()),
                     "sentence" => sentence.clone(),
+                    "disliked" => facts.avoids.then(|| say(self.dataset, item, &mut random)),
+                    "complaint" => complaint.clone(),
                     "decade" => items.year(item as usize).map(|year| {
                         composed.decade = Some(year / 10);
                         format!("{}s", year / 10 * 10)
@@ -191,11 +194,10 @@ impl<'a> OfflineTeacher<'a> {
                 continue;
             }
             composed.text = template.fill(|slot| values.get(slot).cloned().unwrap_or_default());
-            // "a action movie"
-            for vowel in ['a', 'e', 'i', 'o'] {
-                composed.text = composed.text.replace(&format!(" a {vowel}"), &format!(" an {vowel}"));
-            }
-            if !mask.leaks(&composed.text) && !out.iter().any(|c| normal(&c.text) == normal(&composed.text)) {
+            composed.text = with_articles(composed.text);
+            if (facts.avoids || !mask.leaks(&composed.text))
+                && !out.iter().any(|c| normal(&c.text) == normal(&composed.text))
+            {
                 out.push(composed);
             }
         }
@@ -231,8 +233,11 @@ impl<'a> OfflineTeacher<'a> {
     fn ranked(&self, facts: &Facts, composed: &Composition) -> Vec<u32> {
         let mut scores: HashMap<u32, f32> = HashMap::new();
         let mut add = |item: u32, score: f32| *scores.entry(item).or_default() += score;
-        let liked_weight = if facts.item.is_some() { LIKED_WEIGHT } else { 1.0 };
-        let anchors = facts.item.iter().map(|i| (*i, 1.0)).chain(composed.liked.iter().map(|i| (*i, liked_weight)));
+        // What is like an item to avoid counts where nothing else is named.
+        let lead = facts.item.filter(|_| !facts.avoids);
+        let anchor = facts.item.filter(|_| !facts.avoids || composed.liked.is_empty());
+        let liked_weight = if anchor.is_some() { LIKED_WEIGHT } else { 1.0 };
+        let anchors = anchor.iter().map(|i| (*i, 1.0)).chain(composed.liked.iter().map(|i| (*i, liked_weight)));
         for (anchor, weight) in anchors {
             self.neighbours.of(anchor).iter().for_each(|(other, score)| add(*other, weight * score));
         }
@@ -253,7 +258,7 @@ impl<'a> OfflineTeacher<'a> {
         let left_out = |item: &u32| composed.liked.contains(item) || facts.item == Some(*item);
         let scored = scores.into_iter().filter(|(item, _)| !left_out(item));
         let scored = scored.map(|(item, score)| (item, score + POPULARITY * self.neighbours.popularity(item)));
-        let mut ranked: Vec<u32> = facts.item.into_iter().collect();
+        let mut ranked: Vec<u32> = lead.into_iter().collect();
         ranked.extend(best(scored, facts.count.saturating_sub(ranked.len())).into_iter().map(|(item, _)| item));
         // A lonely item: what is popular fills the list.
         for item in self.neighbours.by_popularity() {
@@ -287,6 +292,7 @@ impl Teacher for OfflineTeacher<'_> {
                 // A list in JSON keeps the line breaks within a query.
                 serde_json::to_string(&queries).unwrap_or_default()
             }
+            Kind::Dialogue => serde_json::to_string(&facts.draft).unwrap_or_default(),
             Kind::Recommend => {
                 let composed = self.queries(facts, draw).into_iter().find(|c| normal(&c.text) == normal(&facts.query));
                 if !facts.candidates.is_empty() {

@@ -9,20 +9,26 @@ use super::prompts::{Prompts, defuse, delimit};
 use super::queries::{is_query, normal, parse_queries};
 use super::report::SynthesisReport;
 use super::shortlist::{Shortlist, Shortlists, lists_of};
+use super::talk::{DISLIKED_TO, Outline, Outliner, Talk, read_lines, says};
 use super::teacher::{Answer, Class, Facts, Kind, Request, Teacher};
 use crate::artifact::content_hash;
-use crate::config::{Lists, Masking, SynthesizeConfig};
-use crate::dataset::{Dataset, Dialogue, Message, Seed};
+use crate::config::{Lists, Masking, SynthesizeConfig, TeacherKind};
+use crate::dataset::{Act, Dataset, Dialogue, MentionLabel, Message, MessageLabel, Polarity, Seed};
 use crate::error::Error;
 use crate::math::Random;
+use crate::retrieve::Retriever;
 use crate::run::Run;
 use crate::select::Selection;
 use crate::titles::{Reply, Titles, clean_answer, parse_titles};
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 /// One query of a seed.
 struct PlannedQuery {
+    /// What the user says; of several turns, all that is said before the list.
     query: String,
+    /// The dialogue without its list; none: one turn.
+    talk: Option<Talked>,
     /// Id of the second request; empty before it is made.
     id: String,
     /// The second answer, or the failure that it was given up for; none: not asked, or not answered yet.
@@ -31,13 +37,33 @@ struct PlannedQuery {
     shortlist: Shortlist,
 }
 
-/// One seed under way.
+/// A dialogue of several turns in words, without its list, which comes before the last message.
+struct Talked {
+    messages: Vec<Message>,
+    labels: Vec<MessageLabel>,
+}
+
+/// One seed under way; with several turns, one dialogue of a seed.
 struct SeedState {
     /// Id of the first request.
     id: String,
     item: Option<u32>,
     reviews: Vec<u32>,
+    /// The selected review complains: the item is to be avoided.
+    avoids: bool,
+    /// What is planned; none: one turn.
+    outline: Option<Outline>,
     queries: Vec<PlannedQuery>,
+}
+
+impl SeedState {
+    /// The item that lists may lead with.
+    fn target(&self) -> Option<u32> {
+        match &self.outline {
+            Some(outline) => Some(outline.target),
+            None => self.item.filter(|_| !self.avoids),
+        }
+    }
 }
 
 pub(super) struct Plan<'a> {
@@ -48,8 +74,14 @@ pub(super) struct Plan<'a> {
     teacher: String,
     by_item: Vec<Vec<u32>>,
     lists: Lists,
+    /// Titles in words are looked up by it.
+    titles: Arc<Titles>,
     /// None: the teacher's memory.
     shortlists: Option<Shortlists<'a>>,
+    /// None: one turn.
+    outliner: Option<Outliner<'a>>,
+    /// The built-in teacher: its words are the plan's own.
+    offline: bool,
     /// Seeds whose first request was made, in the selection's order.
     seeds: Vec<SeedState>,
     /// Second requests that can be made: (seed, query). They go before first requests, so that a cap leaves few halves.
@@ -63,6 +95,8 @@ pub(super) struct Plan<'a> {
     pub(super) masked: u64,
     /// Queries that were too long and were shortened.
     pub(super) shortened: u64,
+    /// Messages in the domain's own words, since the teacher's did not say what was planned.
+    pub(super) reworded: u64,
 }
 
 /// Under which name requests that were given up are counted.
@@ -89,6 +123,9 @@ impl RequestSource for Plan<'_> {
             self.seeds[seed].queries[query].id = request.id.clone();
             return Some((place(seed, query + 1), request));
         }
+        if self.outliner.is_some() {
+            return self.next_dialogue();
+        }
         let seed = self.seeds.len();
         let pick = self.selection.picks.get(seed)?;
         let (state, request) = self.first(seed, pick.row as usize);
@@ -99,6 +136,8 @@ impl RequestSource for Plan<'_> {
     fn done(&mut self, place: u64, outcome: Result<&Answer, Class>) {
         let (seed, slot) = ((place >> 16) as usize, (place & 0xffff) as usize);
         match (slot.checked_sub(1), outcome) {
+            (None, Ok(answer)) if self.outliner.is_some() => self.take_dialogue(seed, &answer.text),
+            (None, Err(class)) if self.outliner.is_some() => self.drop_for(&not_answered("dialogues", class), 1),
             (None, Ok(answer)) => self.take_queries(seed, &answer.text),
             (None, Err(class)) => self.drop_for(&not_answered("queries", class), self.config.queries as u64),
             (Some(query), outcome) => {
@@ -112,7 +151,8 @@ impl RequestSource for Plan<'_> {
             Lists::Auto | Lists::Open | Lists::Candidates => self.config.queries as u64,
             Lists::Collaborative => 0,
         };
-        self.selection.picks.len() as u64 * (1 + lists)
+        let first = if self.outliner.is_some() { self.config.queries as u64 } else { 1 };
+        self.selection.picks.len() as u64 * (first + lists)
     }
 }
 
@@ -126,6 +166,7 @@ impl<'a> Plan<'a> {
         selection: &'a Selection,
         config: &'a SynthesizeConfig,
         prompts: &'a Prompts,
+        talk: Option<&'a Talk>,
         teacher: &dyn Teacher,
         run: &Run,
     ) -> crate::Result<Plan<'a>> {
@@ -134,6 +175,26 @@ impl<'a> Plan<'a> {
             return Err(Error::invalid(format!("synthesize: selected row {} of {reviews} reviews", pick.row)));
         }
         let by_item = if config.naive { Vec::new() } else { dataset.reviews_by_item() };
+        let (lists, titles) = (lists_of(config), Arc::new(Titles::of(dataset)));
+        let retriever = match (lists, talk) {
+            (Lists::Auto | Lists::Open, None) => None,
+            (Lists::Candidates | Lists::Collaborative, _) | (_, Some(_)) => {
+                Some(Arc::new(Retriever::new(dataset, run)?))
+            }
+        };
+        let shortlists = match (&retriever, lists) {
+            (Some(retriever), Lists::Candidates | Lists::Collaborative) => {
+                Some(Shortlists::new(dataset, config, titles.clone(), retriever.clone()))
+            }
+            (_, Lists::Auto | Lists::Open) | (None, _) => None,
+        };
+        let outliner = match (talk, retriever) {
+            (Some(talk), Some(retriever)) => {
+                let ranked = shortlists.as_ref().map_or(config.items, Shortlists::count);
+                Some(Outliner::new(dataset, config, talk, retriever, ranked, run)?)
+            }
+            (None, _) | (_, None) => None,
+        };
         Ok(Plan {
             dataset,
             selection,
@@ -141,8 +202,11 @@ impl<'a> Plan<'a> {
             prompts,
             teacher: teacher.name(),
             by_item,
-            lists: lists_of(config),
-            shortlists: Shortlists::new(dataset, config, run)?,
+            lists,
+            titles,
+            shortlists,
+            outliner,
+            offline: config.teacher == TeacherKind::Offline,
             seeds: Vec::new(),
             recommendations: VecDeque::new(),
             dropped: BTreeMap::new(),
@@ -154,6 +218,7 @@ impl<'a> Plan<'a> {
             personal_data: PersonalData::default(),
             masked: 0,
             shortened: 0,
+            reworded: 0,
         })
     }
 
@@ -169,8 +234,7 @@ impl<'a> Plan<'a> {
         // Drawn by the seed's row (naive: its number), so that a seed's prompt does not hang on the others'.
         let draw = if config.naive { seed } else { row };
         let mut random = Random::new(config.seed, format!("synthesize/{draw}").as_bytes());
-        let styles = random.sample(self.prompts.styles.len(), config.style_queries);
-        let styles = styles.iter().map(|s| format!("- {}", self.prompts.styles[*s])).collect::<Vec<_>>().join("\n");
+        let styles = self.styles(&mut random);
         let count = config.queries;
         if config.naive {
             let prompt = self.prompts.naive.fill(|slot| match slot {
@@ -179,18 +243,63 @@ impl<'a> Plan<'a> {
             });
             let facts = Facts { count, draw: seed as u64, ..Default::default() };
             let request = self.request(Kind::Query, prompt, "", seed as u64, facts);
-            return (
-                SeedState { id: request.id.clone(), item: None, reviews: Vec::new(), queries: Vec::new() },
-                request,
-            );
+            let state = SeedState {
+                id: request.id.clone(),
+                item: None,
+                reviews: Vec::new(),
+                avoids: false,
+                outline: None,
+                queries: Vec::new(),
+            };
+            return (state, request);
         }
         let item = dataset.review_item(row);
-        let others: Vec<u32> = self.by_item[item].iter().copied().filter(|r| *r as usize != row).collect();
+        let avoids = dataset.review_rating10(row).is_some_and(|rating| rating <= DISLIKED_TO);
+        let reviews = self.reviews_shown(row, &mut random);
+        let texts = self.texts(&reviews);
+        let template = if avoids { &self.prompts.avoid } else { &self.prompts.query };
+        let prompt = template.fill(|slot| match slot {
+            "title" => defuse(&dataset.items.name(item), 200),
+            "genres" => defuse(&dataset.items.genres(item).collect::<Vec<_>>().join(", "), 200),
+            "reviews" => delimit(texts.iter().map(String::as_str), config.review_chars),
+            "styles" => styles.clone(),
+            _ => count.to_string(),
+        });
+        let facts = Facts {
+            item: Some(item as u32),
+            reviews: reviews.clone(),
+            count,
+            avoids,
+            draw: row as u64,
+            ..Default::default()
+        };
+        let request = self.request(Kind::Query, prompt, dataset.items.id(item), 0, facts);
+        let state = SeedState {
+            id: request.id.clone(),
+            item: Some(item as u32),
+            reviews,
+            avoids,
+            outline: None,
+            queries: Vec::new(),
+        };
+        (state, request)
+    }
+
+    /// The reviews of an item that the teacher sees, the selected one first.
+    fn reviews_shown(&self, row: usize, random: &mut Random) -> Vec<u32> {
+        let others = &self.by_item[self.dataset.review_item(row)];
+        let others: Vec<u32> = others.iter().copied().filter(|r| *r as usize != row).collect();
         let mut reviews = vec![row as u32];
-        reviews.extend(random.sample(others.len(), config.reviews.saturating_sub(1)).into_iter().map(|i| others[i]));
+        let more = random.sample(others.len(), self.config.reviews.saturating_sub(1));
+        reviews.extend(more.into_iter().map(|i| others[i]));
+        reviews
+    }
+
+    /// The texts of reviews, personal data masked where the teacher is elsewhere.
+    fn texts(&mut self, reviews: &[u32]) -> Vec<String> {
         let mut text_of = |review: &u32| {
             let row = *review as usize;
-            let text = format!("{} {}", dataset.review_title(row), dataset.review_text(row));
+            let text = format!("{} {}", self.dataset.review_title(row), self.dataset.review_text(row));
             if !self.masks {
                 return text;
             }
@@ -198,18 +307,95 @@ impl<'a> Plan<'a> {
             self.personal_data.add(found);
             masked.into_owned()
         };
-        let texts: Vec<String> = reviews.iter().map(&mut text_of).collect();
-        let prompt = self.prompts.query.fill(|slot| match slot {
-            "title" => defuse(&dataset.items.name(item), 200),
-            "genres" => defuse(&dataset.items.genres(item).collect::<Vec<_>>().join(", "), 200),
-            "reviews" => delimit(texts.iter().map(String::as_str), config.review_chars),
-            "styles" => styles.clone(),
-            _ => count.to_string(),
+        reviews.iter().map(&mut text_of).collect()
+    }
+
+    /// Sample requests, a line each.
+    fn styles(&self, random: &mut Random) -> String {
+        let styles = random.sample(self.prompts.styles.len(), self.config.style_queries);
+        styles.iter().map(|s| format!("- {}", self.prompts.styles[*s])).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The request for the words of the next dialogue; those that cannot be planned are counted and passed over.
+    fn next_dialogue(&mut self) -> Option<(u64, Request)> {
+        let (config, dataset) = (self.config, self.dataset);
+        loop {
+            let seed = self.seeds.len();
+            let (pick, k) = (seed / config.queries, seed % config.queries);
+            let row = self.selection.picks.get(pick)?.row as usize;
+            let draw = if config.naive { pick } else { row };
+            let mut random = Random::new(config.seed, format!("synthesize/{draw}").as_bytes());
+            let styles = self.styles(&mut random);
+            let (item, reviews) = match config.naive {
+                true => (None, Vec::new()),
+                false => (Some(dataset.review_item(row) as u32), self.reviews_shown(row, &mut random)),
+            };
+            let outline = self.outliner.as_ref().and_then(|o| o.outline(item, &reviews, draw as u64, k));
+            let mut state =
+                SeedState { id: String::new(), item, reviews, avoids: false, outline: None, queries: Vec::new() };
+            let Some(outline) = outline else {
+                self.drop_for("dialogues without an item to look for", 1);
+                self.seeds.push(state);
+                continue;
+            };
+            state.avoids = outline.avoids;
+            let texts = self.texts(&state.reviews);
+            let draft: Vec<String> = outline.messages.iter().map(|m| m.draft.clone()).collect();
+            let count = draft.len();
+            let lines = outline.messages.iter().enumerate().map(|(n, message)| {
+                let speaker = if message.role == "user" { "User" } else { "Recommender" };
+                format!("{}. {speaker}: {}", n + 1, defuse(&message.draft, usize::MAX))
+            });
+            let lines = lines.collect::<Vec<_>>().join("\n");
+            let prompt = self.prompts.rewrite.fill(|slot| match slot {
+                "draft" => lines.clone(),
+                "reviews" => delimit(texts.iter().map(String::as_str), config.review_chars),
+                "styles" => styles.clone(),
+                _ => count.to_string(),
+            });
+            let facts =
+                Facts { item, reviews: state.reviews.clone(), count, draft, draw: draw as u64, ..Default::default() };
+            let subject = item.map_or("", |item| dataset.items.id(item as usize));
+            let request = self.request(Kind::Dialogue, prompt, subject, k as u64, facts);
+            state.id.clone_from(&request.id);
+            state.outline = Some(outline);
+            self.seeds.push(state);
+            return Some((place(seed, 0), request));
+        }
+    }
+
+    /// The words of a dialogue: the teacher's where they say what is planned, else the domain's own.
+    fn take_dialogue(&mut self, seed: usize, answer: &str) {
+        let Some(outline) = self.seeds[seed].outline.clone() else { return };
+        let lines = read_lines(answer);
+        let mask = Mask::new(self.dataset.items.label(outline.target as usize));
+        let (mut messages, mut labels) = (Vec::new(), Vec::new());
+        for (n, planned) in outline.messages.into_iter().enumerate() {
+            let hidden = (n + 1 < lines.len().max(1) && planned.label.act != Act::Accept).then_some(&mask);
+            let own = lines.get(n).filter(|_| !self.offline);
+            let words = own.filter(|words| says(words, &planned, hidden, self.dataset, &self.titles));
+            self.reworded += u64::from(words.is_none() && !self.offline);
+            messages.push(Message {
+                role: planned.role.into(),
+                content: words.map_or(planned.draft, |words| words.replace('\n', " ")),
+            });
+            labels.push(planned.label);
+        }
+        let said = messages[..messages.len().saturating_sub(1)].iter().map(|m| {
+            let speaker = if m.role == "user" { "User" } else { "Recommender" };
+            format!("{speaker}: {}", m.content.replace('\n', " "))
         });
-        let facts =
-            Facts { item: Some(item as u32), reviews: reviews.clone(), count, draw: row as u64, ..Default::default() };
-        let request = self.request(Kind::Query, prompt, dataset.items.id(item), 0, facts);
-        (SeedState { id: request.id.clone(), item: Some(item as u32), reviews, queries: Vec::new() }, request)
+        let query = said.collect::<Vec<_>>().join("\n");
+        let shortlist = match &self.shortlists {
+            Some(lists) => lists.shuffled(outline.ranking, &query, seed as u64),
+            None => Shortlist { ranking: outline.ranking, ..Shortlist::default() },
+        };
+        let talk = Some(Talked { messages, labels });
+        self.seeds[seed].queries.push(PlannedQuery { query, talk, id: String::new(), answer: None, shortlist });
+        match self.lists {
+            Lists::Auto | Lists::Open | Lists::Candidates => self.recommendations.push_back((seed, 0)),
+            Lists::Collaborative => {}
+        }
     }
 
     /// The second request: one query → ranked items.
@@ -228,13 +414,15 @@ impl<'a> Plan<'a> {
             _ => count.to_string(),
         });
         let facts = Facts {
-            item: state.item,
+            item: state.target().or(state.item),
             reviews: state.reviews.clone(),
             query: text.clone(),
             count,
+            avoids: state.avoids && state.outline.is_none(),
+            draft: Vec::new(),
             candidates: shortlist.shown.clone(),
             names,
-            draw: if self.config.naive { seed as u64 } else { u64::from(state.reviews[0]) },
+            draw: state.reviews.first().map_or(seed as u64, |row| u64::from(*row)),
         };
         let subject = state.item.map_or("", |item| self.dataset.items.id(item as usize));
         self.request(Kind::Recommend, prompt, subject, 0, facts)
@@ -254,7 +442,8 @@ impl<'a> Plan<'a> {
         let mut queries = parse_queries(answer);
         self.drop_for("queries missing in an answer", wanted.saturating_sub(queries.len()) as u64);
         queries.truncate(wanted);
-        let mask = self.seeds[seed].item.map(|item| Mask::new(self.dataset.items.label(item as usize)));
+        // Who avoids an item may name it: it is no answer.
+        let mask = self.seeds[seed].target().map(|item| Mask::new(self.dataset.items.label(item as usize)));
         let mut seen = HashSet::new();
         for query in queries {
             let (query, leaked) = match &mask {
@@ -288,7 +477,8 @@ impl<'a> Plan<'a> {
                 }
                 self.masked += u64::from(leaked);
                 let number = self.seeds[seed].queries.len();
-                self.seeds[seed].queries.push(PlannedQuery { query, id: String::new(), answer: None, shortlist });
+                let asked = PlannedQuery { query, talk: None, id: String::new(), answer: None, shortlist };
+                self.seeds[seed].queries.push(asked);
                 match self.lists {
                     Lists::Auto | Lists::Open | Lists::Candidates => self.recommendations.push_back((seed, number)),
                     Lists::Collaborative => {}
@@ -301,7 +491,8 @@ impl<'a> Plan<'a> {
     fn shortlist(&self, seed: usize, query: &str) -> Shortlist {
         let state = &self.seeds[seed];
         let draw = state.reviews.first().map_or(seed as u64, |row| u64::from(*row));
-        self.shortlists.as_ref().map(|lists| lists.of(state.item, query, draw)).unwrap_or_default()
+        let avoided = state.item.filter(|_| state.avoids);
+        self.shortlists.as_ref().map(|lists| lists.of(state.target(), avoided, query, draw)).unwrap_or_default()
     }
 
     /// The text of a second answer; none: it is none, and counted.
@@ -374,6 +565,27 @@ impl<'a> Plan<'a> {
         listed
     }
 
+    /// What is known of the items that a query names: the avoided one is disliked; what the built-in teacher names else is
+    /// liked; of another teacher's words nobody knows.
+    fn opening_label(&self, state: &SeedState, query: &str) -> MessageLabel {
+        let mut label = MessageLabel::new(Act::Open);
+        let mut rows = self.titles.rows(query);
+        rows.sort_unstable();
+        rows.dedup();
+        label.mentions = rows
+            .into_iter()
+            .map(|row| MentionLabel {
+                item: self.dataset.items.id(row as usize).to_string(),
+                polarity: match (state.avoids && state.item == Some(row), self.offline) {
+                    (true, _) => Polarity::Disliked,
+                    (false, true) => Polarity::Liked,
+                    (false, false) => Polarity::Neutral,
+                },
+            })
+            .collect();
+        label
+    }
+
     /// Parses, grounds and filters the second answers, in the selection's order.
     pub(super) fn dialogues(
         mut self,
@@ -382,8 +594,7 @@ impl<'a> Plan<'a> {
         run: &Run,
     ) -> crate::Result<Vec<Dialogue>> {
         let items = &self.dataset.items;
-        let open = Some(()).filter(|()| self.shortlists.is_none());
-        let catalogue = open.map(|()| Titles::of(self.dataset));
+        let catalogue = self.shortlists.is_none().then(|| self.titles.clone());
         let mut rows = Vec::new();
         let mut seen = HashSet::new();
         let (mut with_seed, mut findable, mut found) = (0u64, 0u64, 0u64);
@@ -403,30 +614,51 @@ impl<'a> Plan<'a> {
                     }
                     (_, None) => {
                         let answer = self.answer_text(asked);
-                        answer.map(|answer| (self.chosen(&answer, &asked.shortlist, state.item, report), Vec::new()))
+                        let target = state.target();
+                        answer.map(|answer| (self.chosen(&answer, &asked.shortlist, target, report), Vec::new()))
                     }
                 };
-                let Some((listed, out_of_catalogue)) = list else { continue };
+                let Some((mut listed, out_of_catalogue)) = list else { continue };
+                // What was spoken of is no answer.
+                let said = state.outline.as_ref().map_or(&[][..], |outline| &outline.said);
+                listed.retain(|item| !said.contains(item) && !(state.avoids && state.item == Some(*item)));
+                if listed.is_empty() {
+                    self.drop_for("lists empty", 1);
+                    continue;
+                }
                 if !seen.insert(normal(&asked.query)) {
                     self.drop_for("queries repeated", 1);
                     continue;
                 }
                 findable += u64::from(asked.shortlist.seed_found.is_some());
                 found += u64::from(asked.shortlist.seed_found == Some(true));
-                with_seed += u64::from(state.item.is_some_and(|item| listed.contains(&item)));
+                with_seed += u64::from(state.target().is_some_and(|item| listed.contains(&item)));
                 let list = listed.iter().enumerate();
                 let list = list.map(|(i, item)| format!("{}. {}", i + 1, items.name(*item as usize)));
                 let list = list.collect::<Vec<_>>().join("\n");
+                let reply = Message { role: "assistant".into(), content: self.prompts.reply.fill(|_| list.clone()) };
+                let (messages, labels) = match &asked.talk {
+                    None => {
+                        let opening = self.opening_label(state, &asked.query);
+                        let query = Message { role: "user".into(), content: asked.query.clone() };
+                        (vec![query, reply], vec![opening, MessageLabel::new(Act::List)])
+                    }
+                    Some(talk) => {
+                        let (mut messages, mut labels) = (talk.messages.clone(), talk.labels.clone());
+                        let last = messages.len().saturating_sub(1);
+                        messages.insert(last, reply);
+                        labels.insert(last, MessageLabel::new(Act::List));
+                        (messages, labels)
+                    }
+                };
                 rows.push(Dialogue {
                     id: match asked.id.as_str() {
                         // Nothing was asked: the query stands for it.
                         "" => content_hash([state.id.as_bytes(), b"collaborative", asked.query.as_bytes()]),
                         id => content_hash([state.id.as_bytes(), id.as_bytes()]),
                     },
-                    messages: vec![
-                        Message { role: "user".into(), content: asked.query.clone() },
-                        Message { role: "assistant".into(), content: self.prompts.reply.fill(|_| list.clone()) },
-                    ],
+                    messages,
+                    labels,
                     items: listed.iter().map(|item| items.id(*item as usize).to_string()).collect(),
                     out_of_catalogue,
                     seed: state.item.map(|item| Seed {

@@ -24,7 +24,7 @@ pub(super) struct Template {
 
 impl Template {
     /// Reads `{slot}`; `{{` and `}}` stand for braces. `line`: where `text` begins in `path`.
-    fn parse(path: &Path, line: u64, text: &str, known: &[&'static str]) -> Result<Template> {
+    pub(super) fn parse(path: &Path, line: u64, text: &str, known: &[&'static str]) -> Result<Template> {
         let mut parts = Vec::new();
         let mut plain = String::new();
         let mut line = line;
@@ -104,6 +104,12 @@ pub(super) struct Prompts {
     pub styles: Vec<String>,
     /// How the offline teacher speaks.
     pub compose: Vec<Template>,
+    /// Bad reviews → K queries of somebody who wants to avoid what they complain of: as `query`.
+    pub avoid: Template,
+    /// The draft of a dialogue → its lines in other words: {draft} {reviews} {styles} {count}.
+    pub rewrite: Template,
+    /// `talk.txt`, where it lies and what it says: the sentences of dialogues of several turns.
+    pub talk: (PathBuf, String),
 }
 
 const COMPOSE_SLOTS: &[&str] =
@@ -119,6 +125,9 @@ macro_rules! built_in {
             ("reply.txt", include_str!(concat!("../../prompts/", $domain, "/reply.txt"))),
             ("styles.txt", include_str!(concat!("../../prompts/", $domain, "/styles.txt"))),
             ("compose.txt", include_str!(concat!("../../prompts/", $domain, "/compose.txt"))),
+            ("avoid.txt", include_str!(concat!("../../prompts/", $domain, "/avoid.txt"))),
+            ("rewrite.txt", include_str!(concat!("../../prompts/", $domain, "/rewrite.txt"))),
+            ("talk.txt", include_str!(concat!("../../prompts/", $domain, "/talk.txt"))),
         ]
     };
 }
@@ -143,7 +152,7 @@ impl Prompts {
         let read = |name: &str| -> Result<(PathBuf, String)> {
             let path = folder.join(name);
             // Folders that were copied before it was there go on as they are.
-            let newer = name == "choose.txt" && !path.exists();
+            let newer = ["choose.txt", "avoid.txt", "rewrite.txt", "talk.txt"].contains(&name) && !path.exists();
             if config.prompts.is_empty() || newer {
                 let text = built_in.iter().find(|(n, _)| *n == name).map_or("", |(_, text)| text);
                 return Ok((path, text.to_string()));
@@ -183,8 +192,12 @@ impl Prompts {
         if compose.is_empty() {
             return Err(Error::format(&compose_path, 0, "no request template"));
         }
+        let query_slots = &["title", "genres", "reviews", "styles", "count"];
         Ok(Prompts {
-            query: template("query.txt", &["title", "genres", "reviews", "styles", "count"], &["reviews", "count"])?,
+            query: template("query.txt", query_slots, &["reviews", "count"])?,
+            avoid: template("avoid.txt", query_slots, &["reviews", "count"])?,
+            rewrite: template("rewrite.txt", &["draft", "reviews", "styles", "count"], &["draft", "count"])?,
+            talk: read("talk.txt")?,
             recommend: template("recommend.txt", &["query", "count"], &["query", "count"])?,
             choose: template("choose.txt", &["query", "candidates", "count"], &["query", "candidates", "count"])?,
             naive: template("naive.txt", &["styles", "count"], &["styles", "count"])?,
@@ -196,7 +209,7 @@ impl Prompts {
 }
 
 /// The blocks between blank lines, each with the number of its first line; lines that begin with # are left out.
-fn blocks(text: &str) -> Vec<(u64, String)> {
+pub(super) fn blocks(text: &str) -> Vec<(u64, String)> {
     let mut out: Vec<(u64, String)> = Vec::new();
     let mut open = false;
     for (number, line) in text.lines().enumerate() {

@@ -6,14 +6,19 @@ use std::collections::HashSet;
 /// The queries in `answer`, in order, each once: a JSON list, a numbered or bulleted list, or paragraphs; quotes, bold
 /// marks, code fences, thinking and chatter before and after are taken off. Never panics, whatever the text.
 pub fn parse_queries(answer: &str) -> Vec<String> {
+    let mut seen = HashSet::new();
+    parse_entries(answer).into_iter().filter(|q| is_query(q) && seen.insert(normal(q))).collect()
+}
+
+/// The entries of `answer` as they come, short ones and repeated ones too.
+pub(super) fn parse_entries(answer: &str) -> Vec<String> {
     let answer = clean_answer(answer).into_text();
     let found = json_list(&answer).unwrap_or_else(|| {
         let answer = without_escapes(&answer);
         let listed = listed(&answer);
         if listed.is_empty() { paragraphs(&answer) } else { listed }
     });
-    let mut seen = HashSet::new();
-    found.iter().map(|q| strip(q)).filter(|q| is_query(q) && seen.insert(normal(q))).collect()
+    found.iter().map(|q| strip(q)).collect()
 }
 
 /// What two spellings of one query share: letters and digits, in lower case.

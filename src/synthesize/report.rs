@@ -46,6 +46,8 @@ pub struct SynthesisReport {
     pub masked: u64,
     /// Personal data in reviews that was masked before the teacher saw it (`synthesize.mask`).
     pub personal_data: PersonalData,
+    /// Dialogues of several turns: messages in the domain's own words, since the teacher's did not say what was planned.
+    pub reworded: u64,
     /// Queries that were longer than `synthesize.query_tokens` and end with an earlier sentence.
     pub shortened: u64,
     /// Titles listed in all kept and dropped answers.
@@ -141,6 +143,9 @@ impl std::fmt::Display for SynthesisReport {
         }
         if self.personal_data.total() > 0 {
             write!(f, ", {} pieces of personal data masked", self.personal_data.total())?;
+        }
+        if self.reworded > 0 {
+            write!(f, ", {} messages in the domain's own words", self.reworded)?;
         }
         if self.shortened > 0 {
             write!(f, ", {} queries shortened", self.shortened)?;

@@ -155,15 +155,11 @@ pub(super) fn telling<'a>(reviews: impl Iterator<Item = &'a str>, mask: &Mask) -
     let mut best: Option<(f64, String)> = None;
     for (n, review) in reviews.iter().enumerate() {
         for sentence in split(review) {
-            let letters = sentence.chars().count();
-            if !(30..=160).contains(&letters)
-                || sentence.contains("http")
-                || sentence.contains(['{', '}', '<', '>', '"'])
-            {
+            if !is_quotable(sentence) {
                 continue;
             }
             let words: Vec<String> = content_words(sentence).collect();
-            if words.len() < 3 || mask.leaks(sentence) || !sentence.chars().next().is_some_and(char::is_uppercase) {
+            if words.len() < 3 || mask.leaks(sentence) {
                 continue;
             }
             let opinions = words.iter().filter(|w| OPINION.iter().any(|o| w.starts_with(o))).count().min(3);
@@ -178,6 +174,64 @@ pub(super) fn telling<'a>(reviews: impl Iterator<Item = &'a str>, mask: &Mask) -
         }
     }
     best.map(|(_, sentence)| sentence)
+}
+
+/// What complains: beginnings of words.
+const COMPLAINTS: &[&str] = &[
+    "bad",
+    "boring",
+    "bored",
+    "awful",
+    "terribl",
+    "horribl",
+    "waste",
+    "disappoint",
+    "poor",
+    "worst",
+    "slow",
+    "dull",
+    "hate",
+    "annoy",
+    "stupid",
+    "predictable",
+    "weak",
+    "pointless",
+    "mess",
+    "overrated",
+    "ridiculous",
+    "unfunny",
+    "fail",
+    "broke",
+    "cheap",
+    "thin",
+    "uncomfortable",
+    "tight",
+    "flimsy",
+    "return",
+    "noisy",
+    "useless",
+    "confus",
+];
+
+/// A sentence of a bad review that says what was wrong, without the titles of `masks`; none: it has none.
+pub(super) fn complaint(review: &str, masks: &[&Mask]) -> Option<String> {
+    let mut best: Option<(usize, &str)> = None;
+    for sentence in split(review) {
+        let complaints = content_words(sentence).filter(|w| COMPLAINTS.iter().any(|c| w.starts_with(c))).count().min(3);
+        let more = best.is_none_or(|(most, _)| complaints > most);
+        if complaints > 0 && more && is_quotable(sentence) && !masks.iter().any(|mask| mask.leaks(sentence)) {
+            best = Some((complaints, sentence));
+        }
+    }
+    best.map(|(_, sentence)| super::prompts::defuse(sentence, 200))
+}
+
+/// A sentence that can stand by itself in somebody's mouth.
+fn is_quotable(sentence: &str) -> bool {
+    (30..=160).contains(&sentence.chars().count())
+        && !sentence.contains("http")
+        && !sentence.contains(['{', '}', '<', '>', '"'])
+        && sentence.chars().next().is_some_and(char::is_uppercase)
 }
 
 fn content_words(text: &str) -> impl Iterator<Item = String> {
@@ -215,5 +269,15 @@ mod tests {
             Some("The story is wonderful and the music is beautiful.")
         );
         assert_eq!(telling(["short. no."].into_iter(), &mask), None);
+    }
+
+    #[test]
+    fn a_complaint_is_what_was_wrong_without_the_titles() {
+        let mask = Mask::new("Big Fish");
+        let review = "I saw it with my aunt on a Tuesday. Big Fish is a boring waste of an evening, really. \
+                      The ending was dull and the jokes were stupid. Good music though, and nice colours.";
+        let want = "The ending was dull and the jokes were stupid.";
+        assert_eq!(complaint(review, &[&mask]).as_deref(), Some(want));
+        assert_eq!(complaint("A lovely evening with nothing to complain of at all.", &[&mask]), None);
     }
 }

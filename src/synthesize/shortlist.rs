@@ -3,11 +3,10 @@
 use super::prompts::defuse;
 use crate::config::{Lists, SynthesizeConfig, TeacherKind};
 use crate::dataset::Dataset;
-use crate::error::Result;
 use crate::math::Random;
 use crate::retrieve::{Retriever, Wish};
-use crate::run::Run;
 use crate::titles::Titles;
+use std::sync::Arc;
 
 /// Characters of a name, and of an attribute, in a line of the prompt.
 const NAME_CHARS: usize = 120;
@@ -18,7 +17,7 @@ const ATTRIBUTES: usize = 3;
 /// Where the lists of these settings come from: [`Lists::Auto`] is settled.
 pub(super) fn lists_of(config: &SynthesizeConfig) -> Lists {
     match (config.lists, config.teacher) {
-        (Lists::Auto, TeacherKind::Offline) => Lists::Open,
+        (Lists::Auto, TeacherKind::Offline) => Lists::Collaborative,
         (Lists::Auto, TeacherKind::Http | TeacherKind::Local) => Lists::Candidates,
         (lists @ (Lists::Open | Lists::Candidates | Lists::Collaborative), _) => lists,
     }
@@ -38,30 +37,47 @@ pub(super) struct Shortlist {
 /// Makes shortlists.
 pub(super) struct Shortlists<'a> {
     dataset: &'a Dataset,
-    titles: Titles,
-    retriever: Retriever,
+    titles: Arc<Titles>,
+    retriever: Arc<Retriever>,
     count: usize,
     seed: u64,
 }
 
 impl<'a> Shortlists<'a> {
-    /// For the settings; none: the lists are the teacher's own.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Cancelled`].
-    pub(super) fn new(dataset: &'a Dataset, config: &SynthesizeConfig, run: &Run) -> Result<Option<Shortlists<'a>>> {
+    /// For the settings, whose lists are [`Lists::Candidates`] or [`Lists::Collaborative`].
+    pub(super) fn new(
+        dataset: &'a Dataset,
+        config: &SynthesizeConfig,
+        titles: Arc<Titles>,
+        retriever: Arc<Retriever>,
+    ) -> Shortlists<'a> {
         let count = match lists_of(config) {
-            Lists::Auto | Lists::Open => return Ok(None),
-            Lists::Candidates => config.candidates.max(config.items),
+            Lists::Auto | Lists::Open | Lists::Candidates => config.candidates.max(config.items),
             Lists::Collaborative => config.items,
         };
-        let retriever = Retriever::new(dataset, run)?;
-        Ok(Some(Shortlists { dataset, titles: Titles::of(dataset), retriever, count, seed: config.seed }))
+        Shortlists { dataset, titles, retriever, count, seed: config.seed }
     }
 
-    /// For a query that was made of a review of `item`. `draw` tells the queries of one prompt apart.
-    pub(super) fn of(&self, item: Option<u32>, query: &str, draw: u64) -> Shortlist {
-        let wish = Wish::read(&self.titles, query);
+    /// Items that are retrieved for a query.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// A ranking with the order of a prompt.
+    pub(super) fn shuffled(&self, ranking: Vec<u32>, query: &str, draw: u64) -> Shortlist {
+        let mut shown = ranking.clone();
+        Random::new(self.seed, format!("candidates/{draw}/{query}").as_bytes()).shuffle(&mut shown);
+        Shortlist { ranking, shown, seed_found: None }
+    }
+
+    /// For a query that was made of a review of `item`, or of a complaint about `avoided`. `draw` tells the queries of one
+    /// prompt apart.
+    pub(super) fn of(&self, item: Option<u32>, avoided: Option<u32>, query: &str, draw: u64) -> Shortlist {
+        let mut wish = Wish::read(&self.titles, query);
+        if avoided.is_some() && wish.items.len() > 1 {
+            // What is like the others is wanted, not what is like it.
+            wish.items.retain(|other| Some(*other) != avoided);
+        }
         // Who names an item has seen it: it is no answer.
         let item = item.filter(|item| !wish.items.contains(item));
         let wish = wish.and(item);
@@ -76,9 +92,8 @@ impl<'a> Shortlists<'a> {
             }
             ranking.insert(0, item);
         }
-        let mut shown = ranking.clone();
-        Random::new(self.seed, format!("candidates/{draw}/{query}").as_bytes()).shuffle(&mut shown);
-        Shortlist { ranking, shown, seed_found }
+        ranking.retain(|other| Some(*other) != avoided);
+        Shortlist { seed_found, ..self.shuffled(ranking, query, draw) }
     }
 
     /// The items' names, as lists give them.

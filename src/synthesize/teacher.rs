@@ -15,6 +15,8 @@ pub enum Kind {
     Query,
     /// The ranked items for one query (its second prompt).
     Recommend,
+    /// The words of a planned dialogue of several turns.
+    Dialogue,
 }
 
 /// What a request is about, for a teacher that knows the dataset itself and reads no prompt (`offline`).
@@ -26,8 +28,12 @@ pub struct Facts {
     pub reviews: Vec<u32>,
     /// The query, for [`Kind::Recommend`]; empty otherwise.
     pub query: String,
-    /// Queries or items wanted.
+    /// Queries, items or lines wanted.
     pub count: usize,
+    /// The selected review complains: the queries avoid the seed's item.
+    pub avoids: bool,
+    /// The plan in the domain's own words, a line a message, for [`Kind::Dialogue`].
+    pub draft: Vec<String>,
     /// Rows of the items that the answer is chosen from, as numbered in the prompt from 1; empty: from memory.
     pub candidates: Vec<u32>,
     /// Their names.
@@ -76,6 +82,7 @@ impl Request {
         let kind_name: &[u8] = match kind {
             Kind::Query => b"query",
             Kind::Recommend => b"recommend",
+            Kind::Dialogue => b"dialogue",
         };
         let id = content_hash([
             teacher.as_bytes(),

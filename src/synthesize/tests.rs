@@ -638,6 +638,7 @@ impl Teacher for Hears {
             Kind::Query => {
                 "I want something slow and sad with a good ending\nAnything warm and funny for a rainy evening"
             }
+            Kind::Dialogue => unreachable!("one turn"),
             Kind::Recommend => "1. The Garden of Alma\n2. The Tower of Alma\n3. The Secret of Alma",
         };
         Ok(Answer { text: text.into(), prompt_tokens: 1, completion_tokens: 1 })

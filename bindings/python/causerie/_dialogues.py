@@ -16,12 +16,12 @@ from ._rows import Records, json_lines
 from ._run import RUN, Run, apart, ending, long, outlived
 from ._selection import Selection
 
-ASK_QUERY, ASK_RECOMMEND = 0, 1
+ASK_QUERY, ASK_RECOMMEND, ASK_DIALOGUE = 0, 1, 2
 FAIL_REFUSED, FAIL_BROKEN, FAIL_THROTTLED = 1, 2, 3
 
 
 class Request(NamedTuple):
-    """What a teacher is asked; `kind` is ASK_QUERY or ASK_RECOMMEND."""
+    """What a teacher is asked; `kind` is ASK_QUERY, ASK_RECOMMEND or ASK_DIALOGUE."""
 
     kind: int
     prompt: str

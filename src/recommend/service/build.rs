@@ -4,7 +4,9 @@ use crate::config::{RankingSystem, RecommendConfig};
 use crate::dataset::{Dataset, Dialogue};
 use crate::embed::Embedder;
 use crate::error::{Error, Result};
-use crate::recommend::{Datastore, Fusion, HeadRecommender, Nbcrs, Popularity, Posts, QueryWindow, Recommender};
+use crate::recommend::{
+    Datastore, Fusion, HeadRecommender, Nbcrs, Popularity, Posts, QueryWindow, Recommender, Retrieval,
+};
 use crate::run::Run;
 use crate::titles::Titles;
 use crate::tune::Head;
@@ -31,7 +33,7 @@ pub struct Ingredients<'a> {
 }
 
 impl Ingredients<'_> {
-    /// The recommender `head`, `nbcrs`, `fusion` or `popularity`.
+    /// The recommender `head`, `nbcrs`, `retrieval`, `fusion` or `popularity`.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Unsupported`] for `lm`; [`crate::ErrorKind::Invalid`] for what is missing, and parts that do not belong together.
@@ -40,10 +42,11 @@ impl Ingredients<'_> {
             RankingSystem::Head => Arc::new(self.head(system)?),
             RankingSystem::Popularity => Arc::new(Popularity::from_dataset(self.dataset)?),
             RankingSystem::Nbcrs => Arc::new(self.nbcrs(system, run)?),
+            RankingSystem::Retrieval => Arc::new(self.retrieval(run)?),
             RankingSystem::Fusion => {
                 let head: Arc<dyn Recommender> = Arc::new(self.head(system)?);
                 let nbcrs: Arc<dyn Recommender> = Arc::new(self.nbcrs(system, run)?);
-                Arc::new(Fusion::new("fusion", vec![(head, 1.0), (nbcrs, 1.0)])?)
+                Arc::new(fusion("fusion", head, nbcrs, Arc::new(self.retrieval(run)?))?)
             }
             RankingSystem::Lm => {
                 return Err(Error::unsupported("recommender: recommend.system = lm cannot be made of parts"));
@@ -67,9 +70,31 @@ impl Ingredients<'_> {
         Nbcrs::new("nbcrs", store, embedder, QueryWindow::from_config(self.settings))
     }
 
+    fn retrieval(&self, run: &Run) -> Result<Retrieval> {
+        Retrieval::new(self.dataset, self.titles.clone(), QueryWindow::from_config(self.settings), run)
+    }
+
     fn embedder(&self, system: RankingSystem) -> Result<Arc<dyn Embedder>> {
         self.embedder.cloned().ok_or_else(|| missing(system, "the embeddings"))
     }
+}
+
+/// What each counts in a fusion: chosen on ReDial dev (docs/results.md).
+const HEAD: f64 = 1.0;
+const NBCRS: f64 = 0.2;
+const RETRIEVAL: f64 = 3.0;
+
+/// Head, NBCRS and retrieval as one.
+///
+/// # Errors
+/// Those of [`Fusion::new`].
+pub fn fusion(
+    name: &str,
+    head: Arc<dyn Recommender>,
+    nbcrs: Arc<dyn Recommender>,
+    retrieval: Arc<dyn Recommender>,
+) -> Result<Fusion> {
+    Fusion::new(name, vec![(head, HEAD), (nbcrs, NBCRS), (retrieval, RETRIEVAL)])
 }
 
 fn missing(system: RankingSystem, what: &str) -> Error {

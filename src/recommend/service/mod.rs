@@ -15,6 +15,6 @@ pub mod request;
 mod tests;
 
 pub use answering::{Answer, Parts, Service};
-pub use build::{Ingredients, open_language_model};
+pub use build::{Ingredients, fusion, open_language_model};
 pub use live::{CatalogueChange, Generation, LiveService, OutdatedGeneration};
 pub use query::{ItemList, Query};

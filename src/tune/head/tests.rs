@@ -65,6 +65,7 @@ fn world(seed: u64) -> (ItemVectors, Vec<Dialogue>) {
             Dialogue {
                 id: format!("d{n}"),
                 messages: vec![Message { role: "user".into(), content: spoken(own, 0.1, &mut random) }],
+                labels: Vec::new(),
                 items: near[..5].iter().map(|i| ids[*i].clone()).collect(),
                 out_of_catalogue: Vec::new(),
                 seed: Some(Seed { row: 0, item: ids[seed_item].clone(), reviews: Vec::new() }),

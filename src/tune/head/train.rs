@@ -8,7 +8,7 @@ use super::loss::{Batch, loss};
 use super::model::{Head, Weights};
 use super::vectors::ItemVectors;
 use crate::config::TuneConfig;
-use crate::dataset::Dialogue;
+use crate::dataset::{Dialogue, Exchange};
 use crate::embed::Embedder;
 use crate::error::{Error, Result};
 use crate::math::{Matrix, Random};
@@ -41,9 +41,9 @@ pub struct CurvePoint {
 /// What a training did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HeadReport {
-    /// Dialogues trained on.
+    /// Dialogues trained on; of several turns: their recommending replies.
     pub dialogues: u64,
-    /// Dialogues held out.
+    /// The same, held out.
     pub held_out: u64,
     /// Dialogues that teach nothing: no words in the query, or no listed item left beside those it mentions.
     pub left_out: LeftOut,
@@ -106,8 +106,8 @@ pub fn tune_head(
         )));
     }
     let mut head = Head::untrained(items)?;
-    let (groups, left_out) = examples(dialogues, &head, mentions)?;
-    let queries: Vec<&str> = dialogues.iter().map(Dialogue::query).collect();
+    let Lessons { groups, queries, left_out } = examples(dialogues, &head, mentions)?;
+    let queries: Vec<&str> = queries.iter().map(String::as_str).collect();
     let queries = embedder.embed(&queries, true, run)?;
     let (train, held_out) = split(groups, config);
     let held_out: Option<Batch> = if held_out.is_empty() {
@@ -202,14 +202,19 @@ fn fit(
     Ok(best)
 }
 
-/// The listed item rows of a dialogue, best first, each once, but those of `named` (sorted): with their weights,
-/// 1 / log2(rank + 2), the seed item's [`SEED_WEIGHT`] times as much. `rows`: catalogue rows by id. And how many listed
-/// items are not in the catalogue.
-pub(in crate::tune) fn listed(dialogue: &Dialogue, rows: &HashMap<&str, u32>, named: &[u32]) -> (Vec<(u32, f64)>, u64) {
+/// The rows of `items`, listed in a reply of `dialogue`, best first, each once, but those of `named` (sorted): with their
+/// weights, 1 / log2(rank + 2), the seed item's [`SEED_WEIGHT`] times as much. `rows`: catalogue rows by id. And how many
+/// listed items are not in the catalogue.
+pub(in crate::tune) fn listed(
+    dialogue: &Dialogue,
+    items: &[String],
+    rows: &HashMap<&str, u32>,
+    named: &[u32],
+) -> (Vec<(u32, f64)>, u64) {
     let seed = dialogue.seed.as_ref().map(|s| s.item.as_str());
     let mut list: Vec<(u32, f64)> = Vec::new();
     let mut unknown = 0;
-    for (rank, id) in dialogue.items.iter().enumerate() {
+    for (rank, id) in items.iter().enumerate() {
         let Some(&row) = rows.get(id.as_str()) else {
             unknown += 1;
             continue;
@@ -222,36 +227,49 @@ pub(in crate::tune) fn listed(dialogue: &Dialogue, rows: &HashMap<&str, u32>, na
     (list, unknown)
 }
 
-/// Examples grouped by seed item (a dialogue without a seed is a group of its own), and what was left out.
-fn examples(
-    dialogues: &[Dialogue],
-    head: &Head,
-    mentions: &(dyn Fn(&str) -> Vec<u32> + Sync),
-) -> Result<(BTreeMap<String, Vec<Example>>, LeftOut)> {
+/// Examples with their queries.
+#[derive(Default)]
+struct Lessons {
+    /// By seed item; a dialogue without a seed is a group of its own.
+    groups: BTreeMap<String, Vec<Example>>,
+    /// The text of each query.
+    queries: Vec<String>,
+    left_out: LeftOut,
+}
+
+/// An example for each recommending reply.
+fn examples(dialogues: &[Dialogue], head: &Head, mentions: &(dyn Fn(&str) -> Vec<u32> + Sync)) -> Result<Lessons> {
     let rows: HashMap<&str, u32> = head.ids().iter().enumerate().map(|(row, id)| (id.as_str(), row as u32)).collect();
-    let mut groups: BTreeMap<String, Vec<Example>> = BTreeMap::new();
-    let mut left_out = LeftOut::default();
-    for (query, dialogue) in dialogues.iter().enumerate() {
-        let mut named = mentions(dialogue.query());
-        named.retain(|item| (*item as usize) < head.items());
-        named.sort_unstable();
-        named.dedup();
+    let mut lessons = Lessons::default();
+    let mut replies = 0;
+    for dialogue in dialogues {
+        let exchanges: Vec<Exchange<'_>> = dialogue.exchanges().filter(|e| e.is_list || !e.items.is_empty()).collect();
+        replies += exchanges.len();
         let seed = dialogue.seed.as_ref().map(|s| s.item.as_str());
-        let (list, unknown) = listed(dialogue, &rows, &named);
-        left_out.unknown_items += unknown;
-        if dialogue.query().trim().is_empty() {
-            left_out.no_query += 1;
-            continue;
+        for exchange in exchanges {
+            let mut named = mentions(&exchange.spoken());
+            named.retain(|item| (*item as usize) < head.items());
+            named.sort_unstable();
+            named.dedup();
+            let (list, unknown) = listed(dialogue, exchange.items, &rows, &named);
+            lessons.left_out.unknown_items += unknown;
+            let text = exchange.query();
+            if text.trim().is_empty() {
+                lessons.left_out.no_query += 1;
+                continue;
+            }
+            if list.is_empty() {
+                lessons.left_out.no_item += 1;
+                continue;
+            }
+            let group = seed.map_or_else(|| format!("dialogue {}", dialogue.id), |item| format!("item {item}"));
+            let query = lessons.queries.len();
+            lessons.queries.push(text);
+            lessons.groups.entry(group).or_default().push(Example { query, mentions: named, list });
         }
-        if list.is_empty() {
-            left_out.no_item += 1;
-            continue;
-        }
-        let group = seed.map_or_else(|| format!("dialogue {}", dialogue.id), |item| format!("item {item}"));
-        groups.entry(group).or_default().push(Example { query, mentions: named, list });
     }
-    left_out.tell(dialogues.len(), None)?;
-    Ok((groups, left_out))
+    lessons.left_out.tell(replies, None)?;
+    Ok(lessons)
 }
 
 /// Whole groups are held out, drawn by `tune.seed`, until `tune.holdout` of the examples is reached.

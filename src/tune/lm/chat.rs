@@ -2,7 +2,7 @@
 //!
 //! Training and serving share this file, so that the tuned model sees at work what it saw in training.
 
-use crate::dataset::Dialogue;
+use crate::dataset::Message;
 use crate::error::{Error, Result};
 use crate::llama::Model;
 use crate::run::{Level, log};
@@ -16,6 +16,21 @@ pub const INSTRUCTION: &str = "You are a recommender. Read the conversation and 
 /// The messages of a request: the instruction with the conversation (its text or its last query).
 pub fn recommend_messages(conversation: &str) -> Vec<(String, String)> {
     vec![("user".to_string(), format!("{INSTRUCTION}\n\n{}", conversation.trim()))]
+}
+
+/// What the recommender is asked where its next words are no list: a question, or a suggestion. Only dialogues of several
+/// turns teach it.
+const TALK: &str = "You are a recommender. Read the conversation and reply with your next words alone: a question to the \
+                    user, or one suggestion.";
+
+/// The messages of a request for words: the instruction with the conversation, each turn under its speaker's name.
+pub(super) fn talk_messages(before: &[Message]) -> Vec<(String, String)> {
+    let mut text = TALK.to_string();
+    for message in before {
+        let name = if message.role == "assistant" { "Recommender" } else { "User" };
+        text.push_str(&format!("\n\n{name}: {}", message.content.trim()));
+    }
+    vec![("user".to_string(), text)]
 }
 
 /// Why there is no example of a dialogue: what it counts as, and in words.
@@ -121,22 +136,24 @@ impl Chat {
         &self.model
     }
 
-    /// A synthetic dialogue as it is trained: the request for its query as the prompt, then its list of titles. Cut at its
-    /// end to `max_tokens`. Or why there is nothing to train: without a token of the answer the loss would be 0.
-    pub(super) fn example(&self, dialogue: &Dialogue, max_tokens: usize) -> std::result::Result<Example, Unusable> {
-        let unusable = |count, why: &str| (count, format!("dialogue {:?} {why}", dialogue.id));
+    /// A reply as it is trained: `prompt`, then `answer`, cut at its end to `max_tokens`. Or why there is nothing to train:
+    /// without a token of the answer the loss would be 0. `id`: the dialogue's, for messages.
+    pub(super) fn example(
+        &self,
+        id: &str,
+        prompt: &[(String, String)],
+        answer: &str,
+        max_tokens: usize,
+    ) -> std::result::Result<Example, Unusable> {
+        let unusable = |count, why: &str| (count, format!("dialogue {id:?} {why}"));
         let none = LeftOut::default();
         let bad_text = |e: Error| {
             unusable(LeftOut { bad_text: 1, ..none }, &format!("cannot be put into tokens: {}", e.message()))
         };
-        let answer = dialogue.messages.iter().rev().find(|m| m.role == "assistant").map_or("", |m| m.content.trim());
-        if dialogue.query().trim().is_empty() {
-            return Err(unusable(LeftOut { no_query: 1, ..none }, "has no query"));
-        }
-        if answer.is_empty() {
+        if answer.trim().is_empty() {
             return Err(unusable(LeftOut { no_answer: 1, ..none }, "has no answer"));
         }
-        let mut tokens = self.prompt(&recommend_messages(dialogue.query())).map_err(bad_text)?;
+        let mut tokens = self.prompt(prompt).map_err(bad_text)?;
         let trained_from = tokens.len();
         if trained_from >= max_tokens {
             let why = format!(
@@ -145,7 +162,7 @@ impl Chat {
             );
             return Err(unusable(LeftOut { long_prompt: 1, ..none }, &why));
         }
-        tokens.extend(self.answer(answer).map_err(bad_text)?);
+        tokens.extend(self.answer(answer.trim()).map_err(bad_text)?);
         tokens.push(self.end);
         tokens.truncate(max_tokens);
         Ok(Example { tokens, trained_from })

@@ -1,6 +1,6 @@
 //! What a model learns from: dialogues in tokens, with the catalogue items that they name where a catalogue is given.
 
-use super::chat::{Chat, Example};
+use super::chat::{Chat, Example, Unusable, recommend_messages, talk_messages};
 use crate::config::{Objective, TuneConfig};
 use crate::dataset::Dataset;
 use crate::dataset::Dialogue;
@@ -51,7 +51,7 @@ impl Catalogue {
     }
 }
 
-/// One dialogue.
+/// One reply of a dialogue.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Lesson {
     pub example: Example,
@@ -66,8 +66,15 @@ pub(super) struct Lesson {
 /// A catalogue, and the item rows that a text names (order and repeats do not matter).
 pub type NamedCatalogue<'a> = (&'a Catalogue, &'a dyn Fn(&str) -> Vec<u32>);
 
-/// Dialogues as lessons, and what was left out. The targets are weighed as for the ranking head on frozen embeddings:
-/// 1 / log2(rank + 2), the seed item's twice.
+/// A numbered list of names, as replies give it.
+fn list_text(names: &[String], rows: &[(u32, f64)]) -> String {
+    let lines = rows.iter().filter_map(|(row, _)| names.get(*row as usize)).enumerate();
+    lines.map(|(n, name)| format!("{}. {name}", n + 1)).collect::<Vec<_>>().join("\n")
+}
+
+/// Dialogues as lessons, and what was left out. Every reply of the recommender is one: the list and, in dialogues of several
+/// turns, its questions and suggestions in words; with a catalogue, also the list that would suit where an item is suggested.
+/// The targets are weighed as for the ranking head on frozen embeddings: 1 / log2(rank + 2), the seed item's twice.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Invalid`] when no dialogue is left.
@@ -79,35 +86,66 @@ pub(super) fn lessons_of(
 ) -> Result<(Vec<Lesson>, LeftOut)> {
     let ids = catalogue.map_or(&[][..], |(catalogue, _)| &catalogue.ids);
     let rows: HashMap<&str, u32> = ids.iter().enumerate().map(|(i, id)| (id.as_str(), i as u32)).collect();
+    let learns_text = config.objective != Objective::Items;
     let (mut lessons, mut left_out, mut first) = (Vec::with_capacity(dialogues.len()), LeftOut::default(), None);
+    let mut replies = 0;
     for dialogue in dialogues {
-        let mut lesson = match chat.example(dialogue, config.max_tokens) {
-            Ok(example) => Lesson { example, ..Lesson::default() },
-            Err((count, why)) => {
-                left_out.add(count);
-                first.get_or_insert(why);
+        let group = dialogue.seed.as_ref().map(|s| s.item.clone());
+        let mut own = Vec::new();
+        let mut unusable = |left_out: &mut LeftOut, (count, why): Unusable| {
+            left_out.add(count);
+            first.get_or_insert(why);
+        };
+        for exchange in dialogue.exchanges() {
+            let query = exchange.query();
+            if !exchange.is_list && learns_text {
+                replies += 1;
+                let prompt = talk_messages(exchange.before);
+                match chat.example(&dialogue.id, &prompt, exchange.reply, config.max_tokens) {
+                    Ok(example) => own.push(Lesson { example, group: group.clone(), ..Lesson::default() }),
+                    Err(why) => unusable(&mut left_out, why),
+                }
+            }
+            if !exchange.is_list && (catalogue.is_none() || exchange.items.is_empty()) {
                 continue;
             }
-        };
-        lesson.group = dialogue.seed.as_ref().map(|s| s.item.clone());
-        if let Some((_, mentions)) = catalogue {
-            lesson.named = mentions(dialogue.query());
-            lesson.named.retain(|item| (*item as usize) < ids.len());
-            lesson.named.sort_unstable();
-            lesson.named.dedup();
-            let (list, unknown) = listed(dialogue, &rows, &lesson.named);
-            left_out.unknown_items += unknown;
-            let sum: f64 = list.iter().map(|(_, w)| w).sum();
-            lesson.targets = list.into_iter().map(|(item, w)| (item, (w / sum) as f32)).collect();
-            if lesson.targets.is_empty() && config.objective == Objective::Items {
-                left_out.no_item += 1;
-                first.get_or_insert(format!("dialogue {:?} lists no item to learn from", dialogue.id));
+            replies += 1;
+            if query.trim().is_empty() {
+                let why = format!("dialogue {:?} has no query", dialogue.id);
+                unusable(&mut left_out, (LeftOut { no_query: 1, ..LeftOut::default() }, why));
                 continue;
+            }
+            let (mut named, mut list) = (Vec::new(), Vec::new());
+            let mut answer = exchange.reply.to_string();
+            if let Some((catalogue, mentions)) = catalogue {
+                named = mentions(&exchange.spoken());
+                named.retain(|item| (*item as usize) < ids.len());
+                named.sort_unstable();
+                named.dedup();
+                let (listed, unknown) = listed(dialogue, exchange.items, &rows, &named);
+                left_out.unknown_items += unknown;
+                list = listed;
+                if !exchange.is_list {
+                    answer = list_text(&catalogue.names, &list);
+                }
+                if list.is_empty() && (!learns_text || !exchange.is_list) {
+                    let why = format!("dialogue {:?} lists no item to learn from", dialogue.id);
+                    unusable(&mut left_out, (LeftOut { no_item: 1, ..LeftOut::default() }, why));
+                    continue;
+                }
+            }
+            match chat.example(&dialogue.id, &recommend_messages(&query), &answer, config.max_tokens) {
+                Ok(example) => {
+                    let sum: f64 = list.iter().map(|(_, w)| w).sum();
+                    let targets = list.into_iter().map(|(item, w)| (item, (w / sum) as f32)).collect();
+                    own.push(Lesson { example, targets, named, group: group.clone() });
+                }
+                Err(why) => unusable(&mut left_out, why),
             }
         }
-        lessons.push(lesson);
+        lessons.append(&mut own);
     }
-    left_out.tell(dialogues.len(), first.as_deref())?;
+    left_out.tell(replies, first.as_deref())?;
     Ok((lessons, left_out))
 }
 
