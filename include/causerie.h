@@ -902,7 +902,7 @@ causerie_error *causerie_recommender_open(const char *work_dir,
                                           causerie_recommender **out);
 
 // A recommender from what the stages made, by recommend.system: "head" needs embeddings and model, "nbcrs" embeddings and
-// dialogues, "fusion" all three, "popularity" none. What is not needed may be NULL. Nothing is kept of the handles given.
+// dialogues, "fusion" all three, "popularity" and "retrieval" none. What is not needed may be NULL. Nothing is kept of the handles given.
 CAUSERIE_MUST_CHECK
 causerie_error *causerie_recommender_new(const causerie_dataset *dataset,
                                          const causerie_embeddings *embeddings,

@@ -80,7 +80,7 @@ fn a_journal_of_format_1_is_replayed_and_nothing_is_asked_again() {
 fn a_work_directory_of_format_1_serves() {
     let (folder, run) = (copied(), Run::new(1).unwrap());
     let conversations = load_conversations(&folder.path().join("data/conversations.jsonl"), 0).unwrap();
-    for system in ["head", "nbcrs", "fusion", "popularity"] {
+    for system in ["head", "nbcrs", "retrieval", "fusion", "popularity"] {
         let system: causerie::config::RankingSystem = system.parse().unwrap();
         let service = causerie::pipeline::open(folder.path(), system, None, &run).unwrap();
         let query = Query { top_k: Some(5), explain: Some(0), ..Query::new(conversations[0].clone()) };

@@ -60,7 +60,7 @@ pub unsafe extern "C" fn causerie_recommender_open(
 }
 
 /// A recommender from what the stages made, by recommend.system: "head" needs embeddings and model, "nbcrs" embeddings and
-/// dialogues, "fusion" all three, "popularity" none. What is not needed may be NULL. Nothing is kept of the handles given.
+/// dialogues, "fusion" all three, "popularity" and "retrieval" none. What is not needed may be NULL. Nothing is kept of the handles given.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_recommender_new(

@@ -126,7 +126,7 @@ impl RecommenderHandle {
             }
             Some(Kind::Files(_)) | None => None,
         };
-        let embedder = match rows.filter(|_| system != RankingSystem::Popularity) {
+        let embedder = match rows.filter(|_| ![RankingSystem::Popularity, RankingSystem::Retrieval].contains(&system)) {
             Some(rows) => Some(rows.embedder("recommender")?),
             None => None,
         };
