@@ -20,6 +20,7 @@ use crate::retrieve::Retriever;
 use crate::run::Run;
 use crate::select::Selection;
 use crate::titles::{Reply, Titles, clean_answer, parse_titles};
+use rayon::prelude::*;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -66,6 +67,18 @@ impl SeedState {
     }
 }
 
+/// What a dialogue of several turns is planned from.
+struct Cue {
+    item: Option<u32>,
+    reviews: Vec<u32>,
+    styles: String,
+    draw: u64,
+    k: usize,
+}
+
+/// Dialogues that are planned at once.
+const AHEAD: usize = 64;
+
 pub(super) struct Plan<'a> {
     dataset: &'a Dataset,
     selection: &'a Selection,
@@ -80,6 +93,9 @@ pub(super) struct Plan<'a> {
     shortlists: Option<Shortlists<'a>>,
     /// None: one turn.
     outliner: Option<Outliner<'a>>,
+    /// Dialogues that are planned and not asked for yet.
+    ahead: VecDeque<(Cue, Option<Outline>)>,
+    run: &'a Run,
     /// The built-in teacher: its words are the plan's own.
     offline: bool,
     /// Seeds whose first request was made, in the selection's order.
@@ -168,9 +184,9 @@ impl<'a> Plan<'a> {
         prompts: &'a Prompts,
         talk: Option<&'a Talk>,
         teacher: &dyn Teacher,
-        run: &Run,
+        run: &'a Run,
     ) -> crate::Result<Plan<'a>> {
-        if let Some(pick) = selection.picks.iter().find(|p| p.row >= dataset.reviews() as u64) {
+        if let Some(pick) = selection.picks.iter().find(|p| !config.naive && p.row >= dataset.reviews() as u64) {
             let reviews = dataset.reviews();
             return Err(Error::invalid(format!("synthesize: selected row {} of {reviews} reviews", pick.row)));
         }
@@ -206,6 +222,8 @@ impl<'a> Plan<'a> {
             titles,
             shortlists,
             outliner,
+            ahead: VecDeque::new(),
+            run,
             offline: config.teacher == TeacherKind::Offline,
             seeds: Vec::new(),
             recommendations: VecDeque::new(),
@@ -316,30 +334,51 @@ impl<'a> Plan<'a> {
         styles.iter().map(|s| format!("- {}", self.prompts.styles[*s])).collect::<Vec<_>>().join("\n")
     }
 
+    /// Plans the next dialogues, on all threads: each by itself, so that their number changes nothing.
+    fn plan_ahead(&mut self) {
+        let (config, seeds) = (self.config, self.seeds.len());
+        let cue = |n: usize| {
+            let (pick, k) = (n / config.queries, n % config.queries);
+            let row = self.selection.picks.get(pick)?.row as usize;
+            let draw = if config.naive { pick } else { row } as u64;
+            let mut random = Random::new(config.seed, format!("synthesize/{draw}").as_bytes());
+            let styles = self.styles(&mut random);
+            let (item, reviews) = match config.naive {
+                true => (None, Vec::new()),
+                false => (Some(self.dataset.review_item(row) as u32), self.reviews_shown(row, &mut random)),
+            };
+            Some(Cue { item, reviews, styles, draw, k })
+        };
+        let cues: Vec<Cue> = (seeds..seeds + AHEAD).map_while(cue).collect();
+        let Some(outliner) = &self.outliner else { return };
+        let plan = |cue: &Cue| outliner.outline(cue.item, &cue.reviews, cue.draw, cue.k);
+        let outlines: Vec<Option<Outline>> = self.run.install(|| cues.par_iter().map(plan).collect());
+        self.ahead.extend(cues.into_iter().zip(outlines));
+    }
+
     /// The request for the words of the next dialogue; those that cannot be planned are counted and passed over.
     fn next_dialogue(&mut self) -> Option<(u64, Request)> {
         let (config, dataset) = (self.config, self.dataset);
         loop {
             let seed = self.seeds.len();
-            let (pick, k) = (seed / config.queries, seed % config.queries);
-            let row = self.selection.picks.get(pick)?.row as usize;
-            let draw = if config.naive { pick } else { row };
-            let mut random = Random::new(config.seed, format!("synthesize/{draw}").as_bytes());
-            let styles = self.styles(&mut random);
-            let (item, reviews) = match config.naive {
-                true => (None, Vec::new()),
-                false => (Some(dataset.review_item(row) as u32), self.reviews_shown(row, &mut random)),
-            };
-            let outline = self.outliner.as_ref().and_then(|o| o.outline(item, &reviews, draw as u64, k));
+            if self.ahead.is_empty() {
+                self.plan_ahead();
+            }
+            let (cue, outline) = self.ahead.pop_front()?;
+            let Cue { item, reviews, styles, draw, k } = cue;
             let mut state =
                 SeedState { id: String::new(), item, reviews, avoids: false, outline: None, queries: Vec::new() };
-            let Some(outline) = outline else {
+            let Some(mut outline) = outline else {
                 self.drop_for("dialogues without an item to look for", 1);
                 self.seeds.push(state);
                 continue;
             };
             state.avoids = outline.avoids;
             let texts = self.texts(&state.reviews);
+            if self.masks {
+                // Sentences of reviews stand in the draft; those of the seed's are counted above.
+                outline.messages.iter_mut().for_each(|m| m.draft = mask_personal(&m.draft).0.into_owned());
+            }
             let draft: Vec<String> = outline.messages.iter().map(|m| m.draft.clone()).collect();
             let count = draft.len();
             let lines = outline.messages.iter().enumerate().map(|(n, message)| {
@@ -353,8 +392,7 @@ impl<'a> Plan<'a> {
                 "styles" => styles.clone(),
                 _ => count.to_string(),
             });
-            let facts =
-                Facts { item, reviews: state.reviews.clone(), count, draft, draw: draw as u64, ..Default::default() };
+            let facts = Facts { item, reviews: state.reviews.clone(), count, draft, draw, ..Default::default() };
             let subject = item.map_or("", |item| dataset.items.id(item as usize));
             let request = self.request(Kind::Dialogue, prompt, subject, k as u64, facts);
             state.id.clone_from(&request.id);
