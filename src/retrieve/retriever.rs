@@ -8,8 +8,10 @@ use super::wish::Wish;
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::run::Run;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Reviews of an item that are read, spread evenly over all of them.
 const REVIEWS_MOST: usize = 20;
@@ -17,6 +19,8 @@ const REVIEWS_MOST: usize = 20;
 const REVIEW_BYTES: usize = 600;
 /// Items kept that are like one.
 const LIKE_MOST: usize = 2000;
+/// Items whose like is kept at hand; of others it is found again each time.
+const REMEMBERED: usize = 20_000;
 /// One candidate in so many is there for being popular alone.
 const POPULAR_ONE_IN: usize = 20;
 
@@ -87,6 +91,8 @@ pub struct Retriever {
     weights: [f32; SIGNALS.len()],
     /// What is like an item, by the weighted sum, computed when first asked for.
     like: Vec<OnceLock<Vec<(u32, f32)>>>,
+    /// So many of them are kept.
+    kept: AtomicUsize,
 }
 
 impl Retriever {
@@ -134,6 +140,7 @@ impl Retriever {
             creators: Attribute::new(dataset, |i| items.creators(i)),
             weights,
             like: (0..count).map(|_| OnceLock::new()).collect(),
+            kept: AtomicUsize::new(0),
         })
     }
 
@@ -196,14 +203,23 @@ impl Retriever {
     }
 
     /// The items like `item`, best first, by the weighted sum of what comes of it.
-    fn like(&self, item: u32) -> &[(u32, f32)] {
-        self.like[item as usize].get_or_init(|| {
+    fn like(&self, item: u32) -> Cow<'_, [(u32, f32)]> {
+        let find = || {
             let mut out = vec![0.0; self.names.len()];
             for (signal, weight) in SIGNALS.iter().zip(self.weights).take(OF_ITEMS) {
                 self.add_like(*signal, item, weight, &mut out);
             }
             best(out.into_iter().enumerate().map(|(i, s)| (i as u32, s)).filter(|(_, s)| *s > 0.0), LIKE_MOST)
-        })
+        };
+        let own = &self.like[item as usize];
+        if own.get().is_none() && self.kept.load(Ordering::Relaxed) >= REMEMBERED {
+            return Cow::Owned(find());
+        }
+        let like = own.get_or_init(|| {
+            self.kept.fetch_add(1, Ordering::Relaxed);
+            find()
+        });
+        Cow::Borrowed(like)
     }
 
     /// The fused score of every item.

@@ -1,5 +1,11 @@
 //! The seed's own title must not stand in its query: it would give the answer away.
 
+/// Whether two titles are one as people say them.
+pub(super) fn same_title(a: &str, b: &str) -> bool {
+    let said = |title: &str| words(&spoken(title)).into_iter().map(|w| w.2).collect::<Vec<_>>();
+    said(a) == said(b)
+}
+
 /// Finds one title in texts.
 pub(super) struct Mask {
     /// Spellings of the title, each as its words.
@@ -74,7 +80,12 @@ impl Mask {
         while at < words.len() {
             let hit = self.spellings.iter().find(|s| {
                 let here = words.get(at..at + s.len());
-                here.is_some_and(|here| here.iter().zip(s.iter()).all(|(w, s)| w.2 == *s))
+                let own = |w: &(usize, usize, String), s: &String| {
+                    // "Malcolm X's"
+                    let owner = text[w.0..w.1].ends_with("'s") || text[w.0..w.1].ends_with("’s");
+                    w.2 == *s || owner && w.2.strip_suffix('s') == Some(s)
+                };
+                here.is_some_and(|here| here.iter().zip(s.iter()).all(|(w, s)| own(w, s)))
                     && (s.len() > 1 || self.single && stands_out(text, words[at].0))
             });
             let Some(hit) = hit else {
@@ -112,7 +123,12 @@ impl Mask {
 
 /// A capital that does not merely begin a sentence.
 fn stands_out(text: &str, at: usize) -> bool {
-    let capital = text[at..].chars().next().is_some_and(|c| c.is_uppercase() || c.is_numeric());
+    let first = text[at..].chars().next();
+    // A script without capitals: its words always stand out.
+    if first.is_some_and(|c| c.is_alphabetic() && !c.is_uppercase() && !c.is_lowercase()) {
+        return true;
+    }
+    let capital = first.is_some_and(|c| c.is_uppercase() || c.is_numeric());
     let before = text[..at].trim_end();
     capital && !(before.is_empty() || before.ends_with(['.', '!', '?', ':', '\n']) || text[..at].ends_with('\n'))
 }
@@ -141,6 +157,10 @@ mod tests {
             ("Up to you. I give up. I liked that one.".into(), true)
         );
         assert!(!Mask::new("It").leaks("It was fine and it is long"));
+        // Scripts without capitals, and what belongs to it.
+        assert!(Mask::new("英雄").leaks("我想看 英雄 这样的"));
+        assert!(Mask::new("Malcolm X").leaks("I liked Malcolm X's story"));
+        assert!(Mask::new("Enders Game").leaks("I liked Enders Game"));
     }
 
     #[test]

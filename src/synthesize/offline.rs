@@ -9,17 +9,20 @@
 
 use super::leak::{Mask, spoken};
 use super::neighbours::Neighbours;
+use super::personal::mask_personal;
 use super::prompts::{Prompts, Template};
 use super::queries::normal;
 use super::sentences::{complaint as complaint_of, moods, telling};
-use super::talk::{Talk, say, with_articles};
+use super::talk::{Talk, say};
 use super::teacher::{Answer, Facts, Failure, Kind, Request, Teacher};
-use crate::config::SynthesizeConfig;
+use crate::config::{Masking, SynthesizeConfig};
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::math::Random;
 use crate::retrieve::best;
 use crate::run::Run;
+use crate::titles::Titles;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Neighbours of the seed's item among which liked titles are drawn.
@@ -41,6 +44,8 @@ pub struct OfflineTeacher<'a> {
     /// How somebody speaks who did not like the seed's item.
     avoid: Vec<Template>,
     neighbours: Neighbours,
+    titles: Titles,
+    masks: bool,
     /// Items of each creator, and of each genre, by name.
     by_creator: HashMap<&'a str, Vec<u32>>,
     by_genre: HashMap<&'a str, Vec<u32>>,
@@ -100,6 +105,8 @@ impl<'a> OfflineTeacher<'a> {
             compose: prompts.compose,
             avoid,
             neighbours: Neighbours::new(dataset),
+            titles: Titles::of(dataset),
+            masks: config.mask == Masking::On,
             by_creator,
             by_genre,
             queries: config.queries,
@@ -107,6 +114,12 @@ impl<'a> OfflineTeacher<'a> {
             threads: run.threads(),
             name: format!("offline/1/{}", &fingerprint.finalize().to_hex()[..12]),
         })
+    }
+
+    /// A review's text; personal data masked only where that is asked for: nothing leaves the machine.
+    fn text(&self, row: u32) -> Cow<'_, str> {
+        let text = self.dataset.review_text(row as usize);
+        if self.masks { mask_personal(text).0 } else { Cow::Borrowed(text) }
     }
 
     /// The K queries of a seed. `row`: the selected review's row, or the number of a draw without a seed.
@@ -120,9 +133,12 @@ impl<'a> OfflineTeacher<'a> {
         let Some(item) = item else { return Vec::new() };
         let items = &self.dataset.items;
         let mask = Mask::new(items.label(item as usize));
-        let texts = || facts.reviews.iter().map(|r| self.dataset.review_text(*r as usize));
+        let texts: Vec<Cow<'_, str>> = facts.reviews.iter().map(|r| self.text(*r)).collect();
+        let texts = || texts.iter().map(|text| &**text);
         let moods = moods(texts());
-        let sentence = telling(texts(), &mask);
+        // A title in a quoted sentence would pass for one that the user likes.
+        let may_say = |sentence: &str| !mask.leaks(sentence) && self.titles.rows(sentence).is_empty();
+        let sentence = telling(texts(), &may_say);
         let genres: Vec<&str> = items.genres(item as usize).filter(|g| !mask.leaks(g)).collect();
         let mut creators: Vec<&str> = items.creators(item as usize).filter(|c| !mask.leaks(c)).collect();
         // Those of whom the catalogue has most, the first named where equal.
@@ -143,7 +159,7 @@ impl<'a> OfflineTeacher<'a> {
             .collect();
         let templates = if facts.avoids { &self.avoid } else { &self.compose };
         let complaint = facts.reviews.first().filter(|_| facts.avoids);
-        let complaint = complaint.and_then(|row| complaint_of(self.dataset.review_text(*row as usize), &[&mask]));
+        let complaint = complaint.and_then(|row| complaint_of(&self.text(*row), &may_say));
         let mut order: Vec<usize> = (0..templates.len()).collect();
         random.shuffle(&mut order);
         let mut out: Vec<Composition> = Vec::new();
@@ -196,8 +212,7 @@ impl<'a> OfflineTeacher<'a> {
             if template.slots().any(|slot| !values.contains_key(slot)) {
                 continue;
             }
-            composed.text = template.fill(|slot| values.get(slot).cloned().unwrap_or_default());
-            composed.text = with_articles(composed.text);
+            composed.text = template.say(|slot| values.get(slot).cloned().unwrap_or_default());
             if (facts.avoids || !mask.leaks(&composed.text))
                 && !out.iter().any(|c| normal(&c.text) == normal(&composed.text))
             {

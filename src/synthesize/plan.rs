@@ -2,14 +2,14 @@
 
 use super::ask::RequestSource;
 use super::choice::{kendall_tau, parse_choice};
-use super::leak::Mask;
+use super::leak::{Mask, same_title};
 use super::length::{shorten, tokens_of};
 use super::personal::{PersonalData, mask_personal};
 use super::prompts::{Prompts, defuse, delimit};
 use super::queries::{is_query, normal, parse_queries};
 use super::report::SynthesisReport;
 use super::shortlist::{Shortlist, Shortlists, lists_of};
-use super::talk::{DISLIKED_TO, Outline, Outliner, Talk, read_lines, says};
+use super::talk::{DISLIKED_TO, Outline, Outliner, Sources, Talk, one_line, read_lines, says};
 use super::teacher::{Answer, Class, Facts, Kind, Request, Teacher};
 use crate::artifact::content_hash;
 use crate::config::{Lists, Masking, SynthesizeConfig, TeacherKind};
@@ -75,6 +75,9 @@ struct Cue {
     draw: u64,
     k: usize,
 }
+
+/// Tokens of an answer for each line of a dialogue, at least.
+const LINE_TOKENS: usize = 60;
 
 /// Dialogues that are planned at once.
 const AHEAD: usize = 64;
@@ -153,7 +156,8 @@ impl RequestSource for Plan<'_> {
         let (seed, slot) = ((place >> 16) as usize, (place & 0xffff) as usize);
         match (slot.checked_sub(1), outcome) {
             (None, Ok(answer)) if self.outliner.is_some() => self.take_dialogue(seed, &answer.text),
-            (None, Err(class)) if self.outliner.is_some() => self.drop_for(&not_answered("dialogues", class), 1),
+            // The words are there without the teacher's.
+            (None, Err(_)) if self.outliner.is_some() => self.take_dialogue(seed, ""),
             (None, Ok(answer)) => self.take_queries(seed, &answer.text),
             (None, Err(class)) => self.drop_for(&not_answered("queries", class), self.config.queries as u64),
             (Some(query), outcome) => {
@@ -192,6 +196,11 @@ impl<'a> Plan<'a> {
         }
         let by_item = if config.naive { Vec::new() } else { dataset.reviews_by_item() };
         let (lists, titles) = (lists_of(config), Arc::new(Titles::of(dataset)));
+        let masks = match config.mask {
+            Masking::Auto => teacher.is_remote(),
+            Masking::On => true,
+            Masking::Off => false,
+        };
         let retriever = match (lists, talk) {
             (Lists::Auto | Lists::Open, None) => None,
             (Lists::Candidates | Lists::Collaborative, _) | (_, Some(_)) => {
@@ -207,7 +216,8 @@ impl<'a> Plan<'a> {
         let outliner = match (talk, retriever) {
             (Some(talk), Some(retriever)) => {
                 let ranked = shortlists.as_ref().map_or(config.items, Shortlists::count);
-                Some(Outliner::new(dataset, config, talk, retriever, ranked, run)?)
+                let from = Sources { talk, retriever, titles: titles.clone(), ranked, masks };
+                Some(Outliner::new(dataset, config, from, run)?)
             }
             (None, _) | (_, None) => None,
         };
@@ -228,11 +238,7 @@ impl<'a> Plan<'a> {
             seeds: Vec::new(),
             recommendations: VecDeque::new(),
             dropped: BTreeMap::new(),
-            masks: match config.mask {
-                Masking::Auto => teacher.is_remote(),
-                Masking::On => true,
-                Masking::Off => false,
-            },
+            masks,
             personal_data: PersonalData::default(),
             masked: 0,
             shortened: 0,
@@ -368,16 +374,17 @@ impl<'a> Plan<'a> {
             let Cue { item, reviews, styles, draw, k } = cue;
             let mut state =
                 SeedState { id: String::new(), item, reviews, avoids: false, outline: None, queries: Vec::new() };
-            let Some(mut outline) = outline else {
+            let Some(outline) = outline else {
                 self.drop_for("dialogues without an item to look for", 1);
                 self.seeds.push(state);
                 continue;
             };
             state.avoids = outline.avoids;
+            let counted = self.personal_data;
             let texts = self.texts(&state.reviews);
-            if self.masks {
-                // Sentences of reviews stand in the draft; those of the seed's are counted above.
-                outline.messages.iter_mut().for_each(|m| m.draft = mask_personal(&m.draft).0.into_owned());
+            if k > 0 {
+                // What a seed's reviews hold is counted once.
+                self.personal_data = counted;
             }
             let draft: Vec<String> = outline.messages.iter().map(|m| m.draft.clone()).collect();
             let count = draft.len();
@@ -405,17 +412,21 @@ impl<'a> Plan<'a> {
     /// The words of a dialogue: the teacher's where they say what is planned, else the domain's own.
     fn take_dialogue(&mut self, seed: usize, answer: &str) {
         let Some(outline) = self.seeds[seed].outline.clone() else { return };
-        let lines = read_lines(answer);
+        let mut lines = read_lines(answer);
+        if lines.len() != outline.messages.len() {
+            // Which line is whose nobody knows.
+            lines.clear();
+        }
         let mask = Mask::new(self.dataset.items.label(outline.target as usize));
         let (mut messages, mut labels) = (Vec::new(), Vec::new());
         for (n, planned) in outline.messages.into_iter().enumerate() {
-            let hidden = (n + 1 < lines.len().max(1) && planned.label.act != Act::Accept).then_some(&mask);
+            let hidden = (planned.label.act != Act::Accept).then_some(&mask);
             let own = lines.get(n).filter(|_| !self.offline);
-            let words = own.filter(|words| says(words, &planned, hidden, self.dataset, &self.titles));
+            let words = own.filter(|line| says(line, &planned, hidden, self.dataset, &self.titles));
             self.reworded += u64::from(words.is_none() && !self.offline);
             messages.push(Message {
                 role: planned.role.into(),
-                content: words.map_or(planned.draft, |words| words.replace('\n', " ")),
+                content: words.map_or(planned.draft, |line| one_line(&line.words)),
             });
             labels.push(planned.label);
         }
@@ -425,7 +436,7 @@ impl<'a> Plan<'a> {
         });
         let query = said.collect::<Vec<_>>().join("\n");
         let shortlist = match &self.shortlists {
-            Some(lists) => lists.shuffled(outline.ranking, &query, seed as u64),
+            Some(lists) => lists.shuffled(outline.ranking, &query, 0),
             None => Shortlist { ranking: outline.ranking, ..Shortlist::default() },
         };
         let talk = Some(Talked { messages, labels });
@@ -468,7 +479,10 @@ impl<'a> Plan<'a> {
 
     fn request(&self, kind: Kind, prompt: String, subject: &str, index: u64, facts: Facts) -> Request {
         let c = self.config;
-        Request::new(&self.teacher, kind, prompt, subject, index, c.temperature, c.answer_tokens, c.seed, facts)
+        // A dialogue's lines need room of their own.
+        let least = if kind == Kind::Dialogue { facts.count * LINE_TOKENS } else { 0 };
+        let tokens = c.answer_tokens.max(least);
+        Request::new(&self.teacher, kind, prompt, subject, index, c.temperature, tokens, c.seed, facts)
     }
 
     /// The queries of a first answer: distinct, the seed's title masked.
@@ -607,14 +621,20 @@ impl<'a> Plan<'a> {
     /// liked; of another teacher's words nobody knows.
     fn opening_label(&self, state: &SeedState, query: &str) -> MessageLabel {
         let mut label = MessageLabel::new(Act::Open);
+        let items = &self.dataset.items;
+        // Of items with one title the text may find another.
+        let avoided = |row: u32| {
+            let own = state.item.filter(|_| state.avoids);
+            own.is_some_and(|own| own == row || same_title(items.label(own as usize), items.label(row as usize)))
+        };
         let mut rows = self.titles.rows(query);
         rows.sort_unstable();
         rows.dedup();
         label.mentions = rows
             .into_iter()
             .map(|row| MentionLabel {
-                item: self.dataset.items.id(row as usize).to_string(),
-                polarity: match (state.avoids && state.item == Some(row), self.offline) {
+                item: items.id(state.item.filter(|_| avoided(row)).unwrap_or(row) as usize).to_string(),
+                polarity: match (avoided(row), self.offline) {
                     (true, _) => Polarity::Disliked,
                     (false, true) => Polarity::Liked,
                     (false, false) => Polarity::Neutral,
@@ -672,7 +692,7 @@ impl<'a> Plan<'a> {
                 found += u64::from(asked.shortlist.seed_found == Some(true));
                 with_seed += u64::from(state.target().is_some_and(|item| listed.contains(&item)));
                 let list = listed.iter().enumerate();
-                let list = list.map(|(i, item)| format!("{}. {}", i + 1, items.name(*item as usize)));
+                let list = list.map(|(i, item)| format!("{}. {}", i + 1, one_line(&items.name(*item as usize))));
                 let list = list.collect::<Vec<_>>().join("\n");
                 let reply = Message { role: "assistant".into(), content: self.prompts.reply.fill(|_| list.clone()) };
                 let (messages, labels) = match &asked.talk {

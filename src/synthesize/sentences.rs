@@ -1,6 +1,5 @@
 //! What the built-in teacher takes from reviews: one telling sentence, and the mood.
 
-use super::leak::Mask;
 use std::collections::HashMap;
 
 /// Words of a review → how one asks for it. The first column is looked for as a prefix of a word.
@@ -141,7 +140,7 @@ const OPINION: &[&str] = &[
 
 /// The most telling sentence of the reviews: of readable length, an opinion, rich in words that the reviews share, and
 /// without the item's title. None when no sentence will do.
-pub(super) fn telling<'a>(reviews: impl Iterator<Item = &'a str>, mask: &Mask) -> Option<String> {
+pub(super) fn telling<'a>(reviews: impl Iterator<Item = &'a str>, may_say: &dyn Fn(&str) -> bool) -> Option<String> {
     let reviews: Vec<&str> = reviews.collect();
     let mut shared: HashMap<String, u32> = HashMap::new();
     for review in &reviews {
@@ -159,7 +158,7 @@ pub(super) fn telling<'a>(reviews: impl Iterator<Item = &'a str>, mask: &Mask) -
                 continue;
             }
             let words: Vec<String> = content_words(sentence).collect();
-            if words.len() < 3 || mask.leaks(sentence) {
+            if words.len() < 3 || !may_say(sentence) {
                 continue;
             }
             let opinions = words.iter().filter(|w| OPINION.iter().any(|o| w.starts_with(o))).count().min(3);
@@ -213,13 +212,13 @@ const COMPLAINTS: &[&str] = &[
     "confus",
 ];
 
-/// A sentence of a bad review that says what was wrong, without the titles of `masks`; none: it has none.
-pub(super) fn complaint(review: &str, masks: &[&Mask]) -> Option<String> {
+/// A sentence of a bad review that says what was wrong and for which `may_say` holds; none: it has none.
+pub(super) fn complaint(review: &str, may_say: &dyn Fn(&str) -> bool) -> Option<String> {
     let mut best: Option<(usize, &str)> = None;
     for sentence in split(review) {
         let complaints = content_words(sentence).filter(|w| COMPLAINTS.iter().any(|c| w.starts_with(c))).count().min(3);
         let more = best.is_none_or(|(most, _)| complaints > most);
-        if complaints > 0 && more && is_quotable(sentence) && !masks.iter().any(|mask| mask.leaks(sentence)) {
+        if complaints > 0 && more && is_quotable(sentence) && may_say(sentence) {
             best = Some((complaints, sentence));
         }
     }
@@ -248,6 +247,7 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::leak::Mask;
     use super::*;
 
     #[test]
@@ -265,10 +265,10 @@ mod tests {
         let review = "I went on Tuesday with my aunt to town. Big Fish has a great story and great acting. \
                       The story is wonderful and the music is beautiful. See http://x.y for more of great music.";
         assert_eq!(
-            telling([review].into_iter(), &mask).as_deref(),
+            telling([review].into_iter(), &|s| !mask.leaks(s)).as_deref(),
             Some("The story is wonderful and the music is beautiful.")
         );
-        assert_eq!(telling(["short. no."].into_iter(), &mask), None);
+        assert_eq!(telling(["short. no."].into_iter(), &|s| !mask.leaks(s)), None);
     }
 
     #[test]
@@ -277,7 +277,8 @@ mod tests {
         let review = "I saw it with my aunt on a Tuesday. Big Fish is a boring waste of an evening, really. \
                       The ending was dull and the jokes were stupid. Good music though, and nice colours.";
         let want = "The ending was dull and the jokes were stupid.";
-        assert_eq!(complaint(review, &[&mask]).as_deref(), Some(want));
-        assert_eq!(complaint("A lovely evening with nothing to complain of at all.", &[&mask]), None);
+        let may_say = |sentence: &str| !mask.leaks(sentence);
+        assert_eq!(complaint(review, &may_say).as_deref(), Some(want));
+        assert_eq!(complaint("A lovely evening with nothing to complain of at all.", &may_say), None);
     }
 }

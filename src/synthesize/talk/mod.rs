@@ -13,5 +13,5 @@ mod words;
 
 pub(super) use check::{read_lines, says};
 pub(super) use history::DISLIKED_TO;
-pub(super) use outline::{Outline, Outliner};
-pub(super) use words::{Talk, say, talk_of, with_articles};
+pub(super) use outline::{Outline, Outliner, Sources};
+pub(super) use words::{Talk, one_line, say, talk_of};

@@ -1,15 +1,17 @@
 //! The plan of one dialogue: who makes which move, about which items, and what is to be recommended at each.
 
 use super::history::History;
-use super::persona::{Cast, Persona, named, skewed};
-use super::words::{Move, Talk, with_articles};
+use super::persona::{Cast, Persona, skewed};
+use super::words::{Move, Talk, say};
 use crate::config::SynthesizeConfig;
 use crate::dataset::{Act, Dataset, MentionLabel, MessageLabel, Polarity};
 use crate::error::Result;
 use crate::math::Random;
 use crate::retrieve::{Retriever, Wish};
 use crate::run::Run;
-use crate::synthesize::leak::Mask;
+use crate::synthesize::leak::{Mask, same_title, spoken};
+use crate::synthesize::length::tokens_of;
+use crate::titles::Titles;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -61,6 +63,8 @@ pub(in crate::synthesize) struct Outliner<'a> {
     turns: usize,
     items: usize,
     ranked: usize,
+    /// Tokens that the user's words may have before the recommender stops to suggest, by estimate; 0: any number.
+    query_tokens: usize,
     seed: u64,
 }
 
@@ -75,9 +79,24 @@ struct State {
     words: Vec<String>,
     /// Genres that the user does not want.
     unwanted: Vec<String>,
-    /// The year after which, and before which, it must be.
+    /// The year after which, and before which, it must be, and the decade.
     after: Option<u16>,
     before: Option<u16>,
+    decade: Option<u16>,
+}
+
+/// What dialogues are planned from, beside the dataset.
+pub(in crate::synthesize) struct Sources<'a> {
+    /// The domain's sentences.
+    pub talk: &'a Talk,
+    /// What a recommender would find.
+    pub retriever: Arc<Retriever>,
+    /// Finds titles in sentences of reviews.
+    pub titles: Arc<Titles>,
+    /// How deep the list at the end goes.
+    pub ranked: usize,
+    /// Personal data in reviews is masked.
+    pub masks: bool,
 }
 
 /// What one sentence says.
@@ -87,6 +106,7 @@ struct Sentence {
     liked: Vec<u32>,
     disliked: Option<u32>,
     wanted: Vec<String>,
+    decade: Option<u16>,
     named: Vec<u32>,
 }
 
@@ -102,25 +122,31 @@ struct Pools {
     unwanted: Option<String>,
 }
 
+impl State {
+    /// Tokens of what the user said, by estimate.
+    fn tokens(&self) -> usize {
+        self.messages.iter().filter(|m| m.role == "user").map(|m| tokens_of(&m.draft)).sum()
+    }
+}
+
 impl<'a> Outliner<'a> {
-    /// Reads the dataset once. `ranked`: how deep the list at the end goes.
+    /// Reads the dataset once.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Cancelled`].
     pub(in crate::synthesize) fn new(
         dataset: &'a Dataset,
         config: &SynthesizeConfig,
-        talk: &'a Talk,
-        retriever: Arc<Retriever>,
-        ranked: usize,
+        from: Sources<'a>,
         run: &Run,
     ) -> Result<Outliner<'a>> {
         run.check()?;
         let history = History::new(dataset);
         run.check()?;
-        let cast = Cast { dataset, history, reviews_by_item: dataset.reviews_by_item() };
-        let (turns, items, seed) = (config.turns, config.items, config.seed);
-        Ok(Outliner { cast, retriever, talk, turns, items, ranked, seed })
+        let Sources { talk, retriever, titles, ranked, masks } = from;
+        let cast = Cast { dataset, history, reviews_by_item: dataset.reviews_by_item(), titles, masks };
+        let (turns, items, query_tokens, seed) = (config.turns, config.items, config.query_tokens, config.seed);
+        Ok(Outliner { cast, retriever, talk, turns, items, ranked, query_tokens, seed })
     }
 
     /// The plan of dialogue `k` of a seed. `item`, `reviews`: the seed's, none for the baseline without seeds; `draw` tells
@@ -142,6 +168,7 @@ impl<'a> Outliner<'a> {
             unwanted: Vec::new(),
             after: None,
             before: None,
+            decade: None,
         };
         let mut left = self.turns.saturating_sub(1);
         let asks = left > 0 && random.uniform() < ASKS;
@@ -169,7 +196,8 @@ impl<'a> Outliner<'a> {
             }
         }
         for _ in 0..left {
-            if !self.suggest(&persona, &mut state, &mut random) {
+            let long = self.query_tokens > 0 && state.tokens() > self.query_tokens;
+            if long || !self.suggest(&persona, &mut state, &mut random) {
                 break;
             }
         }
@@ -203,17 +231,24 @@ impl<'a> Outliner<'a> {
     fn suggest(&self, persona: &Persona, state: &mut State, random: &mut Random) -> bool {
         let wish = Wish { items: state.liked.clone(), words: state.words.join(" ") };
         let might = self.retriever.candidates(&wish, None, MIGHT_SUGGEST);
-        let target = Mask::new(self.cast.dataset.items.label(persona.target as usize));
+        let items = &self.cast.dataset.items;
+        let label = items.label(persona.target as usize);
+        let target = Mask::new(label);
         let might: Vec<u32> = might
             .into_iter()
             .filter(|item| *item != persona.target && !state.said.contains(item) && self.fits(state, *item))
-            .filter(|item| !target.leaks(self.cast.dataset.items.label(*item as usize)))
+            .filter(|item| {
+                let other = items.label(*item as usize);
+                !target.leaks(&spoken(other)) && !same_title(label, other)
+            })
             .collect();
         let known = might.iter().copied().find(|item| persona.taste(*item).is_some());
         let by_chance = might.get(skewed(might.len().min(SUGGESTS), random)).copied();
         let suggested = known.filter(|_| random.uniform() < KNOWN).or(by_chance);
         let Some(suggested) = suggested else { return false };
-        let suits = self.ranking(persona, state, self.items);
+        let mut suits = self.ranking(persona, state, self.items + 1);
+        suits.retain(|item| *item != suggested);
+        suits.truncate(self.items);
         let pools = Pools { item: Some(suggested), ..Pools::default() };
         let Some(words) = self.sentence(Move::Suggest, persona, state, &pools, random) else { return false };
         self.reply(state, Act::Suggest, words, suits, Some(suggested));
@@ -248,9 +283,13 @@ impl<'a> Outliner<'a> {
         let lacks = |has: &[String], theirs: Vec<&str>| -> Vec<String> {
             has.iter().filter(|v| !theirs.contains(&v.as_str())).cloned().collect()
         };
+        // A genre of something that the user likes is none that they do not want.
+        let liked = persona.tastes.iter().filter(|t| t.polarity == Polarity::Liked).map(|t| t.item);
+        let liked: Vec<u32> = liked.chain(state.liked.iter().copied()).chain([persona.target]).collect();
+        let has = |item: u32, genre: &str| items.genres(item as usize).any(|own| own.eq_ignore_ascii_case(genre));
         let surplus: Vec<&str> = items
             .genres(other)
-            .filter(|g| !items.genres(own).any(|own| own == *g))
+            .filter(|g| !liked.iter().any(|item| has(*item, g)))
             .filter(|g| !state.unwanted.iter().any(|known| known == g))
             .collect();
         let mut moves: Vec<(Move, Pools)> = Vec::new();
@@ -303,6 +342,7 @@ impl<'a> Outliner<'a> {
         let items = &self.cast.dataset.items;
         let year = items.year(item as usize);
         !items.genres(item as usize).any(|g| state.unwanted.iter().any(|u| u == g))
+            && state.decade.is_none_or(|decade| year.is_none_or(|year| year / 10 * 10 == decade))
             && state.after.is_none_or(|after| year.is_none_or(|year| year > after))
             && state.before.is_none_or(|before| year.is_none_or(|year| year < before))
     }
@@ -344,6 +384,7 @@ impl<'a> Outliner<'a> {
         state.said.extend(&sentence.named);
         state.liked.extend(&sentence.liked);
         state.words.extend(sentence.wanted);
+        state.decade = sentence.decade.or(state.decade);
         state.messages.push(PlannedMessage { role: "user", label, named: sentence.named, draft: sentence.text });
     }
 
@@ -397,7 +438,7 @@ impl<'a> Outliner<'a> {
                     values.insert(slot, self.value(slot, persona, state, pools, &mut said, random)?);
                 }
             }
-            said.text = with_articles(template.fill(|slot| values.get(slot).cloned().unwrap_or_default()));
+            said.text = template.say(|slot| values.get(slot).cloned().unwrap_or_default());
             (which == Move::Accept || !mask.leaks(&said.text)).then_some(said)
         })
     }
@@ -427,7 +468,9 @@ impl<'a> Outliner<'a> {
             "mood" => Some(fresh(&pools.moods, said)),
             "decade" => {
                 let decade: Vec<String> = pools.decade.iter().map(|decade| format!("{decade}s")).collect();
-                Some(fresh(&decade, said))
+                let decade = fresh(&decade, said);
+                said.decade = pools.decade.filter(|_| !decade.is_empty());
+                Some(decade)
             }
             _ => None,
         };
@@ -457,6 +500,6 @@ impl<'a> Outliner<'a> {
         if !said.named.contains(&item) {
             said.named.push(item);
         }
-        Some(named(self.cast.dataset, item, random))
+        Some(say(self.cast.dataset, item, random))
     }
 }

@@ -1,12 +1,15 @@
 //! Who speaks: an item that is looked for, and what speaks for it.
 
 use super::history::{DISLIKED_TO, History, Taste};
-use super::words::say;
 use crate::dataset::{Dataset, Polarity};
 use crate::math::Random;
 use crate::retrieve::{Retriever, Wish};
-use crate::synthesize::leak::{Mask, spoken};
+use crate::synthesize::leak::{Mask, same_title, spoken};
+use crate::synthesize::personal::mask_personal;
 use crate::synthesize::sentences::{complaint, moods, telling};
+use crate::titles::Titles;
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Items like the target among which liked ones are drawn where the history has none left.
 const NEAR: usize = 25;
@@ -42,6 +45,9 @@ pub(super) struct Cast<'a> {
     pub dataset: &'a Dataset,
     pub history: History,
     pub reviews_by_item: Vec<Vec<u32>>,
+    pub titles: Arc<Titles>,
+    /// Personal data in reviews is masked.
+    pub masks: bool,
 }
 
 impl Cast<'_> {
@@ -72,16 +78,26 @@ impl Cast<'_> {
         let score = |item: u32| like_target.get(item as usize).copied().unwrap_or(0.0);
         tastes.sort_by(|a, b| score(b.item).total_cmp(&score(a.item)).then(a.item.cmp(&b.item)));
         let (items, mask) = (&dataset.items, Mask::new(dataset.items.label(target as usize)));
+        let is_target = |other: u32| {
+            let (label, other) = (items.label(target as usize), items.label(other as usize));
+            mask.leaks(&spoken(other)) || same_title(label, other)
+        };
+        tastes.retain(|t| !is_target(t.item));
+        let opinion = |other: u32| tastes.iter().find(|t| t.item == other).map(|t| t.polarity);
         let wish = Wish { items: vec![target], words: String::new() };
         let near = retriever.candidates(&wish, None, NEAR * 2).into_iter();
-        let near = near.filter(|other| Some(*other) != avoided);
-        let near = near.filter(|other| !mask.leaks(&spoken(items.label(*other as usize)))).take(NEAR).collect();
+        let near = near.filter(|other| Some(*other) != avoided && !is_target(*other));
+        let near = near.filter(|other| opinion(*other).is_none_or(|p| p == Polarity::Liked)).take(NEAR).collect();
         // The reviews of what is looked for: the seed's, or, where that one complains of another item, the target's own.
-        let own: Vec<u32> = match avoided.is_none() && !reviews.is_empty() {
+        // Without a seed there are none.
+        let own: Vec<u32> = match avoided.is_none() {
             true => reviews.to_vec(),
             false => self.reviews_by_item.get(target as usize).map_or(&[][..], |r| r).iter().take(5).copied().collect(),
         };
-        let texts = || own.iter().map(|row| dataset.review_text(*row as usize));
+        let texts: Vec<Cow<'_, str>> = own.iter().map(|row| self.text(*row)).collect();
+        let texts = || texts.iter().map(|text| &**text);
+        // A title in a quoted sentence would be spoken of without a label.
+        let may_say = |sentence: &str| !mask.leaks(sentence) && self.titles.rows(sentence).is_empty();
         let target_at = target as usize;
         let free = |values: Vec<&str>| -> Vec<String> {
             values.into_iter().filter(|v| !mask.leaks(v)).map(str::to_string).collect()
@@ -89,8 +105,8 @@ impl Cast<'_> {
         let said = |keyword: &&str| keyword.len() <= KEYWORD_CHARS && !keyword.contains(|c: char| c.is_ascii_digit());
         let complaint = avoided.and_then(|avoided| {
             let own = Mask::new(items.label(avoided as usize));
-            let text = seed.map_or("", |row| dataset.review_text(row));
-            complaint(text, &[&own, &mask])
+            let text = reviews.first().map(|row| self.text(*row)).unwrap_or_default();
+            complaint(&text, &|sentence| may_say(sentence) && !own.leaks(sentence))
         });
         Some(Persona {
             target,
@@ -102,9 +118,15 @@ impl Cast<'_> {
             keywords: free(items.keywords(target_at).filter(said).take(10).collect()),
             decade: items.year(target_at).map(|year| year / 10 * 10),
             moods: moods(texts()).into_iter().take(3).collect(),
-            sentence: telling(texts(), &mask),
+            sentence: telling(texts(), &may_say),
             complaint,
         })
+    }
+
+    /// A review's text, personal data masked where it may leave the machine.
+    fn text(&self, row: u32) -> Cow<'_, str> {
+        let text = self.dataset.review_text(row as usize);
+        if self.masks { mask_personal(text).0 } else { Cow::Borrowed(text) }
     }
 
     /// What to look for where the seed is what to avoid, or where there is none: what the user liked most like it.
@@ -115,15 +137,20 @@ impl Cast<'_> {
         tastes: &[Taste],
         random: &mut Random,
     ) -> Option<u32> {
-        let liked: Vec<u32> = tastes
-            .iter()
-            .filter(|t| t.polarity == Polarity::Liked && Some(t.item) != avoided)
-            .map(|t| t.item)
-            .collect();
+        // Its title must not stand in that of what is avoided, which is said: "Toy Story" in "Toy Story 2".
+        let items = &self.dataset.items;
+        let may_be = |item: u32| {
+            avoided.is_none_or(|avoided| {
+                let (own, other) = (items.label(item as usize), items.label(avoided as usize));
+                item != avoided && !same_title(own, other) && !Mask::new(own).leaks(&spoken(other))
+            })
+        };
+        let liked: Vec<u32> =
+            tastes.iter().filter(|t| t.polarity == Polarity::Liked && may_be(t.item)).map(|t| t.item).collect();
         let wish = Wish { items: avoided.into_iter().collect(), words: String::new() };
         if liked.is_empty() {
             let near = retriever.candidates(&wish, None, NEAR);
-            let near: Vec<u32> = near.into_iter().filter(|item| Some(*item) != avoided).collect();
+            let near: Vec<u32> = near.into_iter().filter(|item| may_be(*item)).collect();
             return near.get(skewed(near.len(), random)).copied();
         }
         if avoided.is_none() {
@@ -135,8 +162,8 @@ impl Cast<'_> {
 }
 
 impl Persona {
-    /// An item that the user liked and that is not in `said`: of the history, or what goes with the target; the better
-    /// known, the likelier.
+    /// An item that the user liked and that is not in `said`, the better known, the likelier: of the history; where that has
+    /// none left, of what goes with the target.
     pub(super) fn draw_liked(&self, said: &[u32], known: impl Fn(u32) -> f32, random: &mut Random) -> Option<u32> {
         let free = |item: &u32| !said.contains(item) && *item != self.target;
         let own: Vec<u32> = self
@@ -147,9 +174,7 @@ impl Persona {
             .filter(free)
             .take(NEAR)
             .collect();
-        let hated = |item: &u32| self.tastes.iter().any(|t| t.item == *item && t.polarity == Polarity::Disliked);
-        let near: Vec<u32> = self.near.iter().copied().filter(|item| free(item) && !hated(item)).collect();
-        let pool = if !own.is_empty() && (near.is_empty() || random.uniform() < 0.5) { own } else { near };
+        let pool = if own.is_empty() { self.near.iter().copied().filter(free).collect() } else { own };
         for _ in 0..DRAWS.min(pool.len() * 4) {
             let item = *pool.get(skewed(pool.len(), random))?;
             if random.uniform() < 0.2 + 0.8 * f64::from(known(item)).powi(2) {
@@ -179,9 +204,4 @@ impl Persona {
 /// A place among `count`, the first ones likelier.
 pub(super) fn skewed(count: usize, random: &mut Random) -> usize {
     (count as f64 * random.uniform().powf(1.5)) as usize
-}
-
-/// Items by name, as sentences take them.
-pub(super) fn named(dataset: &Dataset, item: u32, random: &mut Random) -> String {
-    say(dataset, item, random)
 }

@@ -142,21 +142,18 @@ pub(in crate::synthesize) fn talk_of(config: &SynthesizeConfig, prompts: &Prompt
     (config.turns > 1).then(|| Talk::parse(path, text)).transpose()
 }
 
+/// Text without line breaks, which would part messages and lists.
+pub(in crate::synthesize) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// The name of an item as a user says it.
 pub(in crate::synthesize) fn say(dataset: &Dataset, item: u32, random: &mut Random) -> String {
-    let title = spoken(dataset.items.label(item as usize));
+    let title = one_line(&spoken(dataset.items.label(item as usize)));
     match dataset.items.year(item as usize) {
         Some(year) if random.uniform() < WITH_YEAR => format!("{title} ({year})"),
         Some(_) | None => title,
     }
-}
-
-/// "a action movie" → "an action movie".
-pub(in crate::synthesize) fn with_articles(mut text: String) -> String {
-    for vowel in ['a', 'e', 'i', 'o'] {
-        text = text.replace(&format!(" a {vowel}"), &format!(" an {vowel}"));
-    }
-    text
 }
 
 #[cfg(test)]
@@ -174,10 +171,5 @@ mod tests {
         assert!(message(&whole.replace("[accept]", "[greet]")).contains("no sentence under [accept]"));
         assert!(message(&format!("{whole}\n\n[suggest]\nTry this.\n")).contains("without {item}"));
         assert!(message("[open]\nI want {itme}\n").contains("talk.txt:2: unknown {itme}"));
-    }
-
-    #[test]
-    fn articles_fit_the_word_that_follows() {
-        assert_eq!(with_articles("I want a action movie, a comedy".into()), "I want an action movie, a comedy");
     }
 }
