@@ -172,8 +172,8 @@ fn the_built_in_teacher_chooses_among_candidates_too() {
         assert_eq!((row.items.len(), &row.items[0]), (6, &row.seed.as_ref().unwrap().item));
     }
     assert_eq!(made.report.choices.completed, 0);
-    let open = go(&SynthesizeConfig::default(), 2, &Folder::new().journal()).unwrap();
-    assert_eq!((open.report.lists.as_str(), open.report.choices.lists), ("open", 0), "its own way by default");
+    let own = go(&SynthesizeConfig::default(), 2, &Folder::new().journal()).unwrap();
+    assert_eq!((own.report.lists.as_str(), own.report.requests), ("collaborative", 2), "the retrieval's by default");
 }
 
 /// A catalogue of these titles, one review each where there are reviews.
