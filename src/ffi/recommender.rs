@@ -485,8 +485,7 @@ pub unsafe extern "C" fn causerie_recommender_add(
         // SAFETY: as above.
         let run = unsafe { run_of(run, serving.config.run.threads)? };
         let attributes = serving.config.dataset.attributes.clone();
-        let own =
-            DatasetConfig { max_bad_lines: 0, format: SourceFormat::Causerie, attributes, ..Default::default() };
+        let own = DatasetConfig { max_bad_lines: 0, format: SourceFormat::Causerie, attributes, ..Default::default() };
         let mut filling = Filling::new(&own);
         let count = filling.add_lines(Table::Items, lines, &run)?;
         let items = &filling.dataset().items;
