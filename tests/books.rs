@@ -43,12 +43,12 @@ fn the_offline_teacher_asks_for_authors_series_and_subjects() {
     };
     let rows = made(2);
     assert!(rows.len() >= 150, "{}", rows.len());
-    for name in ["author", "series", "subject"] {
+    for (name, least) in [("author", 10), ("series", 2), ("subject", 10)] {
         let said = rows.iter().filter(|row| {
             let seed = dataset.items.find(&row.seed.as_ref().unwrap().item).unwrap() as usize;
             dataset.items.attributes(seed).any(|(n, value)| n == name && row.query().contains(value))
         });
-        assert!(said.count() >= 3, "{name}: {:#?}", rows.iter().map(|row| row.query()).collect::<Vec<_>>());
+        assert!(said.count() >= least, "{name}: {:#?}", rows.iter().map(|row| row.query()).collect::<Vec<_>>());
     }
     assert!(rows.iter().any(|row| row.query().starts_with("I want to read more by ")));
     assert!(rows.iter().all(|row| row.items.len() == 5 && !row.query().contains(['{', '}'])));
