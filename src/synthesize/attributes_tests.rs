@@ -51,7 +51,7 @@ fn the_offline_teacher_speaks_of_brand_material_and_colour() {
         synthesize(&data, &selection(60), &config(), 0, &Run::new(threads).unwrap(), &folder.journal()).unwrap()
     };
     let dialogues = made(2);
-    let queries: Vec<&str> = dialogues.rows.iter().map(|row| row.query()).collect();
+    let queries: Vec<String> = dialogues.rows.iter().map(|row| row.query()).collect();
     for (kind, values) in [
         ("brand", &["Acme", "Bolt", "Curlew"][..]),
         ("material", &["oak", "brass"]),
@@ -86,10 +86,12 @@ fn a_catalogue_without_attributes_is_spoken_of_as_without_those_requests() {
             text.split("\n\n").filter(|block| !block.contains("{attribute") || block.starts_with('#')).collect();
         std::fs::write(own.join(file.file_name()), blocks.join("\n\n")).unwrap();
     }
+    // What is said and listed; the teacher's name tells own prompts from built-in ones.
     let made = |prompts: String, name: &str| {
         let config = SynthesizeConfig { prompts, ..config() };
         let journal = folder.0.path().join(format!("{name}.jsonl"));
-        bytes(&synthesize(&dataset(), &selection(30), &config, 0, &Run::new(2).unwrap(), &journal).unwrap())
+        let made = synthesize(&dataset(), &selection(30), &config, 0, &Run::new(2).unwrap(), &journal).unwrap();
+        made.rows.into_iter().map(|row| (row.query(), row.items)).collect::<Vec<_>>()
     };
     assert_eq!(made(String::new(), "built-in"), made(own.display().to_string(), "own"));
 }
