@@ -1,5 +1,6 @@
 //! Every artifact of each format so far is read: `tests/formats/1` is a work directory as the version with that format wrote it
-//! (`causerie demo` on a domain of 20 items). It is never made anew: a format that changes gets a directory of its own.
+//! (`causerie demo` on a domain of 20 items). It is never made anew: a format that changes gets a directory of its own
+//! (`tests/formats/2/dataset` is what `causerie import` made of `examples/books.toml`).
 
 use causerie::config::Lists;
 use causerie::dataset::Dialogue;
@@ -91,6 +92,17 @@ fn a_work_directory_of_format_1_serves() {
         let query = Query { top_k: Some(5), explain: Some(0), ..Query::new(conversations[0].clone()) };
         assert_eq!(service.answer(&query, &run).unwrap().items.len(), 5, "{system}");
     }
+}
+
+/// Format 2 is that of a dataset whose items have named attributes; other artifacts have no such format.
+#[test]
+fn a_dataset_of_format_2_is_read() {
+    let dataset = Dataset::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/2/dataset")).unwrap();
+    assert_eq!((dataset.items.len(), dataset.reviews(), dataset.users()), (12, 32, 8));
+    assert_eq!(dataset.fingerprint(), "c6c791bcb5cc85c3");
+    let b09 = dataset.items.find("b09").unwrap() as usize;
+    assert_eq!(dataset.items.attributes(b09).nth(1), Some(("series", "Patient Machines")));
+    assert_eq!(dataset.items.attributes(b09).filter(|(name, _)| *name == "subject").count(), 3);
 }
 
 /// How `datastore.safetensors` was made, which no work directory holds: to be run by the version that a format begins with.

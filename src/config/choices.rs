@@ -208,13 +208,6 @@ choices! {
         /// The seed.
         Seed = "seed",
     }
-    /// A built-in set of prompts.
-    Domain {
-        /// Films.
-        Movies = "movies",
-        /// Goods.
-        Products = "products",
-    }
     /// What is tuned.
     TuneMethod {
         /// The ranking head on frozen embeddings.
@@ -367,6 +360,9 @@ choices! {
         Model = "model",
     }
 }
+
+// `Domain`: the folders of prompts/, which build.rs finds.
+include!(concat!(env!("OUT_DIR"), "/domains.rs"));
 
 /// What a strategy looks at beside the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

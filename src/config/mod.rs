@@ -127,6 +127,10 @@ settings! {
         tags: String = String::new(), ANY;
         /// The files' format.
         format: SourceFormat = SourceFormat::Causerie, ANY;
+        /// Further fields of an item that become named attributes: `brand`, `details.Brand` (an object's entry), or with a name of
+        /// your own `colour=variants.color`. Columns, where items are CSV. Amazon's `details` and our own `attributes` are taken
+        /// anyhow.
+        attributes: Vec<String> = Vec::new(), ANY;
         /// Bad lines that are reported and passed over before an import stops and keeps what was there before.
         max_bad_lines: u64 = 1000, ANY;
         /// Reviews with fewer characters of text are left out.
@@ -228,7 +232,7 @@ settings! {
     synthesize: SynthesizeConfig {
         /// The teacher: an OpenAI-compatible endpoint, a GGUF through llama.cpp, or the built-in one.
         teacher: TeacherKind = TeacherKind::Offline, ANY;
-        /// Prompt set: a built-in domain.
+        /// Prompt set: a built-in domain, one of the folders of prompts/ in the sources.
         domain: Domain = Domain::Movies, ANY;
         /// Folder with your own prompt files in place of the built-in ones; empty: built-in.
         prompts: String = String::new(), ANY;

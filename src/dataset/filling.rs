@@ -102,6 +102,7 @@ impl Filling {
             rows.push((number, row));
             Ok(())
         })?;
+        reader.warn_of_unfound(path);
         self.add(path, rows)
     }
 
@@ -142,7 +143,7 @@ impl Filling {
     fn reader(&self, table: Table, path: &Path, first: &str) -> Result<Reader> {
         let format = self.config.format;
         match table {
-            Table::Items => Reader::of_items(format, path, first),
+            Table::Items => Reader::of_items(&self.config, path, first),
             Table::Interactions => Reader::of_interactions(format, path, first),
             Table::Reviews => Reader::of_reviews(format, path, first),
         }

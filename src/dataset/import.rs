@@ -31,6 +31,8 @@ pub struct ImportReport {
     pub bare_items: u64,
     /// Reviews dropped because their text is shorter than `dataset.min_review_chars`.
     pub short_reviews: u64,
+    /// Attributes of items that were left out, having no name or no value or being more than an item may have, or cut.
+    pub lost_attributes: u64,
 }
 
 impl fmt::Display for ImportReport {
@@ -52,6 +54,10 @@ impl fmt::Display for ImportReport {
             (self.unknown_interactions, "interactions with unknown items dropped (dataset.unknown_items = drop)"),
             (self.bare_items, "items without metadata, made of their id"),
             (self.short_reviews, "reviews shorter than dataset.min_review_chars dropped"),
+            (
+                self.lost_attributes,
+                "attributes of items cut or left out (no name, no value, or more than 64 of an item)",
+            ),
         ] {
             if count > 0 {
                 writeln!(f, "{count} {what}")?;
@@ -90,6 +96,7 @@ impl ImportReport {
             unknown_interactions: 0,
             bare_items: 0,
             short_reviews: 0,
+            lost_attributes: 0,
         }
     }
 }
@@ -147,7 +154,7 @@ impl Import<'_> {
             };
             let mut source = Source::open(path)?;
             let first = source.first_line()?.unwrap_or_default();
-            let reader = Reader::of_items(format, path, &first)?;
+            let reader = Reader::of_items(self.config, path, &first)?;
             source.for_each_row(
                 reader.rows(),
                 "items",
@@ -160,6 +167,7 @@ impl Import<'_> {
                 },
             )?;
             self.not_empty(path, "items", self.dataset.items.len())?;
+            reader.warn_of_unfound(path);
         }
         if let Some(path) = reviews {
             let mut source = Source::open(path)?;
@@ -199,7 +207,8 @@ impl Import<'_> {
             self.report.repeated_items += 1;
             return Ok(());
         }
-        self.dataset.add_item(item).map(drop)
+        self.report.lost_attributes += self.dataset.add_tidied(item)?.1;
+        Ok(())
     }
     /// Whether a row about this item is kept; makes a bare item where unknown ones are.
     fn known(&mut self, id: &str) -> Result<bool> {

@@ -395,3 +395,39 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn attributes_of_every_shape_are_kept_or_cost_themselves_and_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let many: Vec<String> = (0..1000).map(|n| format!("\"n{n}\": \"v{n}\"")).collect();
+    let items = [
+        r#"{"item": "id only"}"#.to_string(),
+        r#"{"item": "a", "title": "Same", "attributes": {"Brand": "Acme", "colour": ["red", "Red", "blue"], "": "x", "size": ""}}"#.into(),
+        r#"{"item": "b", "title": "Same", "attributes": {"brand": {"x": {}}, "note": "<b>bold</b>\u0007 {count}\n\u202e"}}"#.into(),
+        r#"{"item": "c", "attributes": "{\"brand\": \"Bolt\"}", "specs": [{"name": "Legs", "value": 4}], "wireless": true}"#.into(),
+        format!(r#"{{"item": "d", "attributes": {{{}}}}}"#, many.join(", ")),
+        r#"{"item": "e", "attributes": ["red", 7], "specs": {"legs": null}}"#.into(),
+        r#"{"item": "f", "attributes": 1e999}"#.into(),
+        r#"{"item": "g", "attributes": null}"#.into(),
+    ];
+    let mut config = config(folder.path(), &[("items.jsonl", items.join("\n").as_bytes())]);
+    config.attributes = ["specs", "cordless=wireless", "misspelt"].map(str::to_string).to_vec();
+    let (dataset, report) = import(&config, &run()).unwrap();
+    let of = |id: &str| dataset.items.attributes(dataset.items.find(id).unwrap() as usize).collect::<Vec<_>>();
+    assert!(of("id only").is_empty() && of("e").is_empty() && of("g").is_empty());
+    assert_eq!(of("a"), [("brand", "Acme"), ("colour", "red"), ("colour", "blue")]);
+    assert_eq!(of("b"), [("note", "bold {count}")]);
+    assert_eq!(of("c"), [("brand", "Bolt"), ("legs", "4"), ("cordless", "yes")]);
+    assert_eq!(of("d").len(), 64);
+    // a: the one without a name and the one without a value (a text that is empty is absent); b: the object; d: all beyond
+    // 64; e: two values without a name.
+    assert_eq!((dataset.items.len(), report.bad_lines, report.lost_attributes), (7, 1, 1 + 1 + (1000 - 64) + 2));
+    assert!(report.to_string().contains("940 attributes of items cut or left out"), "{report}");
+    // Lines in memory give the same.
+    let mut filling = Filling::new(&config);
+    filling.add_lines(Table::Items, &items.join("\n"), &run()).unwrap();
+    assert_eq!(filling.dataset().fingerprint(), dataset.fingerprint());
+    assert_eq!(filling.report().lost_attributes, 940);
+    config.attributes = vec!["=".into()];
+    assert_eq!(import(&config, &run()).unwrap_err().kind(), ErrorKind::Invalid);
+}

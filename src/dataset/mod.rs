@@ -6,6 +6,7 @@
 //! content. [`load_conversations`] and [`load_posts`] read what recommenders are judged on and learn from.
 //! [`simulate`] and [`simulate_to`] make a domain from latent factors, with known targets.
 
+mod attributes;
 mod clean;
 mod column;
 mod conversation;
@@ -28,6 +29,7 @@ pub use conversation::{
 };
 pub use dialogue::{Act, Dialogue, DialogueLines, Exchange, MentionLabel, Message, MessageLabel, Polarity, Seed};
 pub use filling::{Filling, Row, Table};
+pub use formats::attributes_of;
 pub use import::{ImportReport, import};
 pub use loose::{time_of, year_of};
 pub use simulate::{Simulated, SimulatedFiles, simulate, simulate_to};

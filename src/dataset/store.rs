@@ -17,11 +17,16 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 const MANIFEST: &str = "manifest.json";
+/// The newest format of a dataset. 1 has no column of attributes, and is written where no item has any: its bytes and its
+/// fingerprint are then those of every version.
+const FORMAT: u64 = 2;
+/// The column that format 2 adds.
+const ATTRIBUTES: &str = "item_attributes";
 const COLUMNS_PREFIX: &str = "columns-";
 
 #[derive(Serialize, Deserialize)]
 struct Manifest {
-    /// [`artifact::FORMAT`].
+    /// At most [`FORMAT`].
     format: u64,
     /// The program that wrote it.
     made_by: String,
@@ -106,9 +111,9 @@ impl Stored for TextColumn {
     }
 }
 
-fn columns(dataset: &Dataset) -> [(&'static str, &dyn Stored); 20] {
+fn columns(dataset: &Dataset) -> Vec<(&'static str, &dyn Stored)> {
     let Dataset {
-        items: Items { ids, titles, years, genres, creators, keywords, descriptions, prices, index: _ },
+        items: Items { ids, titles, years, genres, creators, keywords, descriptions, prices, attributes, index: _ },
         review_items,
         review_users,
         review_ratings,
@@ -123,7 +128,9 @@ fn columns(dataset: &Dataset) -> [(&'static str, &dyn Stored); 20] {
         users,
         user_index: _,
     } = dataset;
-    [
+    let of_attributes: Option<(&'static str, &dyn Stored)> =
+        dataset.items.have_attributes().then_some((ATTRIBUTES, attributes));
+    let all: [(&'static str, &dyn Stored); 20] = [
         ("item_ids", ids),
         ("item_titles", titles),
         ("item_years", years),
@@ -144,7 +151,8 @@ fn columns(dataset: &Dataset) -> [(&'static str, &dyn Stored); 20] {
         ("interaction_items", interaction_items),
         ("interaction_ratings", interaction_ratings),
         ("interaction_timestamps", interaction_timestamps),
-    ]
+    ];
+    all.into_iter().chain(of_attributes).collect()
 }
 
 /// Hashes and counts what passes through.
@@ -196,13 +204,13 @@ impl Dataset {
     }
     /// A hash of everything the dataset holds, rows' order included: 16 hex digits, the same on every machine.
     pub fn fingerprint(&self) -> String {
-        let hashed = columns(self).map(|(name, column)| {
+        let hashed = columns(self).into_iter().map(|(name, column)| {
             let mut out = BufWriter::with_capacity(1 << 16, Hashing::new(std::io::sink()));
             // A sink refuses nothing.
             let _ = column.write(&mut out).and_then(|()| out.flush());
             (name.to_string(), out.get_ref().entry())
         });
-        fingerprint(&BTreeMap::from(hashed))
+        fingerprint(&hashed.collect())
     }
 
     /// Writes the dataset into `folder`, all or nothing: one that was there stands until the new one is complete.
@@ -227,7 +235,7 @@ impl Dataset {
         let inside = folder.join(&name);
         let result = self.save_columns(&inside).and_then(|columns| {
             let manifest = Manifest {
-                format: artifact::FORMAT,
+                format: if self.items.have_attributes() { FORMAT } else { 1 },
                 made_by: artifact::made_by(),
                 folder: name.clone(),
                 items: self.items.len() as u64,
@@ -290,9 +298,8 @@ fn read_manifest(path: &Path) -> Result<Manifest> {
     let text = artifact::read_text(path)?;
     // The format number first: a newer manifest may have other fields.
     let newer = serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|m| m.get("format")?.as_u64());
-    if let Some(format) = newer.filter(|format| *format > artifact::FORMAT) {
-        let known = artifact::FORMAT;
-        return Err(Error::format(path, 0, format!("format {format}; {} reads up to {known}", artifact::made_by())));
+    if let Some(format) = newer.filter(|format| *format > FORMAT) {
+        return Err(Error::format(path, 0, format!("format {format}; {} reads up to {FORMAT}", artifact::made_by())));
     }
     let manifest: Manifest = serde_json::from_str(&text).map_err(|e| Error::format(path, 0, e))?;
     if !manifest.folder.starts_with(COLUMNS_PREFIX) || manifest.folder.contains(['/', '\\']) {
@@ -419,6 +426,10 @@ impl Load {
                 keywords: self.texts("item_keywords", items)?,
                 descriptions: self.texts("item_descriptions", items)?,
                 prices: self.numbers("item_prices", items)?,
+                attributes: match self.manifest.format {
+                    ..FORMAT => TextColumn::of_empty(items as usize),
+                    FORMAT.. => self.texts(ATTRIBUTES, items)?,
+                },
                 index,
             },
             review_items: self.numbers("review_items", reviews)?,
@@ -595,7 +606,7 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap().replace("\"format\": 1", "\"format\": 99");
         std::fs::write(&path, text).unwrap();
         let e = Dataset::load(folder.path()).unwrap_err();
-        assert!(e.message().contains("format 99") && e.message().contains("up to 1"), "{e}");
+        assert!(e.message().contains("format 99") && e.message().contains("up to 2"), "{e}");
         assert_eq!(Dataset::load(&folder.path().join("none")).unwrap_err().kind(), ErrorKind::NotFound);
     }
 
@@ -607,6 +618,49 @@ mod tests {
         let entry = Entry { bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() };
         manifest.columns.insert(name.into(), entry);
         std::fs::write(&path, serde_json::to_vec(&manifest).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn attributes_make_it_format_2_and_without_any_it_is_format_1() {
+        let format = |folder: &Path| {
+            let text = std::fs::read_to_string(folder.join(MANIFEST)).unwrap();
+            serde_json::from_str::<Manifest>(&text).unwrap().format
+        };
+        let (plain, with) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut dataset = sample(5);
+        dataset.save(plain.path()).unwrap();
+        assert_eq!(format(plain.path()), 1);
+        assert!(!column_file(plain.path(), ATTRIBUTES).exists());
+        let before = dataset.fingerprint();
+        let brand = |value: &str| Item {
+            id: format!("with {value}"),
+            attributes: vec![("Brand".into(), value.into())],
+            ..Item::default()
+        };
+        dataset.add_item(&brand("Acme")).unwrap();
+        let other = {
+            let mut other = sample(5);
+            other.add_item(&Item { id: "with Acme".into(), attributes: vec![], ..Item::default() }).unwrap();
+            other
+        };
+        assert!(dataset.fingerprint() != before && dataset.fingerprint() != other.fingerprint());
+        dataset.save(with.path()).unwrap();
+        assert_eq!(format(with.path()), 2);
+        let back = Dataset::load(with.path()).unwrap();
+        assert_eq!(back.fingerprint(), dataset.fingerprint());
+        assert_eq!(back.items.get(20).attributes, [("brand".to_string(), "Acme".to_string())]);
+        assert!(back.items.get(3).attributes.is_empty());
+        // A dataset of format 1 can get items that have some.
+        let mut grown = Dataset::load(plain.path()).unwrap();
+        grown.add_item(&brand("Acme")).unwrap();
+        assert_eq!(grown.fingerprint(), dataset.fingerprint());
+        // Marks that nobody wrote are no attributes.
+        let bytes: Vec<u8> = (0..21u64).flat_map(|_| 3u64.to_le_bytes()).chain(*b"\x1f\x1f\x1e").collect();
+        forge(with.path(), ATTRIBUTES, &bytes);
+        let forged = Dataset::load(with.path()).unwrap();
+        assert!((0..21).all(|i| forged.items.attributes(i).all(|(name, value)| name.is_empty() && value.is_empty())));
+        std::fs::remove_file(column_file(with.path(), ATTRIBUTES)).unwrap();
+        assert!(Dataset::load(with.path()).unwrap_err().message().contains(ATTRIBUTES));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The seed data in memory: columns, no allocation per row.
 
+use super::attributes::{self, Tidy};
 use super::column::Column;
 use super::row_index::RowIndex;
-use super::text::TextColumn;
+use super::text::{SEPARATOR, TextColumn};
 use crate::error::{Error, Result};
 
 /// "No user", "no item" in index columns.
@@ -27,6 +28,9 @@ pub struct Item {
     pub description: String,
     /// Price in the user's currency.
     pub price: Option<f32>,
+    /// Named attributes, name and value: brand, material, colour, platform. A name may come several times. A dataset keeps
+    /// names in lower case, 64 attributes of an item, 60 characters of a name and 200 of a value.
+    pub attributes: Vec<(String, String)>,
 }
 
 /// One review as it is added.
@@ -61,8 +65,8 @@ pub struct Interaction {
     pub timestamp_ms: Option<i64>,
 }
 
-/// Separates the entries of a list inside one text (the ASCII unit separator).
-const SEPARATOR: char = '\u{1f}';
+/// Characters of the attributes in an item's text: the description is behind them, and a model reads the beginning.
+const ATTRIBUTE_CHARS: usize = 400;
 
 /// The catalogue.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +81,7 @@ pub struct Items {
     pub(super) descriptions: TextColumn,
     /// NaN: unknown.
     pub(super) prices: Column<f32>,
+    pub(super) attributes: TextColumn,
     pub(super) index: RowIndex,
 }
 
@@ -144,6 +149,24 @@ impl Items {
     pub fn price(&self, i: usize) -> Option<f32> {
         Some(self.prices.at(i)).filter(|p| !p.is_nan())
     }
+    /// Attributes of item `i`, name and value; names are in lower case and may come several times.
+    pub fn attributes(&self, i: usize) -> impl Iterator<Item = (&str, &str)> {
+        attributes::pairs(self.attributes.get(i))
+    }
+    /// Attributes of item `i` whose values its genres, creators and keywords do not say.
+    pub fn further_attributes(&self, i: usize) -> impl Iterator<Item = (&str, &str)> {
+        let said = move |value: &str| {
+            self.genres(i)
+                .chain(self.creators(i))
+                .chain(self.keywords(i))
+                .any(|other| other.eq_ignore_ascii_case(value))
+        };
+        self.attributes(i).filter(move |(_, value)| !said(value))
+    }
+    /// Whether any item has an attribute.
+    pub fn have_attributes(&self) -> bool {
+        self.attributes.bytes() > 0
+    }
     /// What people call it: the title, or the id when there is no title.
     pub fn label(&self, i: usize) -> &str {
         match self.title(i) {
@@ -159,7 +182,8 @@ impl Items {
             (title, None) => title.to_string(),
         }
     }
-    /// Everything the item says of itself, as one text: title, year, genres, creators, keywords, description.
+    /// Everything the item says of itself, as one text: title, year, genres, creators, keywords, then attributes that
+    /// these do not say (400 characters at most), description.
     pub fn text(&self, i: usize) -> String {
         let mut out = self.name(i);
         for part in [self.genres.get(i), self.creators.get(i), self.keywords.get(i)] {
@@ -167,6 +191,16 @@ impl Items {
                 out.push_str(". ");
                 out.push_str(&part.replace(SEPARATOR, ", "));
             }
+        }
+        let (mut left, mut before) = (ATTRIBUTE_CHARS, None);
+        for (name, value) in self.further_attributes(i) {
+            let part = match before {
+                Some(other) if other == name => format!(", {value}"),
+                Some(_) | None => format!(". {name}: {value}"),
+            };
+            let Some(rest) = left.checked_sub(part.chars().count()) else { continue };
+            out.push_str(&part);
+            (left, before) = (rest, Some(name));
         }
         if !self.description(i).is_empty() {
             out.push_str(". ");
@@ -178,7 +212,7 @@ impl Items {
     pub fn find(&self, id: &str) -> Option<u32> {
         self.index.find(&self.ids, id)
     }
-    /// Row `i` as it was added.
+    /// Row `i` as it was added, its attributes as they are kept.
     pub fn get(&self, i: usize) -> Item {
         let owned = |part: &TextColumn| list(part.get(i)).map(str::to_string).collect();
         Item {
@@ -190,6 +224,7 @@ impl Items {
             keywords: owned(&self.keywords),
             description: self.description(i).to_string(),
             price: self.price(i),
+            attributes: self.attributes(i).map(|(name, value)| (name.to_string(), value.to_string())).collect(),
         }
     }
 }
@@ -224,6 +259,10 @@ impl Dataset {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for an empty or repeated id.
     pub fn add_item(&mut self, item: &Item) -> Result<u32> {
+        self.add_tidied(item).map(|(row, _)| row)
+    }
+    /// [`Dataset::add_item`], with the number of attributes that were left out or cut.
+    pub(super) fn add_tidied(&mut self, item: &Item) -> Result<(u32, u64)> {
         if item.id.is_empty() {
             return Err(Error::invalid("an item without an id"));
         }
@@ -241,7 +280,9 @@ impl Dataset {
         items.keywords.push(&join(&item.keywords));
         items.descriptions.push(&item.description);
         items.prices.push(item.price.unwrap_or(f32::NAN));
-        Ok(row)
+        let Tidy { kept, lost } = attributes::tidy(&item.attributes);
+        items.attributes.push(&attributes::join(&kept));
+        Ok((row, lost))
     }
     /// Adds a review of a known item.
     ///
@@ -391,4 +432,38 @@ pub struct Summary {
     pub share_with_3_reviews: f64,
     /// Bytes of text kept.
     pub text_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_stand_in_an_items_text_once_and_one_without_says_what_it_said() {
+        let pair = |name: &str, value: &str| (name.to_string(), value.to_string());
+        let plain = Item {
+            id: "a".into(),
+            title: "Lamp".into(),
+            year: Some(1999),
+            genres: vec!["Light".into(), "Home".into()],
+            creators: vec!["Acme".into()],
+            keywords: vec!["desk".into()],
+            description: "Bright.".into(),
+            ..Item::default()
+        };
+        let long = (0..40).map(|n| pair(&format!("n{n}"), "a value of twenty ch")).collect();
+        let attributes =
+            vec![pair("Brand", "ACME"), pair("Colour", "red"), pair("Colour", "blue"), pair("Style", "Deco")];
+        let mut dataset = Dataset::default();
+        dataset.add_item(&plain).unwrap();
+        dataset.add_item(&Item { id: "b".into(), attributes, ..plain.clone() }).unwrap();
+        dataset.add_item(&Item { id: "c".into(), attributes: long, ..plain }).unwrap();
+        let items = &dataset.items;
+        assert_eq!(items.text(0), "Lamp (1999). Light, Home. Acme. desk. Bright.");
+        assert_eq!(items.text(1), "Lamp (1999). Light, Home. Acme. desk. colour: red, blue. style: Deco. Bright.");
+        let of_attributes = items.text(2).chars().count() - items.text(0).chars().count();
+        assert!((ATTRIBUTE_CHARS - 26..=ATTRIBUTE_CHARS).contains(&of_attributes), "{of_attributes}");
+        assert!(items.text(2).ends_with(". Bright."));
+        assert_eq!(items.attributes(1).next(), Some(("brand", "ACME")));
+    }
 }

@@ -2,6 +2,8 @@
 
 use super::column::Column;
 
+/// Separates the entries of a list inside one text (the ASCII unit separator).
+pub(super) const SEPARATOR: char = '\u{1f}';
 /// Bytes per block once the column is large. A longer text gets a block of its own.
 pub(super) const BLOCK_BYTES: usize = 4 << 20;
 
@@ -15,6 +17,12 @@ pub struct TextColumn {
 }
 
 impl TextColumn {
+    /// A column of so many empty texts.
+    pub(super) fn of_empty(rows: usize) -> TextColumn {
+        let mut column = TextColumn::default();
+        (0..rows).for_each(|_| column.push(""));
+        column
+    }
     /// Appends a row (texts of 4 GiB and more are cut).
     pub fn push(&mut self, text: &str) {
         let text = &text[..text.floor_char_boundary(u32::MAX as usize)];

@@ -1,8 +1,8 @@
 //! Features of the aware strategies: what an item says of itself (§4.5) and who chose it (§4.6). The paper leaves their
 //! construction open; ours:
 //!
-//! - **metadata** `[items, metadata_dim]`: hashed phrases (genres, creators, keywords, decade) and words of title and
-//!   description, each block TF-IDF weighted and scaled to unit length, then a truncated SVD, U S^(1/2).
+//! - **metadata** `[items, metadata_dim]`: hashed phrases (genres, creators, keywords, decade, attributes with their names) and
+//!   words of title and description, each block TF-IDF weighted and scaled to unit length, then a truncated SVD, U S^(1/2).
 //! - **collaborative** `[items, user_dim]`: implicit ALS (or a truncated SVD) of the user-item matrix, whose entries are
 //!   the ratings of interactions and of reviews whose user is known: r = rating10 / 10, or 0.7 without a rating, the
 //!   largest where there are several. A low rating is a weak sign of interest, as in Hu et al., not a dislike.
@@ -37,7 +37,7 @@ const POWER: usize = 4;
 pub fn metadata_features(dataset: &Dataset, config: &EmbedConfig, run: &Run) -> Result<Matrix> {
     let count = dataset.items.len();
     run.step("embed", "items described", 0, count as u64)?;
-    let blocks: Vec<[Vec<(u32, f32)>; 5]> =
+    let blocks: Vec<[Vec<(u32, f32)>; 6]> =
         run.install(|| (0..count).into_par_iter().map(|i| item_blocks(dataset, i)).collect());
     let mut in_items = vec![0u32; BUCKETS];
     blocks.iter().flatten().flatten().for_each(|(bucket, _)| in_items[*bucket as usize] += 1);
@@ -58,7 +58,9 @@ pub fn metadata_features(dataset: &Dataset, config: &EmbedConfig, run: &Run) -> 
         run.install(|| truncated_svd(&matrix, config.metadata_dim, POWER, &mut random, run)).map_err(|e| {
             match e.kind() {
                 ErrorKind::Cancelled => e,
-                _ => Error::invalid("embed: no item has a title, genres, creators, keywords or a description"),
+                _ => Error::invalid(
+                    "embed: no item has a title, genres, creators, keywords, attributes or a description",
+                ),
             }
         })?;
     let mut features = svd.left;
@@ -68,8 +70,8 @@ pub fn metadata_features(dataset: &Dataset, config: &EmbedConfig, run: &Run) -> 
     Ok(features)
 }
 
-/// Genres, creators, keywords, decade, words of title and description.
-fn item_blocks(dataset: &Dataset, i: usize) -> [Vec<(u32, f32)>; 5] {
+/// Genres, creators, keywords, decade, attributes, words of title and description.
+fn item_blocks(dataset: &Dataset, i: usize) -> [Vec<(u32, f32)>; 6] {
     let items = &dataset.items;
     let mask = BUCKETS as u64 - 1;
     let phrases = |kind: &str, texts: &mut dyn Iterator<Item = &str>| {
@@ -78,12 +80,14 @@ fn item_blocks(dataset: &Dataset, i: usize) -> [Vec<(u32, f32)>; 5] {
     // A film of 1989 is near to one of 1990: it counts in its decade and in the half-shifted one.
     let decades =
         items.year(i).map_or(Vec::new(), |y| vec![format!("{}", y / 10), format!("{} shifted", (y + 5) / 10)]);
+    let attributes: Vec<String> = items.attributes(i).map(|(name, value)| format!("{name}: {value}")).collect();
     let text = format!("{}. {}", items.title(i), items.description(i));
     [
         phrases("genre", &mut items.genres(i)),
         phrases("creator", &mut items.creators(i)),
         phrases("keyword", &mut items.keywords(i)),
         phrases("decade", &mut decades.iter().map(String::as_str)),
+        phrases("attribute", &mut attributes.iter().map(String::as_str)),
         words::features(&text, mask),
     ]
 }

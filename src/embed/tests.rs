@@ -339,6 +339,29 @@ fn metadata_features_bring_films_of_a_genre_together() {
 }
 
 #[test]
+fn named_attributes_bring_items_together_in_the_metadata_features() {
+    let plain = dataset();
+    let mut with = Dataset::default();
+    for i in 0..plain.items.len() {
+        // The materials cut across the two genres.
+        let attributes = vec![("Material".into(), ["oak", "brass"][i / 2 % 2].into())];
+        with.add_item(&Item { attributes, ..plain.items.get(i) }).unwrap();
+    }
+    let gap = |dataset: &Dataset| {
+        let features = metadata_features(dataset, &config(), &run()).unwrap();
+        let mean = |same: bool| {
+            let alike = |i: usize, j: usize| (i / 2 % 2 == j / 2 % 2) == same;
+            let pairs =
+                (0..18usize).flat_map(|i| (0..i).map(move |j| (i, j))).filter(|(i, j)| i % 2 == j % 2 && alike(*i, *j));
+            let values: Vec<f64> = pairs.map(|(i, j)| dot(features.row(i), features.row(j))).collect();
+            values.iter().sum::<f64>() / values.len() as f64
+        };
+        mean(true) - mean(false)
+    };
+    assert!(gap(&with) > gap(&plain) + 0.1, "{} {}", gap(&with), gap(&plain));
+}
+
+#[test]
 fn collaborative_features_bring_films_of_the_same_users_together_by_either_method() {
     let mut dataset = dataset();
     dataset.add_item(&Item { id: "unseen".into(), ..Item::default() }).unwrap();

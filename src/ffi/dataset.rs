@@ -140,12 +140,13 @@ pub unsafe extern "C" fn causerie_dataset_add_file(
 }
 
 /// Adds an Arrow struct array (a record batch) to a table. Columns by name, in any order, others ignored: items: item (or
-/// id), title, year, genres, creators, keywords, description, price; reviews: item, user, rating10 (or rating, of five),
-/// title, text, timestamp_ms, helpful; interactions: user, item, rating10 (or rating), timestamp_ms. Texts are Utf8,
-/// LargeUtf8, Utf8View or a dictionary of these; genres, creators and keywords a text or a list of texts; numbers any
-/// integer, float (f16 too) or decimal; times integers in ms, Arrow timestamps or dates. Both structs are taken: their release
-/// callbacks are called before this returns, whatever it returns (unless one of them is NULL or released already). Adds all
-/// or nothing; `dropped` as of causerie_dataset_add.
+/// id), title, year, genres, creators, keywords, description, price, attributes; reviews: item, user, rating10 (or rating, of
+/// five), title, text, timestamp_ms, helpful; interactions: user, item, rating10 (or rating), timestamp_ms. Texts are Utf8,
+/// LargeUtf8, Utf8View or a dictionary of these; genres, creators and keywords a text or a list of texts; attributes a struct or
+/// a map of texts, numbers or lists of texts, or a JSON object as text; numbers any integer, float (f16 too) or decimal; times
+/// integers in ms, Arrow timestamps or dates. Both structs are taken: their release callbacks are called before this returns,
+/// whatever it returns (unless one of them is NULL or released already). Adds all or nothing; `dropped` as of
+/// causerie_dataset_add.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn causerie_dataset_add_arrow(

@@ -481,9 +481,11 @@ pub unsafe extern "C" fn causerie_recommender_add(
     guard(|| {
         // SAFETY: rules 2 to 4 of the header.
         let (recommender, lines) = unsafe { (shared(recommender)?, text(lines, len, "items")?) };
+        let serving = recommender.now();
         // SAFETY: as above.
-        let run = unsafe { run_of(run, recommender.now().config.run.threads)? };
-        let own = DatasetConfig { max_bad_lines: 0, format: SourceFormat::Causerie, ..Default::default() };
+        let run = unsafe { run_of(run, serving.config.run.threads)? };
+        let attributes = serving.config.dataset.attributes.clone();
+        let own = DatasetConfig { max_bad_lines: 0, format: SourceFormat::Causerie, attributes, ..Default::default() };
         let mut filling = Filling::new(&own);
         let count = filling.add_lines(Table::Items, lines, &run)?;
         let items = &filling.dataset().items;

@@ -1,4 +1,4 @@
-//! Genres and creators: which items share them, and which a text names.
+//! Genres, creators and named attributes: which items share them, and which a text names.
 
 use super::lists::Lists;
 use crate::dataset::Dataset;
@@ -35,12 +35,12 @@ impl Attribute {
     }
 
     /// `of`: the values of an item.
-    pub(super) fn new<'a, V: Iterator<Item = &'a str>>(dataset: &'a Dataset, of: impl Fn(usize) -> V) -> Attribute {
+    pub(super) fn new<V: Iterator<Item: AsRef<str>>>(dataset: &Dataset, of: impl Fn(usize) -> V) -> Attribute {
         let items = dataset.items.len();
         let (mut names, mut numbers, mut pairs) = (Vec::new(), HashMap::new(), Vec::new());
         for item in 0..items {
             for value in of(item) {
-                let name = words(value).join(" ");
+                let name = words(value.as_ref()).join(" ");
                 if name.is_empty() {
                     continue;
                 }
@@ -76,13 +76,13 @@ impl Attribute {
         }
     }
 
-    /// The names that stand in a text word for word; names of one short word do not count.
-    pub(super) fn named(&self, text: &[String]) -> Vec<u32> {
+    /// The names that stand in a text word for word; names of one word with fewer than `letters` letters do not count.
+    pub(super) fn named(&self, text: &[String], letters: usize) -> Vec<u32> {
         let mut found = Vec::new();
         for at in 0..text.len() {
             for length in 1..=WORDS_MOST.min(text.len() - at) {
                 let name = text[at..at + length].join(" ");
-                if (length > 1 || name.chars().count() > 4)
+                if (length > 1 || name.chars().count() >= letters)
                     && let Some(number) = self.numbers.get(&name)
                 {
                     found.push(*number);
@@ -102,6 +102,31 @@ impl Attribute {
             false => text.iter().any(|word| related(word, name)),
         };
         (0..self.names.len() as u32).filter(|n| speaks(&self.names[*n as usize])).collect()
+    }
+
+    /// Adds to each other item, for each name that it shares, how much the name tells ([`Attribute::tells`]).
+    pub(super) fn add_shared_telling(&self, item: u32, weight: f32, out: &mut [f32]) {
+        for name in self.of.row(item as usize) {
+            let having = self.having.row(*name as usize);
+            if having.len() <= ITEMS_MOST {
+                let told = weight * self.tells(*name);
+                having.iter().filter(|other| **other != item).for_each(|other| out[*other as usize] += told);
+            }
+        }
+    }
+
+    /// How much a name tells: 0 where every item has it, 1 where one has, the logarithms of their numbers between.
+    fn tells(&self, name: u32) -> f32 {
+        let items = (self.of.rows() as f32).max(2.0);
+        1.0 - (self.having.row(name as usize).len() as f32).ln() / items.ln()
+    }
+
+    /// Adds for each of `names` how much it tells to the items that have it.
+    pub(super) fn add_having_telling(&self, names: &[u32], weight: f32, out: &mut [f32]) {
+        for name in names {
+            let told = weight * self.tells(*name);
+            self.having.row(*name as usize).iter().for_each(|item| out[*item as usize] += told);
+        }
     }
 
     /// Adds `weight` for each of `names` to the items that have it.
@@ -157,7 +182,7 @@ mod tests {
         assert_eq!(spoken("comet"), [0.0; 4]);
         let named = |text: &str| {
             let mut out = vec![0.0; 4];
-            creators.add_having(&creators.named(&words(text)), 1.0, &mut out);
+            creators.add_having(&creators.named(&words(text), 5), 1.0, &mut out);
             out
         };
         assert_eq!(named("with ann o’neil, or Bo?"), [1.0, 1.0, 0.0, 0.0]);

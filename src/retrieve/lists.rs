@@ -24,6 +24,9 @@ impl Lists {
     pub(super) fn bytes(&self) -> usize {
         size_of_val(&*self.starts) + size_of_val(&*self.values)
     }
+    pub(super) fn rows(&self) -> usize {
+        self.starts.len().saturating_sub(1)
+    }
     pub(super) fn row(&self, i: usize) -> &[u32] {
         &self.values[self.starts[i]..self.starts[i + 1]]
     }

@@ -5,7 +5,7 @@
 //! and named attributes (`attributes`) and popularity by the [`WEIGHTS`] of its [`Signal`]s. Every signal works without the
 //! others: a catalogue without interactions, without reviews or without metadata is answered by what is left.
 //!
-//! Nothing here learns from conversations but the eleven weights. The same dataset and wish give the same rows on any
+//! Nothing here learns from conversations but the weights. The same dataset and wish give the same rows on any
 //! number of threads.
 
 mod attributes;

@@ -4,7 +4,7 @@
 //! and whose answers become dialogues, with a `report`. `journal` keeps every request and answer. `prompts`, `queries`,
 //! `personal` (data, masked) and `leak` turn seeds into requests and answers into queries; [`crate::titles`] reads the lists that a teacher names from
 //! memory, `choice` those that it chooses from a `shortlist` of the catalogue ([`crate::retrieve`]). Teachers: `offline` (with
-//! `neighbours` and `sentences`), `http` (its wire format: `fields` and the `form` of answers out, `completion` and `server_error` back;
+//! `neighbours`, `sentences` and `attributes`), `http` (its wire format: `fields` and the `form` of answers out, `completion` and `server_error` back;
 //! `secrets` stay out of both), `local` (with `lines` and
 //! `likelihood`); `batch` writes the requests to a file and
 //! reads the answers back, and `absent` stands for the teacher meanwhile.
@@ -13,6 +13,7 @@ mod absent;
 mod algorithm2;
 mod append;
 mod ask;
+mod attributes;
 mod batch;
 mod choice;
 mod completion;
@@ -42,6 +43,8 @@ mod server_error;
 mod shortlist;
 mod talk;
 mod teacher;
+#[cfg(test)]
+mod attributes_tests;
 #[cfg(test)]
 mod batch_tests;
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Which items go together: collaborative neighbours (users who liked both), content (genres, creators, keywords, the
-//! words of descriptions and reviews), and a little popularity. Each works without the others.
+//! Which items go together: collaborative neighbours (users who liked both), content (genres, creators, keywords,
+//! attributes, the words of descriptions and reviews), and a little popularity. Each works without the others.
 
 use crate::dataset::Dataset;
 use crate::math::Random;
@@ -98,7 +98,7 @@ fn relative(mut list: Vec<(u32, f32)>) -> Vec<(u32, f32)> {
 
 type Weighted = Vec<Vec<(u32, f32)>>;
 
-/// TF-IDF of genres, creators, keywords and words: per item (unit length), and turned round.
+/// TF-IDF of genres, creators, keywords, attributes and words: per item (unit length), and turned round.
 fn features(dataset: &Dataset) -> (Weighted, Weighted) {
     let items = &dataset.items;
     let mut names: HashMap<String, u32> = HashMap::new();
@@ -114,6 +114,7 @@ fn features(dataset: &Dataset) -> (Weighted, Weighted) {
         items.genres(i).for_each(|g| add('g', g, 2.0));
         items.creators(i).for_each(|c| add('c', c, 1.5));
         items.keywords(i).for_each(|k| add('k', k, 1.0));
+        items.attributes(i).for_each(|(name, value)| add('a', &format!("{name}: {value}"), 1.0));
         if let Some(year) = items.year(i) {
             add('y', &(year / 10).to_string(), 1.0);
         }

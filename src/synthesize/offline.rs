@@ -2,15 +2,18 @@
 //! other teacher, so that its answers go through the same journal, parser, grounding and filters.
 //!
 //! A query is composed from the domain's `compose.txt`: liked titles are neighbours of the seed's item, genre, creator,
-//! keyword and decade are its metadata, mood and sentence come from its reviews. The ranked items are the seed's item,
-//! then what goes with it, with the liked titles and with what the query asks for; liked titles themselves are left out. Of a
-//! review that complains it makes requests that avoid the item (`talk.txt`, \[avoid\]), which is then not listed. The words
-//! of a planned dialogue of several turns are those of its draft.
+//! keyword, decade and attributes are its metadata, mood and sentence come from its reviews. `{attribute:brand}` is its brand,
+//! `{attribute}` the value of any attribute that tells something; a request that speaks of what no item of the catalogue has
+//! is not among the requests. The ranked items are the seed's item, then what goes with it, with the liked titles and with
+//! what the query asks for; liked titles themselves are left out. Of a review that complains it makes requests that avoid the
+//! item (`talk.txt`, \[avoid\]), which is then not listed. The words of a planned dialogue of several turns are those of its
+//! draft.
 
+use super::attributes::Attributes;
 use super::leak::{Mask, spoken};
 use super::neighbours::Neighbours;
 use super::personal::mask_personal;
-use super::prompts::{Prompts, Template};
+use super::prompts::{Prompts, Template, defuse};
 use super::queries::normal;
 use super::sentences::{complaint as complaint_of, moods, telling};
 use super::talk::{Talk, say};
@@ -31,11 +34,15 @@ const LIKED_AMONG: usize = 25;
 const DRAWS: usize = 40;
 /// Weight of a liked title's neighbours beside those of the seed's item.
 const LIKED_WEIGHT: f32 = 0.6;
-/// Added for the genre that the query names, for each creator, for its decade, and for popularity.
+/// Added for the genre that the query names, for each creator, for each attribute, for its decade, and for popularity.
 const GENRE_BONUS: f32 = 0.15;
 const CREATOR_BONUS: f32 = 0.5;
+const ATTRIBUTE_BONUS: f32 = 0.3;
 const DECADE_BONUS: f32 = 0.1;
 const POPULARITY: f32 = 0.5;
+/// Characters of an attribute's value that is said, and attributes among which one is drawn.
+const VALUE_CHARS: usize = 40;
+const ATTRIBUTES_AMONG: usize = 6;
 
 /// The built-in teacher. Deterministic: the same dataset, settings and facts give the same text.
 pub struct OfflineTeacher<'a> {
@@ -46,6 +53,7 @@ pub struct OfflineTeacher<'a> {
     neighbours: Neighbours,
     titles: Titles,
     masks: bool,
+    attributes: Attributes<'a>,
     /// Items of each creator, and of each genre, by name.
     by_creator: HashMap<&'a str, Vec<u32>>,
     by_genre: HashMap<&'a str, Vec<u32>>,
@@ -62,7 +70,14 @@ struct Composition {
     liked: Vec<u32>,
     genres: Vec<String>,
     creator: Option<String>,
+    /// Name and value.
+    attributes: Vec<(String, String)>,
     decade: Option<u16>,
+}
+
+/// The attribute that a slot asks for: of a name, or any (the empty name).
+fn asked_attribute(slot: &str) -> Option<&str> {
+    if slot == "attribute" { Some("") } else { slot.strip_prefix("attribute:") }
 }
 
 impl<'a> OfflineTeacher<'a> {
@@ -72,13 +87,21 @@ impl<'a> OfflineTeacher<'a> {
     /// Those of the prompts; [`crate::ErrorKind::Cancelled`].
     pub fn new(dataset: &'a Dataset, config: &SynthesizeConfig, run: &Run) -> Result<OfflineTeacher<'a>> {
         run.check()?;
-        let prompts = Prompts::load(config)?;
+        let mut prompts = Prompts::load(config)?;
+        let attributes = Attributes::new(dataset);
+        // What no item has could never be said; a catalogue without attributes is spoken of as ever.
+        prompts
+            .compose
+            .retain(|template| template.slots().filter_map(asked_attribute).all(|name| attributes.any(name)));
         let mut by_creator: HashMap<&str, Vec<u32>> = HashMap::new();
         let mut by_genre: HashMap<&str, Vec<u32>> = HashMap::new();
         // Answers hang on the whole dataset: its fingerprint is part of the name, and so of every request's id.
         let mut fingerprint = blake3::Hasher::new();
         for i in 0..dataset.items.len() {
             fingerprint.update(dataset.items.id(i).as_bytes()).update(dataset.items.text(i).as_bytes());
+            dataset.items.attributes(i).for_each(|(name, value)| {
+                fingerprint.update(name.as_bytes()).update(value.as_bytes());
+            });
             dataset.items.creators(i).for_each(|c| by_creator.entry(c).or_default().push(i as u32));
             dataset.items.genres(i).for_each(|g| by_genre.entry(g).or_default().push(i as u32));
         }
@@ -107,6 +130,7 @@ impl<'a> OfflineTeacher<'a> {
             neighbours: Neighbours::new(dataset),
             titles: Titles::of(dataset),
             masks: config.mask == Masking::On,
+            attributes,
             by_creator,
             by_genre,
             queries: config.queries,
@@ -204,7 +228,12 @@ impl<'a> OfflineTeacher<'a> {
                         composed.decade = Some(year / 10);
                         format!("{}s", year / 10 * 10)
                     }),
-                    _ => None,
+                    slot => asked_attribute(slot).and_then(|name| {
+                        let (name, value) =
+                            self.draw_attribute(item, name, &composed.attributes, &mask, &mut random)?;
+                        composed.attributes.push((name.to_string(), value.to_string()));
+                        Some(defuse(value, VALUE_CHARS))
+                    }),
                 };
                 let Some(value) = value else { break };
                 values.insert(slot, value);
@@ -220,6 +249,26 @@ impl<'a> OfflineTeacher<'a> {
             }
         }
         out
+    }
+
+    /// An attribute of this name (an empty one: of any) that is short, not yet named and does not tell the title.
+    fn draw_attribute(
+        &self,
+        item: u32,
+        name: &str,
+        used: &[(String, String)],
+        mask: &Mask,
+        random: &mut Random,
+    ) -> Option<(&'a str, &'a str)> {
+        let mut all = match name {
+            "" => self.attributes.sayable(item as usize),
+            name => self.attributes.named(item as usize, name),
+        };
+        all.retain(|(_, value)| {
+            value.chars().count() <= VALUE_CHARS && !mask.leaks(value) && !used.iter().any(|(_, other)| other == value)
+        });
+        all.truncate(ATTRIBUTES_AMONG);
+        (!all.is_empty()).then(|| all[random.below(all.len())])
     }
 
     /// A neighbour that is not yet named; the nearer and the more popular, the likelier.
@@ -264,6 +313,13 @@ impl<'a> OfflineTeacher<'a> {
         }
         if let Some(creator) = &composed.creator {
             self.by_creator.get(creator.as_str()).into_iter().flatten().for_each(|i| add(*i, CREATOR_BONUS));
+        }
+        for (name, value) in &composed.attributes {
+            let has = |item: u32| {
+                let mut all = self.dataset.items.attributes(item as usize);
+                all.any(|(other, theirs)| other == name && theirs.eq_ignore_ascii_case(value))
+            };
+            scores.iter_mut().filter(|(item, _)| has(**item)).for_each(|(_, score)| *score += ATTRIBUTE_BONUS);
         }
         if let Some(decade) = composed.decade {
             let years = &self.dataset.items;

@@ -285,6 +285,11 @@ impl<'a> Plan<'a> {
         let prompt = template.fill(|slot| match slot {
             "title" => defuse(&dataset.items.name(item), 200),
             "genres" => defuse(&dataset.items.genres(item).collect::<Vec<_>>().join(", "), 200),
+            "creators" => defuse(&dataset.items.creators(item).collect::<Vec<_>>().join(", "), 200),
+            "attributes" => {
+                let pairs: Vec<String> = dataset.items.attributes(item).map(|(n, v)| format!("{n}: {v}")).collect();
+                defuse(&pairs.join(", "), 300)
+            }
             "reviews" => delimit(texts.iter().map(String::as_str), config.review_chars),
             "styles" => styles.clone(),
             _ => count.to_string(),

@@ -13,7 +13,7 @@ const FILE_BYTES: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq)]
 enum Part {
     Text(String),
-    Slot(&'static str),
+    Slot(String),
 }
 
 /// A text with slots.
@@ -23,7 +23,8 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// Reads `{slot}`; `{{` and `}}` stand for braces. `line`: where `text` begins in `path`.
+    /// Reads `{slot}`; `{{` and `}}` stand for braces. A known slot that ends with a colon takes a name: `{attribute:brand}`.
+    /// `line`: where `text` begins in `path`.
     pub(super) fn parse(path: &Path, line: u64, text: &str, known: &[&'static str]) -> Result<Template> {
         let mut parts = Vec::new();
         let mut plain = String::new();
@@ -49,14 +50,19 @@ impl Template {
                             }
                         }
                     }
-                    let Some(slot) = known.iter().find(|k| **k == name) else {
-                        let known = known.iter().map(|k| format!("{{{k}}}")).collect::<Vec<_>>().join(" ");
-                        return Err(Error::format(path, line, format!("unknown {{{name}}}; known here: {known}")));
+                    let named = |slot: &str| {
+                        let name = slot.ends_with(':').then(|| name.strip_prefix(slot)).flatten();
+                        name.is_some_and(|name| name.contains(char::is_alphanumeric))
                     };
+                    if !known.iter().any(|k| (**k == name && !k.ends_with(':')) || named(k)) {
+                        let shown = |k: &&str| format!("{{{k}{}}}", if k.ends_with(':') { "NAME" } else { "" });
+                        let known = known.iter().map(shown).collect::<Vec<_>>().join(" ");
+                        return Err(Error::format(path, line, format!("unknown {{{name}}}; known here: {known}")));
+                    }
                     if !plain.is_empty() {
                         parts.push(Part::Text(std::mem::take(&mut plain)));
                     }
-                    parts.push(Part::Slot(slot));
+                    parts.push(Part::Slot(name));
                 }
                 c => plain.push(c),
             }
@@ -68,9 +74,9 @@ impl Template {
     }
 
     /// The slots, in order of appearance.
-    pub(super) fn slots(&self) -> impl Iterator<Item = &'static str> {
+    pub(super) fn slots(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Slot(name) => Some(*name),
+            Part::Slot(name) => Some(name.as_str()),
             Part::Text(_) => None,
         })
     }
@@ -110,7 +116,7 @@ impl Template {
 /// The templates of one domain.
 #[derive(Debug, Clone)]
 pub(super) struct Prompts {
-    /// Reviews → K queries: {title} {genres} {reviews} {styles} {count}.
+    /// Reviews → K queries: {title} {genres} {creators} {attributes} {reviews} {styles} {count}.
     pub query: Template,
     /// A query → ranked items: {query} {count}.
     pub recommend: Template,
@@ -132,27 +138,24 @@ pub(super) struct Prompts {
     pub talk: (PathBuf, String),
 }
 
-const COMPOSE_SLOTS: &[&str] =
-    &["genre", "genre2", "mood", "creator", "liked", "liked2", "liked3", "keyword", "sentence", "decade"];
+const QUERY_SLOTS: &[&str] = &["title", "genres", "creators", "attributes", "reviews", "styles", "count"];
+const COMPOSE_SLOTS: &[&str] = &[
+    "genre",
+    "genre2",
+    "mood",
+    "creator",
+    "liked",
+    "liked2",
+    "liked3",
+    "keyword",
+    "sentence",
+    "decade",
+    "attribute",
+    "attribute:",
+];
 
-macro_rules! built_in {
-    ($domain:literal) => {
-        &[
-            ("query.txt", include_str!(concat!("../../prompts/", $domain, "/query.txt"))),
-            ("recommend.txt", include_str!(concat!("../../prompts/", $domain, "/recommend.txt"))),
-            ("choose.txt", include_str!(concat!("../../prompts/", $domain, "/choose.txt"))),
-            ("naive.txt", include_str!(concat!("../../prompts/", $domain, "/naive.txt"))),
-            ("reply.txt", include_str!(concat!("../../prompts/", $domain, "/reply.txt"))),
-            ("styles.txt", include_str!(concat!("../../prompts/", $domain, "/styles.txt"))),
-            ("compose.txt", include_str!(concat!("../../prompts/", $domain, "/compose.txt"))),
-            ("avoid.txt", include_str!(concat!("../../prompts/", $domain, "/avoid.txt"))),
-            ("rewrite.txt", include_str!(concat!("../../prompts/", $domain, "/rewrite.txt"))),
-            ("talk.txt", include_str!(concat!("../../prompts/", $domain, "/talk.txt"))),
-        ]
-    };
-}
-const MOVIES: &[(&str, &str)] = built_in!("movies");
-const PRODUCTS: &[(&str, &str)] = built_in!("products");
+// `fn built_in(Domain)`: the files of each folder of prompts/.
+include!(concat!(env!("OUT_DIR"), "/prompts.rs"));
 
 impl Prompts {
     /// The templates that `config` names.
@@ -160,10 +163,7 @@ impl Prompts {
     /// # Errors
     /// [`crate::ErrorKind::NotFound`] and [`crate::ErrorKind::Format`] with file and line.
     pub(super) fn load(config: &SynthesizeConfig) -> Result<Prompts> {
-        let built_in = match config.domain {
-            Domain::Movies => MOVIES,
-            Domain::Products => PRODUCTS,
-        };
+        let built_in = built_in(config.domain);
         let folder = PathBuf::from(if config.prompts.is_empty() {
             format!("prompts/{}", config.domain)
         } else {
@@ -212,10 +212,9 @@ impl Prompts {
         if compose.is_empty() {
             return Err(Error::format(&compose_path, 0, "no request template"));
         }
-        let query_slots = &["title", "genres", "reviews", "styles", "count"];
         Ok(Prompts {
-            query: template("query.txt", query_slots, &["reviews", "count"])?,
-            avoid: template("avoid.txt", query_slots, &["reviews", "count"])?,
+            query: template("query.txt", QUERY_SLOTS, &["reviews", "count"])?,
+            avoid: template("avoid.txt", QUERY_SLOTS, &["reviews", "count"])?,
             rewrite: template("rewrite.txt", &["draft", "reviews", "styles", "count"], &["draft", "count"])?,
             talk: read("talk.txt")?,
             recommend: template("recommend.txt", &["query", "count"], &["query", "count"])?,
@@ -291,9 +290,10 @@ pub(super) fn delimit<'a>(reviews: impl Iterator<Item = &'a str>, chars: usize) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Choice;
 
     fn own(folder: &Path, change: (&str, &str)) -> SynthesizeConfig {
-        for (name, text) in MOVIES {
+        for (name, text) in built_in(Domain::Movies) {
             let text = if *name == change.0 { change.1 } else { text };
             std::fs::write(folder.join(name), text).unwrap();
         }
@@ -301,13 +301,16 @@ mod tests {
     }
 
     #[test]
-    fn the_built_in_prompts_load_and_have_forty_styles() {
-        for domain in ["movies", "products"] {
-            let prompts = Prompts::load(&SynthesizeConfig { domain: domain.into(), ..Default::default() }).unwrap();
+    fn every_folder_of_prompts_is_a_domain_that_loads_and_has_forty_styles() {
+        for domain in Domain::ALL.iter().copied() {
+            let prompts = Prompts::load(&SynthesizeConfig { domain, ..Default::default() }).unwrap();
             assert!(prompts.styles.len() >= 40, "{domain}: {}", prompts.styles.len());
             assert!(prompts.compose.len() >= 10, "{domain}");
             assert!(prompts.query.slots().any(|s| s == "reviews"));
         }
+        let folders = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/prompts")).unwrap();
+        assert_eq!(folders.count(), Domain::ALL.len());
+        assert_eq!("books".parse::<Domain>().unwrap().name(), "books");
     }
 
     #[test]
@@ -318,6 +321,17 @@ mod tests {
         let e =
             Prompts::load(&own(folder.path(), ("compose.txt", "# c\nfine\n\nUser: a\nSystem: {oops}\n"))).unwrap_err();
         assert!(e.message().contains("compose.txt:5: unknown {oops}"), "{e}");
+        for slot in ["attribute:", "attribute: ", "attributes:x"] {
+            let text = format!("{{{slot}}}");
+            let e = Prompts::load(&own(folder.path(), ("compose.txt", &text))).unwrap_err();
+            assert!(
+                e.message().contains(&format!("unknown {text}")) && e.message().contains("{attribute:NAME}"),
+                "{e}"
+            );
+        }
+        let prompts =
+            Prompts::load(&own(folder.path(), ("compose.txt", "{attribute} {attribute:bill of fare}"))).unwrap();
+        assert_eq!(prompts.compose[0].slots().collect::<Vec<_>>(), ["attribute", "attribute:bill of fare"]);
         let e = Prompts::load(&own(folder.path(), ("recommend.txt", "{query} {count\n"))).unwrap_err();
         assert!(e.message().contains("recommend.txt:1: a { without its }"), "{e}");
         let e = Prompts::load(&own(folder.path(), ("naive.txt", "no slots"))).unwrap_err();

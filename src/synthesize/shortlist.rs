@@ -1,5 +1,6 @@
 //! What a teacher chooses from: items of the catalogue that are retrieved for one query, as the prompt shows them.
 
+use super::attributes::Attributes;
 use super::prompts::defuse;
 use crate::config::{Lists, SynthesizeConfig, TeacherKind};
 use crate::dataset::Dataset;
@@ -11,8 +12,9 @@ use std::sync::Arc;
 /// Characters of a name, and of an attribute, in a line of the prompt.
 const NAME_CHARS: usize = 120;
 const ATTRIBUTE_CHARS: usize = 40;
-/// Attributes in a line.
-const ATTRIBUTES: usize = 3;
+/// Genres, creators and keywords in a line, and named attributes beside them.
+const PLAIN: usize = 3;
+const NAMED: usize = 2;
 
 /// Where the lists of these settings come from: [`Lists::Auto`] is settled.
 pub(super) fn lists_of(config: &SynthesizeConfig) -> Lists {
@@ -39,6 +41,7 @@ pub(super) struct Shortlists<'a> {
     dataset: &'a Dataset,
     titles: Arc<Titles>,
     retriever: Arc<Retriever>,
+    attributes: Attributes<'a>,
     count: usize,
     seed: u64,
 }
@@ -55,7 +58,7 @@ impl<'a> Shortlists<'a> {
             Lists::Auto | Lists::Open | Lists::Candidates => config.candidates.max(config.items),
             Lists::Collaborative => config.items,
         };
-        Shortlists { dataset, titles, retriever, count, seed: config.seed }
+        Shortlists { dataset, titles, retriever, attributes: Attributes::new(dataset), count, seed: config.seed }
     }
 
     /// Items that are retrieved for a query.
@@ -101,7 +104,7 @@ impl<'a> Shortlists<'a> {
         shortlist.shown.iter().map(|item| defuse(&self.dataset.items.name(*item as usize), NAME_CHARS)).collect()
     }
 
-    /// The numbered lines of the prompt: `7. Title (1999) | Comedy, Drama, Ann Other`.
+    /// The numbered lines of the prompt: `7. Title (1999) | Comedy, Drama, Ann Other, colour: red`.
     pub(super) fn lines(&self, shortlist: &Shortlist) -> String {
         let lines = shortlist.shown.iter().zip(self.names(shortlist)).enumerate();
         let line = |(n, (item, name)): (usize, (&u32, String))| {
@@ -112,7 +115,8 @@ impl<'a> Shortlists<'a> {
         lines.map(line).collect::<Vec<_>>().join("\n")
     }
 
-    /// Two or three attributes that tell an item: genres, its first creator, keywords.
+    /// What tells an item: two or three of its genres, its first creator and keywords, then at most two named attributes,
+    /// the most telling ones, of a name one, that say something else.
     fn telling(&self, item: usize) -> Vec<String> {
         let items = &self.dataset.items;
         let mut out: Vec<String> = Vec::new();
@@ -123,8 +127,20 @@ impl<'a> Shortlists<'a> {
             if !value.is_empty() && !out.contains(&value) {
                 out.push(value);
             }
-            if out.len() == ATTRIBUTES {
+            if out.len() == PLAIN {
                 break;
+            }
+        }
+        let (mut names, most): (Vec<&str>, usize) = (Vec::new(), out.len() + NAMED);
+        for (name, value) in self.attributes.of(item) {
+            let said = defuse(value, ATTRIBUTE_CHARS);
+            if out.len() == most {
+                break;
+            }
+            if !names.contains(&name) && !said.is_empty() && !out.iter().any(|other| other.eq_ignore_ascii_case(&said))
+            {
+                names.push(name);
+                out.push(format!("{}: {said}", defuse(name, ATTRIBUTE_CHARS)));
             }
         }
         out

@@ -109,6 +109,46 @@ static void reviews_in(int place, struct column *b, struct ArrowSchema **s, stru
 
 static void reviews_of(struct column *b, struct ArrowSchema **s, struct ArrowArray **a) { reviews_in(0, b, s, a); }
 
+/* Two items, the first with a brand and legs: as a struct (0), as a map (1), as a map that goes beyond its entries (2). */
+static void attributes_of(int what, struct column *b, struct ArrowSchema **s, struct ArrowArray **a) {
+  static struct column id, attributes, entries, first, second;
+  static const int32_t id_ends[] = {0, 1, 2}, brand_ends[] = {0, 4, 4}, key_ends[] = {0, 5, 9}, value_ends[] = {0, 4, 5};
+  static const int32_t legs[] = {4, 7}, map_ends[] = {0, 2, 2}, beyond[] = {0, 5, 5};
+  static const uint8_t valid[] = {1}; /* 1 0 */
+  static struct ArrowSchema *inner_schemas[2], *entries_schema;
+  static struct ArrowArray *inner_arrays[2], *entries_array;
+  column(&id, "item", "u", 2, 3, NULL, id_ends, "ab");
+  if (what == 0) {
+    column(&first, "Brand", "u", 2, 3, NULL, brand_ends, "Acme");
+    column(&second, "legs", "i", 2, 2, valid, legs, NULL);
+  } else {
+    column(&first, "key", "u", 2, 3, NULL, key_ends, "brandLegs");
+    column(&second, "value", "u", 2, 3, NULL, value_ends, "Acme4");
+  }
+  struct column *inner[] = {&first, &second};
+  batch(what == 0 ? &attributes : &entries, inner_schemas, inner_arrays, inner, 2, 2);
+  if (what > 0) {
+    column(&attributes, "", "+m", 2, 2, NULL, what == 1 ? map_ends : beyond, NULL);
+    entries_schema = &entries.schema, entries_array = &entries.array;
+    attributes.schema.n_children = attributes.array.n_children = 1;
+    attributes.schema.children = &entries_schema, attributes.array.children = &entries_array;
+  }
+  attributes.schema.name = "attributes";
+  struct column *columns[] = {&id, &attributes};
+  batch(b, s, a, columns, 2, 2);
+}
+
+/* Whether two datasets are saved as the same bytes. */
+static int same(const causerie_dataset *x, const causerie_dataset *y) {
+  char one[] = "/tmp/causerie-arrow-XXXXXX", two[] = "/tmp/causerie-arrow-XXXXXX";
+  CHECK(mkdtemp(one) != NULL && mkdtemp(two) != NULL);
+  MUST(causerie_dataset_save(x, one));
+  MUST(causerie_dataset_save(y, two));
+  char command[256];
+  snprintf(command, sizeof command, "diff -r %s %s; code=$?; rm -r %s %s; exit $code", one, two, one, two);
+  return system(command) == 0;
+}
+
 static int left;
 static int stream_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out) {
   (void)stream;
@@ -161,13 +201,25 @@ int main(void) {
                         "{\"item\": \"b\", \"text\": \"rather ba\", \"rating10\": 4, \"timestamp_ms\": 1700000001000}\n";
   MUST(causerie_dataset_add(lines, CAUSERIE_ITEMS, items, strlen(items), NULL));
   MUST(causerie_dataset_add(lines, CAUSERIE_REVIEWS, reviews, strlen(reviews), NULL));
-  char one[] = "/tmp/causerie-arrow-XXXXXX", two[] = "/tmp/causerie-arrow-XXXXXX";
-  CHECK(mkdtemp(one) != NULL && mkdtemp(two) != NULL);
-  MUST(causerie_dataset_save(dataset, one));
-  MUST(causerie_dataset_save(lines, two));
-  char command[256];
-  snprintf(command, sizeof command, "diff -r %s %s && rm -r %s %s", one, two, one, two);
-  CHECK(system(command) == 0);
+  CHECK(same(dataset, lines));
+  causerie_dataset_free(lines);
+
+  /* Named attributes: a struct, a map and JSON are one; a map beyond its entries is refused. */
+  const char *named = "{\"item\": \"a\", \"attributes\": {\"brand\": \"Acme\", \"legs\": 4}}\n{\"item\": \"b\"}\n";
+  lines = empty();
+  MUST(causerie_dataset_add(lines, CAUSERIE_ITEMS, named, strlen(named), NULL));
+  for (int what = 0; what < 3; what++) {
+    causerie_dataset *other = empty();
+    attributes_of(what, &b, s, a);
+    if (what < 2) {
+      MUST(causerie_dataset_add_arrow(other, CAUSERIE_ITEMS, &b.schema, &b.array, NULL));
+      CHECK(same(other, lines));
+    } else {
+      FAILS(causerie_dataset_add_arrow(other, CAUSERIE_ITEMS, &b.schema, &b.array, NULL), CAUSERIE_FORMAT, "of 2 entries");
+    }
+    CHECK(released == made);
+    causerie_dataset_free(other);
+  }
   causerie_dataset_free(lines);
 
   /* A stream, one that fails in between adds nothing. */

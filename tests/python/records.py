@@ -7,6 +7,7 @@ import decimal
 import json
 import pathlib
 import sys
+import tempfile
 import uuid
 from typing import Any
 
@@ -201,6 +202,37 @@ def types_of_arrow_that_databases_give_are_read() -> None:
     raises(causerie.Error, lambda: dataset.add(causerie.ITEMS, pa.table({"itm": ["1"]})), "item")
     nothing = pa.table({"item": pa.nulls(3, pa.string()), "title": ["a", "b", "c"]})
     raises(causerie.Error, lambda: causerie.Dataset().add(causerie.ITEMS, nothing), code=causerie.FORMAT)
+
+
+def _attributes(dataset: causerie.Dataset) -> Any:
+    """The hash of what its items' attributes are; None: they have none."""
+    with tempfile.TemporaryDirectory() as folder:
+        dataset.save(folder)
+        columns = json.loads((pathlib.Path(folder) / "manifest.json").read_text())["columns"]
+    return columns.get("item_attributes")
+
+
+def attributes_come_as_objects_structs_maps_and_text() -> None:
+    given = [{"Brand": "Acme", "Colour": ["red", "blue"], "Legs": 4}, {"Brand": None, "Colour": [], "Legs": None}]
+    plain = [{"item": str(i), "attributes": a} for i, a in enumerate(given)]
+    wanted = _attributes(_filled(causerie.ITEMS, plain))
+    assert wanted is not None and _attributes(_filled(causerie.ITEMS, [{"item": "0"}, {"item": "1"}])) is None
+    if pa is None:
+        return
+    ids = pa.array(["0", "1"])
+    entries = [[("Brand", ["Acme"]), ("Colour", ["red", "blue"]), ("Legs", ["4"])], None]
+    for column in (
+        pa.array(given),
+        pa.chunked_array([pa.array([{"Brand": "x"}] + given).slice(1)]),
+        pa.array(entries, pa.map_(pa.string(), pa.list_(pa.string()))),
+        pa.array([json.dumps(a) for a in given]),
+    ):
+        table = pa.table({"item": ids, "attributes": column})
+        assert _attributes(_filled(causerie.ITEMS, table)) == wanted, column.type
+    # What is no attribute costs itself.
+    for column in (pa.array([1, 2]), pa.array([[1], [2]]), pa.array([{"at": datetime.date(2020, 1, 1)}, None]), pa.array(["x", "{"])):
+        dataset = _filled(causerie.ITEMS, pa.table({"item": ids, "attributes": column}))
+        assert dataset.items == 2 and dataset.dropped == 0 and _attributes(dataset) is None, column.type
 
 
 def a_column_of_billions_of_nulls_aborted_the_process() -> None:

@@ -5,8 +5,10 @@ use super::super::clean;
 use super::super::lines::Parsed;
 use super::super::loose::{Loose, TimeUnit};
 use super::super::table::{Item, Review};
+use super::attributes;
 use super::field::{distinct, helpful, json, rating10};
 use serde::Deserialize;
+use std::borrow::Cow;
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -132,17 +134,59 @@ const MAKERS: &[&str] = &[
 const EMPTY_WORDS: &[&str] =
     &["Genre for Featured Categories", "Featured Categories", "Movies & TV", "Product Description", "Books"];
 
-/// An item of '23, 2018 or 2014.
+/// Keys of `details` that tell a customer nothing, as they are or with other words around them: numbers of a catalogue, dates,
+/// ranks, what the parcel measures.
+const NOISE: &[&str] = &[
+    "asin",
+    "upc",
+    "ean",
+    "gtin",
+    "isbn",
+    "isbn-10",
+    "isbn-13",
+    "unspsc",
+    "rank",
+    "date",
+    "dimensions",
+    "model number",
+    "part number",
+    "number of discs",
+    "customer reviews",
+    "date first available",
+    "domestic shipping",
+    "international shipping",
+    "shipping weight",
+    "package weight",
+    "item weight",
+    "package quantity",
+    "is discontinued by manufacturer",
+    "warranty",
+];
+/// Names of features that are attributes: `Material: cotton`. Other features with a colon are prose.
+const FEATURES: &[&str] = &[
+    "brand", "material", "fabric", "color", "colour", "size", "style", "pattern", "finish", "flavor", "flavour",
+    "scent", "platform",
+];
+
+/// Whether a key of `details` is among [`NOISE`].
+fn is_noise(key: &str) -> bool {
+    let key = format!(
+        " {} ",
+        key.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches([':', ' '])
+    );
+    NOISE.iter().any(|noise| key.contains(&format!(" {noise} ")))
+}
+
+/// A line of 2014, which wrote its metadata as Python dictionaries, as JSON; others as they are.
+pub(super) fn as_json(line: &str) -> Cow<'_, str> {
+    match line.trim_start().starts_with("{'") {
+        true => Cow::Owned(python_as_json(line)),
+        false => Cow::Borrowed(line),
+    }
+}
+
+/// An item of '23, 2018 or 2014 ([`as_json`]).
 pub(super) fn item(line: &str) -> Parsed<Item> {
-    // 2014 wrote its metadata as Python dictionaries.
-    let converted;
-    let line = match line.trim_start().starts_with("{'") {
-        true => {
-            converted = python_as_json(line);
-            &converted
-        }
-        false => line,
-    };
     let mut spare = String::new();
     let row: Meta<'_> = json(line, &mut spare)?;
     let id = row.parent_asin.id().or_else(|| row.asin.id()).ok_or("no item id (`parent_asin` or `asin`)")?;
@@ -156,20 +200,41 @@ pub(super) fn item(line: &str) -> Parsed<Item> {
     }
     let features = distinct(texts(&row.features).into_iter().chain(texts(&row.feature)));
     // Prime Video lists the year among the features: "IMDb 6.8", "2013", "22 episodes".
+    // Some copies of '23 hold the details as a text.
+    let inner;
+    let details = match &row.details {
+        Loose::Text(text) if text.trim_start().starts_with('{') => {
+            inner = serde_json::from_str(text).unwrap_or_default();
+            &inner
+        }
+        other => other,
+    };
     let year = year_in_title.or_else(|| features.iter().find_map(|f| clean::year(f))).or_else(|| {
-        let date = row.details.entry(&["Release date", "Publication date", "Original Release Date"])?;
+        let date = details.entry(&["Release date", "Publication date", "Original Release Date"])?;
         clean::year_of_date(&date.text())
     });
     let author = row.author.entry(&["name"]).unwrap_or(&row.author);
     let mut creators: Vec<String> = people(&row.store.text());
     creators.extend(author.list());
-    creators.extend(MAKERS.iter().filter_map(|key| row.details.entry(&[key])).flat_map(|value| match value {
+    creators.extend(MAKERS.iter().filter_map(|key| details.entry(&[key])).flat_map(|value| match value {
         Loose::Text(names) => people(names),
         Loose::Null | Loose::Bool(_) | Loose::Integer(_) | Loose::Float(_) | Loose::List(_) | Loose::Map(_) => {
             value.list()
         }
     }));
     creators.extend(row.brand.list());
+    let mut attributes = Vec::new();
+    attributes::add("brand", &row.brand, &mut attributes);
+    author.list().iter().for_each(|name| attributes.push(("author".to_string(), clean::html(name))));
+    if let Loose::Map(entries) = details {
+        entries
+            .iter()
+            .filter(|(key, _)| !is_noise(key))
+            .for_each(|(key, value)| attributes::add(key, value, &mut attributes));
+    }
+    let named = features.iter().filter_map(|feature| feature.split_once(':'));
+    let named = named.filter(|(name, _)| FEATURES.iter().any(|known| known.eq_ignore_ascii_case(name.trim())));
+    attributes.extend(named.map(|(name, value)| (name.to_string(), value.to_string())));
     Ok(Item {
         id,
         title,
@@ -179,6 +244,7 @@ pub(super) fn item(line: &str) -> Parsed<Item> {
         keywords: features.into_iter().filter(|f| clean::year(f).is_none() && !f.starts_with("IMDb ")).collect(),
         description: texts(&row.description).join(" ").trim().to_string(),
         price: row.price.number().filter(|price| *price >= 0.0).map(|price| price as f32),
+        attributes,
     })
 }
 
@@ -290,12 +356,47 @@ mod tests {
     fn the_metadata_of_2014_is_python_and_is_read() {
         let line = r#"{'asin': '0001048791', 'salesRank': {'Books': 6334800}, 'title': "Crucible: \"Arthur's\" Miller's", 'price': 7.5,
             'categories': [['Books', 'Drama'], ['Drama']], 'description': 'caf\xe9 \'x\' None', 'brand': None}"#;
-        let row = item(&line.replace("\n", "")).unwrap();
+        let row = item(&as_json(&line.replace("\n", ""))).unwrap();
         assert_eq!(row.title, "Crucible: \"Arthur's\" Miller's");
         assert_eq!(row.genres, ["Drama"]);
         assert_eq!(row.description, "café 'x' None");
         assert_eq!(row.price, Some(7.5));
         assert!(row.creators.is_empty());
+    }
+
+    #[test]
+    fn details_are_attributes_but_for_what_tells_a_customer_nothing() {
+        let details = r#"{"Brand": "Acme", "Color": "Deep &amp; dark red", "Material": ["Cotton", "Linen"], "Package Dimensions": "1 x 2",
+            "ASIN: ": "B1", "Item model number": "x", "Best Sellers Rank": {"Lamps": 3}, "Date First Available": "May 1, 2015",
+            "UPC": 12, "Theme": null, "Specific uses": {"a": {}}, "Is Dishwasher Safe": true, "Update level": "high"}"#
+            .replace('\n', "");
+        let wanted = [
+            ("brand", "Old"),
+            ("author", "Ann"),
+            ("Brand", "Acme"),
+            ("Color", "Deep & dark red"),
+            ("Material", "Cotton"),
+            ("Material", "Linen"),
+            ("a", ""),
+            ("Is Dishwasher Safe", "yes"),
+            ("Update level", "high"),
+            ("Size", " XL"),
+        ];
+        for details in [details.clone(), serde_json::to_string(&details).unwrap()] {
+            let line = format!(
+                r#"{{"asin": "B1", "title": "T", "brand": "Old", "author": {{"name": "Ann"}}, "details": {details},
+                "features": ["Size: XL", "Note: it is small", "Imported"]}}"#
+            );
+            let row = item(&line.replace('\n', "")).unwrap();
+            let got: Vec<(&str, &str)> = row.attributes.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            assert_eq!(got, wanted);
+            assert_eq!(row.creators, ["Ann", "Acme", "Old"]);
+            assert_eq!(row.keywords, ["Size: XL", "Note: it is small", "Imported"]);
+        }
+        for details in ["null", "7", "\"none\"", "\"{broken\"", "[]", "[{\"a\": 1}]"] {
+            let row = item(&format!(r#"{{"asin": "B1", "details": {details}}}"#)).unwrap();
+            assert!(row.attributes.is_empty(), "{details}");
+        }
     }
 
     #[test]

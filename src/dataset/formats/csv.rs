@@ -4,6 +4,7 @@
 use super::super::lines::{Parsed, well_quoted};
 use super::super::loose::{self, Loose, TimeUnit};
 use super::super::table::Interaction;
+use super::attributes::Fields;
 use super::field::rating10;
 use crate::error::{Error, Result};
 use std::borrow::Cow;
@@ -21,6 +22,8 @@ pub(in super::super) struct Columns {
     /// What a time without a unit counts: the column may say that it is milliseconds.
     unit: TimeUnit,
     separator: u8,
+    /// Names and places of the columns that `dataset.attributes` names.
+    attributes: Vec<(String, usize)>,
 }
 
 // Names as `plain` makes them.
@@ -92,15 +95,23 @@ impl Columns {
             scale: if of_ten.is_some() { 1.0 } else { 2.0 },
             unit: if in_ms.is_some() { TimeUnit::Milliseconds } else { TimeUnit::BySize },
             separator: header.separator,
+            attributes: Vec::new(),
         })
     }
-    pub fn of_movies(path: &Path, line: &str) -> Result<Columns> {
+    pub fn of_movies(path: &Path, line: &str, attributes: &Fields) -> Result<Columns> {
         let header = Header::read(path, line, &[ITEM, &["title"]])?;
         let (item, title) = (header.column(ITEM), header.column(&["title"]));
         if item.is_none() || title.is_none() {
             return Err(missing(path, "`movieId` and `title`", line));
         }
-        Ok(Columns::texts(line, [item, title, header.column(&["genres"]), None], header.separator))
+        let place = |wanted: &str| header.column(&[plain(wanted).as_str()]);
+        let attributes = attributes.iter().map(|field| match place(&field.path) {
+            Some(at) => Ok((field.name.clone(), at)),
+            None => Err(missing(path, &format!("`{}` (dataset.attributes)", field.path), line)),
+        });
+        let attributes = attributes.collect::<Result<_>>()?;
+        let columns = Columns::texts(line, [item, title, header.column(&["genres"]), None], header.separator);
+        Ok(Columns { attributes, ..columns })
     }
     pub fn of_tags(path: &Path, line: &str) -> Result<Columns> {
         let header = Header::read(path, line, &[ITEM, &["tag"]])?;
@@ -112,7 +123,8 @@ impl Columns {
     }
     /// Columns without ratings and times.
     fn texts(line: &str, at: [Option<usize>; 4], separator: u8) -> Columns {
-        Columns { header: line.to_string(), at, scale: 1.0, unit: TimeUnit::BySize, separator }
+        let header = line.to_string();
+        Columns { header, at, scale: 1.0, unit: TimeUnit::BySize, separator, attributes: Vec::new() }
     }
     /// What separates the columns.
     pub fn separator(&self) -> u8 {
@@ -134,6 +146,19 @@ impl Columns {
             }
         }
         Ok(row)
+    }
+    /// The attributes in `line`: a cell's values are separated by bars, as genres are. A cell that is not there says nothing.
+    pub fn attributes(&self, line: &str) -> Parsed<Vec<(String, String)>> {
+        if self.attributes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let cells = fields(line, self.separator)?;
+        let values = |(name, at): &(String, usize)| {
+            let cell = cells.get(*at).map_or("", |cell| cell.as_ref());
+            let values = cell.split('|').map(str::trim).filter(|value| !loose::is_missing(value));
+            values.map(|value| (name.clone(), value.to_string())).collect::<Vec<_>>()
+        };
+        Ok(self.attributes.iter().flat_map(values).collect())
     }
     pub fn interaction(&self, line: &str) -> Parsed<Option<Interaction>> {
         if self.is_header(line) {
@@ -227,6 +252,19 @@ mod tests {
         // Semicolons within a cell of a file with commas.
         let columns = Columns::of_interactions(Path::new("r.csv"), "user,item,a;b;c;d,rating").unwrap();
         assert_eq!(columns.interaction("u,i,x;y,nan").unwrap().unwrap().rating10, None);
+    }
+
+    #[test]
+    fn named_columns_of_items_are_attributes_and_a_missing_one_is_told() {
+        let wanted = |names: &[&str]| Fields::of(&names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+        let (path, header) = (Path::new("m.csv"), "movieId,title,Studio Name,lang");
+        let columns = Columns::of_movies(path, header, &wanted(&["studio=studio_name", "lang"])).unwrap();
+        let pair = |name: &str, value: &str| (name.to_string(), value.to_string());
+        let got = columns.attributes("1,\"A, B\",\"Acme | Bolt\",n/a").unwrap();
+        assert_eq!(got, [pair("studio", "Acme"), pair("studio", "Bolt")]);
+        assert!(columns.attributes("1,A").unwrap().is_empty());
+        let e = Columns::of_movies(path, header, &wanted(&["color"])).unwrap_err();
+        assert!(e.message().contains("m.csv:1") && e.message().contains("`color` (dataset.attributes)"), "{e}");
     }
 
     #[test]

@@ -67,6 +67,7 @@ pub(super) fn item(columns: &Columns, line: &str, tags: &Tags) -> Parsed<Option<
         year,
         genres: genres.map(str::to_string).collect(),
         keywords: tags.get(id).cloned().unwrap_or_default(),
+        attributes: columns.attributes(line)?,
         ..Item::default()
     }))
 }

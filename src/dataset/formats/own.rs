@@ -1,7 +1,7 @@
 //! causerie's own JSON lines.
 //!
 //! - items: `{"item", "title", "year", "genres", "plot" | "overview" | "description", "director", "writer", "stars" |
-//!   "creators", "keywords", "price"}`; only `item` (or `id`) must be there.
+//!   "creators", "keywords", "price", "attributes": {"brand": "Acme", "colour": ["red", "blue"]}}`; only `item` (or `id`) must be there.
 //! - reviews: `{"item", "user", "rating10" | "rating", "title", "text", "timestamp", "helpful"}`; `item` and `text` must be
 //!   there. `rating` is of five stars. Times are in milliseconds since 1970, or ISO dates.
 //! - interactions: `{"user", "item", "rating10" | "rating", "timestamp_ms" | "timestamp"}`.
@@ -10,6 +10,7 @@ use super::super::clean;
 use super::super::lines::Parsed;
 use super::super::loose::{Loose, TimeUnit};
 use super::super::table::{Interaction, Item, Review};
+use super::attributes;
 use super::field::{distinct, helpful, json, rating10};
 use serde::Deserialize;
 
@@ -44,6 +45,8 @@ struct ItemLine<'a> {
     description: Loose<'a>,
     #[serde(borrow)]
     price: Loose<'a>,
+    #[serde(borrow)]
+    attributes: Loose<'a>,
 }
 
 pub(super) fn item(line: &str) -> Parsed<Item> {
@@ -53,6 +56,9 @@ pub(super) fn item(line: &str) -> Parsed<Item> {
     let year = row.year.number().filter(|year| (1.0..=9999.0).contains(year)).map(|year| year as u16);
     let texts = [&row.plot, &row.overview, &row.description].map(|text| clean::html(&text.text()));
     let creators = [&row.creators, &row.director, &row.writer, &row.stars];
+    let mut attributes = Vec::new();
+    // What has no name is left out, and counted, by the dataset.
+    attributes::add("", &row.attributes, &mut attributes);
     Ok(Item {
         id,
         title: clean::html(&row.title.text()),
@@ -62,6 +68,7 @@ pub(super) fn item(line: &str) -> Parsed<Item> {
         keywords: distinct(row.keywords.list()),
         description: distinct(texts).join(" "),
         price: row.price.number().map(|price| price as f32).filter(|price| price.is_finite()),
+        attributes,
     })
 }
 

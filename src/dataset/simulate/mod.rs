@@ -202,7 +202,7 @@ fn write_all(world: &World, names: &SimulatedFiles, config: &SimulateConfig, run
     artifact::write_atomic(&names.items, |out| {
         let mut lines = Vec::new();
         for row in 0..world.items.len() {
-            let Item { id, title, year, genres, creators, keywords, description, price: _ } =
+            let Item { id, title, year, genres, creators, keywords, description, price: _, attributes: _ } =
                 &world.catalogue_item(row);
             lines.clear();
             json_line(&mut lines, &ItemLine { item: id, title, year: *year, genres, creators, keywords, description });

@@ -137,6 +137,7 @@ impl World {
             keywords,
             description: plot,
             price: None,
+            attributes: Vec::new(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! One column: texts, lists of texts, numbers, rows of floats, out of buffers whose sizes nobody tells.
 
 use super::{ArrowArray, ArrowSchema};
+use crate::dataset::attributes_of;
 use crate::error::{Error, Result};
 use std::ffi::{CStr, c_void};
 
@@ -256,7 +257,8 @@ impl<'a> Column<'a> {
                 }
                 Kind::Utf8View { sizes }
             }
-            "+l" | "+L" => {
+            // A map is a list of structs: key and value.
+            "+l" | "+L" | "+m" => {
                 one_child("list")?;
                 self.needs(2)?;
                 // SAFETY: the caller's promise.
@@ -515,6 +517,66 @@ impl<'a> Column<'a> {
             texts.extend(child.text(at)?.filter(|t| !t.is_empty()).map(str::to_string));
         }
         Ok(texts)
+    }
+
+    /// What a row says, as texts: texts, numbers, lists of texts; none for null. An empty text stands for a type that says
+    /// nothing to us.
+    fn said(&self, row: usize) -> Result<Vec<String>> {
+        if !self.is_valid(row) {
+            return Ok(Vec::new());
+        }
+        let one = |text: String| Ok(vec![text]);
+        match &self.kind {
+            Kind::Number(_) if self.is_time() => one(String::new()),
+            Kind::Number(_) => Ok(match self.number(row)? {
+                Some(Value::Whole(value)) => vec![value.to_string()],
+                Some(Value::Float(value)) if value.is_finite() => vec![value.to_string()],
+                Some(Value::Float(_)) | None => Vec::new(),
+            }),
+            Kind::List { child, .. } | Kind::Fixed { child, .. } if !child.is_text() => one(String::new()),
+            Kind::Dictionary { values, .. } if !values.is_text() => one(String::new()),
+            Kind::Utf8 { .. }
+            | Kind::Utf8View { .. }
+            | Kind::Dictionary { .. }
+            | Kind::List { .. }
+            | Kind::Fixed { .. } => self.texts(row),
+            Kind::Struct(_) | Kind::Null | Kind::Other => one(String::new()),
+        }
+    }
+
+    /// The names and values of a row: a struct's columns by their names, a map's entries, those of a JSON object in a text. A
+    /// pair without a name stands for what is neither.
+    pub fn pairs(&self, row: usize) -> Result<Vec<(String, String)>> {
+        if !self.is_valid(row) {
+            return Ok(Vec::new());
+        }
+        let mut pairs = Vec::new();
+        let of = |name: &str, column: &Column<'_>, at: usize| -> Result<Vec<(String, String)>> {
+            Ok(column.said(at)?.into_iter().map(|value| (name.to_string(), value)).collect())
+        };
+        let entries = match &self.kind {
+            Kind::List { wide, child } => child.columns().map(|columns| (*wide, child, columns)),
+            _ => None,
+        };
+        match (&self.kind, entries) {
+            (Kind::Struct(columns), _) => {
+                for column in columns {
+                    pairs.extend(of(column.name, column, self.offset + row)?);
+                }
+            }
+            (_, Some((wide, child, [key, value]))) => {
+                let (from, to) = self.span(row, wide)?;
+                if to > child.length {
+                    return Err(bad(self.name, format!("row {row} ends at {to} of {} entries", child.length)));
+                }
+                for at in from..to {
+                    pairs.extend(of(key.text(child.offset + at)?.unwrap_or_default(), value, child.offset + at)?);
+                }
+            }
+            _ if self.is_text() => pairs.extend(self.text(row)?.map_or(Vec::new(), attributes_of)),
+            _ => pairs.push(Default::default()),
+        }
+        Ok(pairs)
     }
 
     /// The rows of lists of floats, `[len, size]` with `size`: of one length, without nulls. None where there are no rows and

@@ -183,6 +183,9 @@ impl<'a> NamedColumn<'a> {
     fn texts(&self, column: Option<&Column<'_>>, row: usize) -> Result<Vec<String>> {
         column.map_or_else(|| Ok(Vec::new()), |c| c.texts(self.offset + row))
     }
+    fn pairs(&self, column: Option<&Column<'_>>, row: usize) -> Result<Vec<(String, String)>> {
+        column.map_or_else(|| Ok(Vec::new()), |c| c.pairs(self.offset + row))
+    }
     fn number(&self, column: Option<&Column<'_>>, row: usize) -> Result<Option<f64>> {
         let value = column.map(|c| c.number(self.offset + row)).transpose()?.flatten();
         // NaN stands for an absent value.
@@ -293,6 +296,7 @@ pub(in super::super) fn rows(
                 keywords: named.texts(named.find(&["keywords"]), row)?,
                 description: named.text(named.find(&["description", "plot", "overview"]), row)?,
                 price: named.number(named.find(&["price"]), row)?.map(|p| p as f32).filter(|p| p.is_finite()),
+                attributes: named.pairs(named.find(&["attributes"]), row)?,
             })),
             Table::Reviews => named.rating(row)?.and_then(|rating10| {
                 let review = || -> Result<Review> {
