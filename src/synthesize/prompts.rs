@@ -116,6 +116,8 @@ pub(super) struct Prompts {
     pub recommend: Template,
     /// A query and numbered items → the numbers of the best: {query} {candidates} {count}.
     pub choose: Template,
+    /// Reviews and a dialogue → three scores: {title} {reviews} {dialogue}.
+    pub judge: Template,
     /// K queries without a seed: {styles} {count}.
     pub naive: Template,
     /// The recorded reply: {items}.
@@ -141,6 +143,7 @@ macro_rules! built_in {
             ("query.txt", include_str!(concat!("../../prompts/", $domain, "/query.txt"))),
             ("recommend.txt", include_str!(concat!("../../prompts/", $domain, "/recommend.txt"))),
             ("choose.txt", include_str!(concat!("../../prompts/", $domain, "/choose.txt"))),
+            ("judge.txt", include_str!(concat!("../../prompts/", $domain, "/judge.txt"))),
             ("naive.txt", include_str!(concat!("../../prompts/", $domain, "/naive.txt"))),
             ("reply.txt", include_str!(concat!("../../prompts/", $domain, "/reply.txt"))),
             ("styles.txt", include_str!(concat!("../../prompts/", $domain, "/styles.txt"))),
@@ -172,7 +175,8 @@ impl Prompts {
         let read = |name: &str| -> Result<(PathBuf, String)> {
             let path = folder.join(name);
             // Folders that were copied before it was there go on as they are.
-            let newer = ["choose.txt", "avoid.txt", "rewrite.txt", "talk.txt"].contains(&name) && !path.exists();
+            let newer =
+                ["choose.txt", "judge.txt", "avoid.txt", "rewrite.txt", "talk.txt"].contains(&name) && !path.exists();
             if config.prompts.is_empty() || newer {
                 let text = built_in.iter().find(|(n, _)| *n == name).map_or("", |(_, text)| text);
                 return Ok((path, text.to_string()));
@@ -220,6 +224,7 @@ impl Prompts {
             talk: read("talk.txt")?,
             recommend: template("recommend.txt", &["query", "count"], &["query", "count"])?,
             choose: template("choose.txt", &["query", "candidates", "count"], &["query", "candidates", "count"])?,
+            judge: template("judge.txt", &["title", "reviews", "dialogue"], &["reviews", "dialogue"])?,
             naive: template("naive.txt", &["styles", "count"], &["styles", "count"])?,
             reply: template("reply.txt", &["items"], &["items"])?,
             styles,

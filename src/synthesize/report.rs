@@ -1,7 +1,11 @@
 //! What a synthesis made, and what it cost.
 
 use super::choice::Choice;
+use super::diversity::{self, Diversity};
+use super::filter::dialogue_tokens;
+use super::judge::Judged;
 use super::personal::PersonalData;
+use crate::config::{TuneConfig, TuneMethod};
 use crate::dataset::Dialogue;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
@@ -66,8 +70,38 @@ pub struct SynthesisReport {
     pub seed_found: f64,
     /// Share of kept dialogues that list their seed's item.
     pub seed_listed: f64,
+    /// Dialogues that lose their end to `tune.max_tokens`, by estimate; 0 where no language model is to be tuned.
+    pub cut_in_training: u64,
+    /// What the judge said (`synthesize.judge`); none: nobody judged.
+    pub judged: Option<Judged>,
+    /// How various the dialogues are.
+    pub diversity: Diversity,
+    /// The same of the conversations that `synthesize.compare_with` names.
+    pub compared_with: Option<Compared>,
     /// A cap ended it before all seeds were used.
     pub capped: bool,
+}
+
+/// Recorded conversations beside the dialogues.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+pub struct Compared {
+    /// The file.
+    pub name: String,
+    /// How various they are.
+    pub diversity: Diversity,
+}
+
+impl Dialogues {
+    /// Counts the dialogues that the tuning of these settings would cut ([`SynthesisReport::cut_in_training`]).
+    pub fn held_against(mut self, tune: &TuneConfig) -> Dialogues {
+        self.report.cut_in_training = match tune.method {
+            TuneMethod::Head => 0,
+            TuneMethod::Lora | TuneMethod::Full => {
+                self.rows.iter().filter(|row| dialogue_tokens(row) > tune.max_tokens).count() as u64
+            }
+        };
+        self
+    }
 }
 
 /// How a teacher chose among candidates.
@@ -111,6 +145,13 @@ impl Choices {
 }
 
 impl SynthesisReport {
+    /// Diversity as a table for people: a line a measure, a column a set.
+    pub fn diversity_table(&self) -> String {
+        let mut sets = vec![("synthetic", &self.diversity)];
+        sets.extend(self.compared_with.iter().map(|of| (of.name.as_str(), &of.diversity)));
+        diversity::table(&sets)
+    }
+
     /// Refuses what a cap ended: whatever comes after would rest on a part of the dialogues.
     ///
     /// # Errors
@@ -163,6 +204,12 @@ impl std::fmt::Display for SynthesisReport {
         }
         if self.seed_found > 0.0 {
             write!(f, ", the seed's item found by the retrieval for {:.1} %", 100.0 * self.seed_found)?;
+        }
+        if let Some(judged) = &self.judged {
+            write!(f, ", {judged}")?;
+        }
+        if self.cut_in_training > 0 {
+            write!(f, ", {} lose their end to tune.max_tokens", self.cut_in_training)?;
         }
         for (why, count) in &self.dropped {
             write!(f, ", {count} dropped: {why}")?;
