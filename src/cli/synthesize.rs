@@ -39,7 +39,7 @@ pub fn synthesize_command() -> Command {
             file(
                 "export-requests",
                 "Send nothing: write what can be asked now and is not answered as JSON lines of a batch endpoint \
-                 (custom_id: the request's hash). Queries come first; after their answers, export again for the lists",
+                 (custom_id: the request's hash). Queries come first; after their answers, export again for the lists, and for judgements",
             )
             .conflicts_with("import-answers"),
         )

@@ -285,6 +285,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_syntheses_left_out_is_summed_over_strategies_and_rounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let (config, run) = (Config::default(), Run::new(1).unwrap());
+        let mut work = WorkDirectory::open(folder.path(), &config, false).unwrap();
+        assert_eq!(synthesized(&work), Vec::<String>::new());
+        for (name, report) in [
+            ("synthesize fisher 1", json!({"dialogues": 10, "dropped": {"lists empty": 2, "queries repeated": 1}})),
+            ("synthesize naive", json!({"dialogues": 5, "cut_in_training": 4, "dropped": {"queries repeated": 3}})),
+            ("select fisher 1", json!({"dialogues": 1000})),
+        ] {
+            work.stage(name, "synthesize", &[], &run, |_| Ok((String::new(), json!({ "report": report })))).unwrap();
+        }
+        let said = synthesized(&work);
+        assert_eq!(said[0], "synthesize left out: 2 lists empty, 4 queries repeated; 15 dialogues were made");
+        assert!(
+            said.len() == 2 && said[1].starts_with("tune.max_tokens cuts the end off 4 of 15 dialogues"),
+            "{said:?}"
+        );
+    }
+
+    #[test]
     fn two_files_of_one_name_are_told_apart() {
         let names = |paths: &[&str]| set_names(&paths.iter().map(|p| p.to_string()).collect::<Vec<_>>());
         assert_eq!(names(&["a/dev.jsonl", "b/test.jsonl.gz"]), ["dev", "test"]);

@@ -221,6 +221,28 @@ impl std::fmt::Display for SynthesisReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::Message;
+
+    /// 60 characters are 20 tokens by estimate, and a message takes five more.
+    #[test]
+    fn what_tuning_cuts_is_counted_where_a_language_model_is_tuned() {
+        let message = |role: &str| Message { role: role.into(), content: "abcde ".repeat(10) };
+        let row = Dialogue {
+            id: String::new(),
+            messages: vec![message("user"), message("assistant")],
+            items: Vec::new(),
+            out_of_catalogue: Vec::new(),
+            seed: None,
+            teacher: String::new(),
+            round: 0,
+        };
+        for (method, max_tokens, cut) in [("lora", 49, 1), ("full", 49, 1), ("lora", 50, 0), ("head", 16, 0)] {
+            let tune = TuneConfig { method: method.into(), max_tokens, ..Default::default() };
+            let made = Dialogues { rows: vec![row.clone()], ..Default::default() }.held_against(&tune);
+            assert_eq!(made.report.cut_in_training, cut, "{method} {max_tokens}");
+            assert_eq!(made.report.to_string().contains("lose their end to tune.max_tokens"), cut > 0);
+        }
+    }
 
     /// What an endpoint says of its tokens is its own affair: a sum of two of the greatest numbers once began again at 0.
     #[test]
