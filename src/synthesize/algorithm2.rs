@@ -195,8 +195,6 @@ pub fn synthesize_with(
         )));
     }
     report.dialogues = rows.len() as u64;
-    let with_seed = |row: &&Dialogue| row.seed.as_ref().is_some_and(|seed| row.items.contains(&seed.item));
-    report.seed_listed = rows.iter().filter(with_seed).count() as f64 / rows.len().max(1) as f64;
     measure_diversity(dataset, &rows, recorded, config, &mut report);
     Ok(Dialogues { rows, report })
 }

@@ -14,6 +14,7 @@ use super::offline::OfflineTeacher;
 use super::plan::Plan;
 use super::prompts::Prompts;
 use super::report::SynthesisReport;
+use super::talk::{Talk, talk_of};
 use super::teacher::{Answer, Class, Failure, Kind, Request, Teacher};
 use crate::config::{Judge, Lists, SynthesizeConfig, TeacherKind};
 use crate::dataset::{Dataset, Dialogue};
@@ -21,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::math::Random;
 use crate::run::Run;
 use crate::select::{Pick, Selection};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 /// Seeds whose prompts are made.
@@ -65,7 +66,7 @@ pub struct Estimate {
     pub seeds: u64,
     /// Requests that the journal answers.
     pub answered: u64,
-    /// Requests for queries that are left.
+    /// Requests for queries that are left; of dialogues of several turns, for their words.
     pub queries: u64,
     /// Requests for lists that are left, if every answer holds all queries that it is asked for.
     pub lists: u64,
@@ -196,9 +197,11 @@ pub fn estimate(
         Some(path) if path.exists() => Some(Journal::open(path)?),
         Some(_) | None => None,
     };
-    let mut counted = Counted { answered: 0, kinds: Default::default() };
-    let left = counted.walk(dataset, selection, config, &prompts, &*teacher, judge, journal.as_ref(), run)?;
-    let sampled = counted.sample(dataset, &left, config, &prompts, &*teacher, judge, run)?;
+    let talk = talk_of(config, &prompts)?;
+    let mut counted = Counted { answered: 0, firsts: 0, kinds: Default::default() };
+    let left =
+        counted.walk(dataset, selection, config, &prompts, talk.as_ref(), &*teacher, judge, journal.as_ref(), run)?;
+    let sampled = counted.sample(dataset, &left, config, &prompts, talk.as_ref(), &*teacher, judge, run)?;
     let free = config.teacher == TeacherKind::Offline;
     Ok(counted.told(selection, config, teacher.name(), free, seconds_per_request, sampled, journal.as_ref()))
 }
@@ -213,12 +216,13 @@ fn local_name(config: &SynthesizeConfig) -> Result<String> {
     Ok(format!("local/{}", config.model))
 }
 
-/// Where a kind stands among three.
+/// Where a kind stands among four.
 fn at(kind: Kind) -> usize {
     match kind {
         Kind::Query => 0,
         Kind::Recommend => 1,
         Kind::Judge => 2,
+        Kind::Dialogue => 3,
     }
 }
 
@@ -229,7 +233,9 @@ fn prompt_tokens(request: &Request) -> f64 {
 /// What is left and what is known.
 struct Counted {
     answered: u64,
-    kinds: [OfKind; 3],
+    /// First requests that are left: for the queries of a seed, or the words of a dialogue of several turns.
+    firsts: u64,
+    kinds: [OfKind; 4],
 }
 
 impl Counted {
@@ -241,6 +247,7 @@ impl Counted {
         selection: &Selection,
         config: &SynthesizeConfig,
         prompts: &Prompts,
+        talk: Option<&Talk>,
         teacher: &dyn Teacher,
         judge: Option<&dyn Teacher>,
         journal: Option<&Journal>,
@@ -248,18 +255,28 @@ impl Counted {
     ) -> Result<Vec<Pick>> {
         let Some(journal) = journal else {
             // Rows are looked at all the same.
-            Plan::new(dataset, selection, config, prompts, teacher, run)?;
+            Plan::new(dataset, selection, config, prompts, talk, teacher, run)?;
+            let per_seed = if talk.is_some() { config.queries as u64 } else { 1 };
+            self.firsts = selection.picks.len() as u64 * per_seed;
             return Ok(selection.picks.clone());
         };
-        let mut plan = Plan::new(dataset, selection, config, prompts, teacher, run)?;
-        let (mut left, mut seeds) = (Vec::new(), selection.picks.iter());
+        let mut plan = Plan::new(dataset, selection, config, prompts, talk, teacher, run)?;
+        // The selection's place of each row; of a naive draw its number is known.
+        let places: HashMap<u64, usize> = selection.picks.iter().enumerate().map(|(at, pick)| (pick.row, at)).collect();
+        let mut left = BTreeSet::new();
         while let Some((place, request)) = plan.next() {
             run.step("estimate", "requests", self.answered, plan.total())?;
-            let pick = (request.kind == Kind::Query).then(|| seeds.next()).flatten();
-            match (self.known(&request, journal), pick) {
-                (Some(answer), _) => plan.done(place, Ok(answer)),
-                (None, Some(pick)) => left.push(pick.clone()),
-                (None, None) => self.kinds[at(request.kind)].known.push(prompt_tokens(&request)),
+            if let Some(answer) = self.known(&request, journal) {
+                plan.done(place, Ok(answer));
+                continue;
+            }
+            match request.kind {
+                Kind::Query | Kind::Dialogue => {
+                    self.firsts += 1;
+                    let draw = request.facts.draw;
+                    left.extend(if config.naive { Some(draw as usize) } else { places.get(&draw).copied() });
+                }
+                Kind::Recommend | Kind::Judge => self.kinds[at(request.kind)].known.push(prompt_tokens(&request)),
             }
         }
         if let Some(judge) = judge {
@@ -272,7 +289,7 @@ impl Counted {
                 }
             }
         }
-        Ok(left)
+        Ok(left.into_iter().filter_map(|at| selection.picks.get(at).cloned()).collect())
     }
 
     /// The journal's answer, which is counted.
@@ -292,6 +309,7 @@ impl Counted {
         left: &[Pick],
         config: &SynthesizeConfig,
         prompts: &Prompts,
+        talk: Option<&Talk>,
         teacher: &dyn Teacher,
         judge: Option<&dyn Teacher>,
         run: &Run,
@@ -302,7 +320,7 @@ impl Counted {
         let picks: Vec<Pick> = drawn.into_iter().map(|at| left[at].clone()).collect();
         let sampled = picks.len() as u64;
         let some = Selection { picks };
-        let mut plan = Plan::new(dataset, &some, config, prompts, teacher, run)?;
+        let mut plan = Plan::new(dataset, &some, config, prompts, talk, teacher, run)?;
         while let Some((place, request)) = plan.next() {
             run.check()?;
             self.kinds[at(request.kind)].sampled.push(prompt_tokens(&request));
@@ -310,20 +328,20 @@ impl Counted {
             plan.done(place, Ok(&Answer { text, prompt_tokens: 0, completion_tokens: 0 }));
         }
         let waiting = self.kinds[at(Kind::Recommend)].known.len() as u64;
-        self.kinds[at(Kind::Query)].to_come = left.len() as u64;
-        let lists = match super::shortlist::lists_of(config) {
-            Lists::Auto | Lists::Open | Lists::Candidates => config.queries as u64,
+        let (first, each) = if talk.is_some() { (Kind::Dialogue, 1) } else { (Kind::Query, config.queries as u64) };
+        self.kinds[at(first)].to_come = self.firsts;
+        self.kinds[at(Kind::Recommend)].to_come = match super::shortlist::lists_of(config) {
+            Lists::Auto | Lists::Open | Lists::Candidates => self.firsts * each,
             Lists::Collaborative => 0,
         };
-        self.kinds[at(Kind::Recommend)].to_come = left.len() as u64 * lists;
         let Some(judge) = judge.filter(|_| !config.naive) else { return Ok(sampled) };
         let rows: Vec<Dialogue> = plan.dialogues(0, &mut SynthesisReport::default(), run)?;
         let mut judging = Judging::new(dataset, &rows, config, prompts, judge);
         while let Some((_, request)) = judging.next() {
             self.kinds[at(Kind::Judge)].sampled.push(prompt_tokens(&request));
         }
-        let dialogues = left.len() * config.queries + waiting as usize;
-        let twice = if left.is_empty() && waiting == 0 { 0 } else { twice_of(dialogues) };
+        let dialogues = (self.firsts * each + waiting) as usize;
+        let twice = twice_of(dialogues);
         let kind = &mut self.kinds[at(Kind::Judge)];
         // Nothing was sampled where all queries are there: what is known of others stands for it.
         if kind.sampled.is_empty() {
@@ -353,6 +371,7 @@ impl Counted {
                 Lists::Collaborative => (0.0, 0.0),
             },
             Kind::Judge => (10.0, 60.0),
+            Kind::Dialogue => (20.0 * config.turns as f64, 80.0 * config.turns as f64),
         };
         let (low, high) = (f64::min(low, most), f64::min(high, most));
         if left {
@@ -377,13 +396,13 @@ impl Counted {
             teacher,
             seeds: selection.picks.len() as u64,
             answered: self.answered,
-            queries: left(Kind::Query),
+            queries: left(Kind::Query) + left(Kind::Dialogue),
             lists: left(Kind::Recommend),
             judgements: left(Kind::Judge),
             sampled,
             ..Default::default()
         };
-        let asked = [Kind::Query, Kind::Recommend, Kind::Judge];
+        let asked = [Kind::Query, Kind::Dialogue, Kind::Recommend, Kind::Judge];
         // The built-in teacher counts no tokens; a judge of its own does.
         let asked = asked.into_iter().filter(|kind| !free || *kind == Kind::Judge);
         let mut assumptions = Vec::new();
@@ -478,6 +497,7 @@ fn name_of(kind: Kind) -> &'static str {
         Kind::Query => "queries",
         Kind::Recommend => "a list",
         Kind::Judge => "a judgement",
+        Kind::Dialogue => "a dialogue",
     }
 }
 
@@ -505,6 +525,7 @@ fn stand_in(
         }
         Kind::Recommend => (1..=request.facts.count).map(|n| n.to_string()).collect::<Vec<_>>().join(", "),
         Kind::Judge => "5, 5, 5".to_string(),
+        Kind::Dialogue => serde_json::to_string(&request.facts.draft).unwrap_or_default(),
     }
 }
 
@@ -621,12 +642,16 @@ mod tests {
         let told = of(&away, 10, None);
         assert_eq!((told.requests(), told.sampled, told.cost), (30, 10, None));
         assert!(told.seconds.low > 0.0 && told.seconds.high > told.seconds.low);
-        let built_in = of(&SynthesizeConfig { price_in: 5.0, ..Default::default() }, 10, None);
+        let built_in = of(&SynthesizeConfig { price_in: 5.0, lists: "open".into(), ..Default::default() }, 10, None);
         assert_eq!(
             (built_in.requests(), built_in.prompt_tokens, built_in.cost),
             (30, Span::default(), Some(Span::default()))
         );
-        // 200 seeds, a hundred of which are drawn: the same each time.
+        // Dialogues of several turns: one request for the words of each, one for its list.
+        let turns = of(&SynthesizeConfig { turns: 2, ..away.clone() }, 10, None);
+        assert_eq!((turns.queries, turns.lists, turns.judgements), (20, 20, 0));
+        assert!(turns.prompt_tokens.low > 0.0);
+        // 150 seeds, a hundred of which are drawn: the same each time.
         let many = of(&away, 150, None);
         assert_eq!((many.requests(), many.sampled), (450, 100));
         assert_eq!(many, of(&away, 150, None));

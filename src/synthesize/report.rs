@@ -230,6 +230,7 @@ mod tests {
         let row = Dialogue {
             id: String::new(),
             messages: vec![message("user"), message("assistant")],
+            labels: Vec::new(),
             items: Vec::new(),
             out_of_catalogue: Vec::new(),
             seed: None,

@@ -125,9 +125,11 @@ impl<'a> Filters<'a> {
         Copies::new(texts, most)
     }
 
-    /// Whether the seed's title is said before a list names it: afterwards it gives nothing away.
+    /// Whether the seed's title, where it is an answer, is said before a list names it: afterwards it gives nothing away, and
+    /// neither does the name of what is to be avoided.
     fn names_its_seed(&self, row: &Dialogue, seed: &Seed) -> bool {
-        let Some(item) = self.dataset.items.find(&seed.item) else { return false };
+        let answer = self.dataset.items.find(&seed.item).filter(|_| row.items.contains(&seed.item));
+        let Some(item) = answer else { return false };
         let mask = Mask::new(self.dataset.items.label(item as usize));
         for message in &row.messages {
             let listed = |line: &&str| message.role == "assistant" && list_number(line).is_some();
@@ -173,7 +175,8 @@ mod tests {
                 .enumerate()
                 .map(|(n, text)| Message { role: role(n).into(), content: text.to_string() })
                 .collect(),
-            items: Vec::new(),
+            labels: Vec::new(),
+            items: seed.map(|item| format!("i{item}")).into_iter().collect(),
             out_of_catalogue: Vec::new(),
             seed: seed.map(|item| Seed { row: 0, item: format!("i{item}"), reviews: vec![0, 1, 99_999_999] }),
             teacher: "t".into(),
@@ -221,7 +224,9 @@ mod tests {
             let (count, dropped) = kept(&SynthesizeConfig::default(), false, &[dialogue(Some(0), &messages)]);
             assert_eq!(count, usize::from(!fault), "{messages:?}: {dropped:?}");
             assert_eq!(dropped.contains_key("dialogues that name the seed's item"), fault);
-            // Another item's dialogue may name it.
+            // What is to be avoided may be named, and so may another item.
+            let avoided = Dialogue { items: vec!["i9".into()], ..dialogue(Some(0), &messages) };
+            assert_eq!(kept(&SynthesizeConfig::default(), false, &[avoided]).0, 1);
             assert_eq!(kept(&SynthesizeConfig::default(), false, &[dialogue(Some(7), &messages)]).0, 1);
         }
     }
