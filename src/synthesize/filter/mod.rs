@@ -11,7 +11,7 @@ use super::leak::Mask;
 use super::length::tokens_of;
 use super::words::words_of;
 use crate::config::SynthesizeConfig;
-use crate::dataset::{Dataset, Dialogue, Seed};
+use crate::dataset::{Act, Dataset, Dialogue, Seed};
 use crate::error::Result;
 use crate::run::Run;
 use crate::titles::{Titles, list_number};
@@ -131,8 +131,10 @@ impl<'a> Filters<'a> {
         let answer = self.dataset.items.find(&seed.item).filter(|_| row.items.contains(&seed.item));
         let Some(item) = answer else { return false };
         let mask = Mask::new(self.dataset.items.label(item as usize));
-        for message in &row.messages {
-            let listed = |line: &&str| message.role == "assistant" && list_number(line).is_some();
+        for (n, message) in row.messages.iter().enumerate() {
+            // Who suggests it by name answers with it.
+            let suggests = row.labels.get(n).is_some_and(|label| matches!(label.act, Act::Suggest | Act::List));
+            let listed = |line: &&str| message.role == "assistant" && (suggests || list_number(line).is_some());
             if message.content.lines().filter(listed).any(|line| mask.leaks(line)) {
                 return false;
             }
@@ -164,7 +166,7 @@ fn without_titles(text: &str, titles: &Titles) -> String {
 mod tests {
     use super::super::tests::dataset;
     use super::*;
-    use crate::dataset::Message;
+    use crate::dataset::{Message, MessageLabel};
 
     fn dialogue(seed: Option<u32>, messages: &[&str]) -> Dialogue {
         let role = |n: usize| if n & 1 == 0 { "user" } else { "assistant" };
@@ -228,6 +230,18 @@ mod tests {
             let avoided = Dialogue { items: vec!["i9".into()], ..dialogue(Some(0), &messages) };
             assert_eq!(kept(&SynthesizeConfig::default(), false, &[avoided]).0, 1);
             assert_eq!(kept(&SynthesizeConfig::default(), false, &[dialogue(Some(7), &messages)]).0, 1);
+        }
+    }
+
+    /// In a dialogue of several turns the recommender suggests items by name.
+    #[test]
+    fn a_suggestion_is_an_answer_and_a_question_is_none() {
+        let said =
+            ["Something quiet?", "How about The Garden of Alma?", "I have seen it.", "1. The Garden of Alma (1990)"];
+        for (act, count) in [(Act::Suggest, 1), (Act::Ask, 0)] {
+            let labels = [Act::Open, act, Act::Tell, Act::List].map(MessageLabel::new).to_vec();
+            let row = Dialogue { labels, ..dialogue(Some(0), &said) };
+            assert_eq!(kept(&SynthesizeConfig::default(), false, &[row]).0, count, "{act:?}");
         }
     }
 
