@@ -31,6 +31,10 @@ impl Teacher for Ours {
                 let title = |i: usize| &self.0[(request.seed as usize + i * 7) % self.0.len()];
                 (0..20).map(|i| format!("{}. {}\n", i + 1, title(i))).collect()
             }
+            // Asked for where synthesize.turns is above 1: the planned lines, in words of your own.
+            Kind::Dialogue => request.facts.draft.join("\n"),
+            // Nobody is asked to judge unless synthesize.judge says so.
+            Kind::Judge => "5, 5, 5".to_string(),
         };
         Ok(Answer { text, prompt_tokens: 0, completion_tokens: 0 })
     }

@@ -171,6 +171,9 @@ struct ArrowArrayStream {
 // The lines of a planned dialogue are wanted in other words, numbered (synthesize.turns above 1).
 #define CAUSERIE_ASK_DIALOGUE 2
 
+// Three scores of a dialogue from 1 to 5 are wanted, as the prompt says (synthesize.judge = "teacher").
+#define CAUSERIE_ASK_JUDGE 3
+
 // The request will never be answered; others may be.
 #define CAUSERIE_FAIL_REFUSED 1
 
@@ -277,7 +280,7 @@ typedef int32_t (*causerie_token_fn)(const char *text, size_t len, void *user_da
 typedef struct {
   // Bytes of this struct as the library knows it
   uint32_t size;
-  // CAUSERIE_ASK_QUERY, CAUSERIE_ASK_RECOMMEND or CAUSERIE_ASK_DIALOGUE
+  // CAUSERIE_ASK_QUERY, CAUSERIE_ASK_RECOMMEND, CAUSERIE_ASK_DIALOGUE or CAUSERIE_ASK_JUDGE
   int32_t kind;
   // The user's message: UTF-8, NUL-terminated as well
   const char *prompt;

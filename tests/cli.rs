@@ -197,6 +197,12 @@ fn parts_shards_and_stored_formats_end_in_one_selection() {
     let refused = failure(&["select", "--embeddings", &rows, "--out", &out, "--max-memory-bytes", "1000"]);
     assert!(refused.contains("select.max_memory_bytes"), "{refused}");
 
+    // What it would cost is told without a journal, and without anybody to ask.
+    let (data, picks) = (at("data"), at("whole.jsonl"));
+    let estimate = ["synthesize", "--dataset", &data, "--selection", &picks, "--teacher", "http", "--estimate"];
+    let told = ok(&[&estimate[..], &["--in-flight", "9", "--seconds-per-request", "2"]].concat());
+    assert!(told.contains("requests         90 (30 for queries, 60 for lists, 0 judgements)"), "{told}");
+    assert!(told.contains("seconds          20\n") && told.contains("price            not known"), "{told}");
     // Requests leave as a file; answers to none of them are refused.
     let journal = at("journal.jsonl");
     let common = ["synthesize", "--dataset", &at("data"), "--selection", &at("whole.jsonl"), "--journal", &journal];

@@ -19,6 +19,7 @@ const (
 	AskRecommend = C.CAUSERIE_ASK_RECOMMEND
 	// AskDialogue asks for the lines of a planned dialogue, numbered (synthesize.turns above 1).
 	AskDialogue = C.CAUSERIE_ASK_DIALOGUE
+	AskJudge    = C.CAUSERIE_ASK_JUDGE
 )
 
 // Request is what a Teacher is asked.

@@ -183,6 +183,15 @@ choices! {
         /// Plain text.
         Off = "off",
     }
+    /// Who judges what was made.
+    Judge {
+        /// Nobody.
+        Off = "off",
+        /// The teacher that made it.
+        Teacher = "teacher",
+        /// An endpoint of its own.
+        Endpoint = "endpoint",
+    }
     /// Whether personal data in reviews is masked before a teacher sees it.
     Masking {
         /// For a teacher that is not on this machine: `http`, a batch, a callback.

@@ -8,10 +8,10 @@ mod value;
 
 pub(crate) use choices::listed;
 pub use choices::{
-    Arithmetic, Batching, Choice, CompareWhole, Compression, Domain, EmbedMethod, Features, Lists, LoraTarget, LossOn,
-    Masking, Mode, Moments, Objective, OptionalField, PoolingChoice, Quantisation, RankedBy, RankingSystem, ReplyVoice,
-    Schedule, SourceFormat, Speakers, StopOn, StoreType, Strategy, Structured, TeacherKind, TokenField, TuneMethod,
-    UnknownItems, UserMethod, WeightType,
+    Arithmetic, Batching, Choice, CompareWhole, Compression, Domain, EmbedMethod, Features, Judge, Lists, LoraTarget,
+    LossOn, Masking, Mode, Moments, Objective, OptionalField, PoolingChoice, Quantisation, RankedBy, RankingSystem,
+    ReplyVoice, Schedule, SourceFormat, Speakers, StopOn, StoreType, Strategy, Structured, TeacherKind, TokenField,
+    TuneMethod, UnknownItems, UserMethod, WeightType,
 };
 
 use crate::error::{Error, Result};
@@ -301,6 +301,31 @@ settings! {
         /// Tokens of a query at most, by estimate (three characters of English a token, one of Chinese); a longer one ends with an
         /// earlier sentence or is left out. Half of `tune.max_tokens` leaves room for the answer; 0: any length.
         query_tokens: usize = 256, int(0, MAX);
+        /// A dialogue is dropped whose user says nearly what an earlier one's says: the Jaccard similarity of their runs of five
+        /// words is this or more. 0 or 1: none is.
+        near_duplicates: f64 = 0.8, num(0.0, 1.0);
+        /// A dialogue is dropped whose user says more words in a row than this that stand in a review which the teacher saw.
+        /// The built-in teacher quotes a sentence on purpose and is not held to it. 0: any number.
+        copied_words: usize = 12, int(0, 1000);
+        /// The language that users are to speak, as an ISO 639 code (`en`, `deu`): a dialogue that is surely in another one is
+        /// dropped. Empty: any.
+        language: String = String::new(), ANY;
+        /// Tokens of a whole dialogue at most, by the same estimate as `query_tokens`: a longer one is dropped. 0: any length;
+        /// the report says how many lose their end to `tune.max_tokens` where a language model is tuned.
+        dialogue_tokens: usize = 0, int(0, MAX);
+        /// Whether each dialogue is judged once it is made: is it grounded in the reviews, is it natural, does its list fit, 1 to 5
+        /// each? By the teacher that made it, or by an endpoint of its own, with the sampling, caps and prices of the teacher.
+        judge: Judge = Judge::Off, ANY;
+        /// `judge = endpoint`: its base URL.
+        judge_base_url: String = String::new(), ANY;
+        /// `judge = endpoint`: the model's name.
+        judge_model: String = String::new(), ANY;
+        /// `judge = endpoint`: name of the environment variable that holds its key; empty: no key is sent.
+        judge_api_key_env: String = String::new(), ANY;
+        /// A judged dialogue is dropped when its lowest score is below this; 0: none is.
+        min_judged: usize = 3, int(0, 5);
+        /// Recorded conversations (JSON lines) whose users' turns stand beside the synthetic ones in the report; empty: none.
+        compare_with: String = String::new(), ANY;
         /// `http`: the field that limits an answer's tokens; `auto` sends `max_tokens` until a server refuses it.
         token_field: TokenField = TokenField::Auto, ANY;
         /// `http`: fields that are left out for servers that do not take them; what a server refuses by name is left out anyway.

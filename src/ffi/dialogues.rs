@@ -67,7 +67,8 @@ pub unsafe extern "C" fn causerie_synthesize(
         let scratch = Scratch::new()?;
         let own = scratch.path().join("journal.jsonl");
         let (dataset, journal) = (data.filling.dataset(), journal.unwrap_or(&own));
-        out.set(Pairs::made(synthesize(dataset, &picks.selection, &config.synthesize, round, &run, journal)?)?);
+        let made = synthesize(dataset, &picks.selection, &config.synthesize, round, &run, journal)?;
+        out.set(Pairs::made(made.held_against(&config.tune))?);
         Ok(())
     })
 }
@@ -110,7 +111,7 @@ pub unsafe extern "C" fn causerie_synthesize_with(
         let own = scratch.path().join("journal.jsonl");
         let (dataset, journal) = (data.filling.dataset(), journal.unwrap_or(&own));
         let made = synthesize_with(dataset, &picks.selection, &host, &config.synthesize, round, &run, journal)?;
-        out.set(Pairs::made(made)?);
+        out.set(Pairs::made(made.held_against(&config.tune))?);
         Ok(())
     })
 }

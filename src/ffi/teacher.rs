@@ -16,7 +16,7 @@ use std::time::Duration;
 pub struct causerie_request {
     /// Bytes of this struct as the library knows it
     pub size: u32,
-    /// CAUSERIE_ASK_QUERY, CAUSERIE_ASK_RECOMMEND or CAUSERIE_ASK_DIALOGUE
+    /// CAUSERIE_ASK_QUERY, CAUSERIE_ASK_RECOMMEND, CAUSERIE_ASK_DIALOGUE or CAUSERIE_ASK_JUDGE
     pub kind: i32,
     /// The user's message: UTF-8, NUL-terminated as well
     pub prompt: *const c_char,
@@ -41,6 +41,8 @@ pub const CAUSERIE_ASK_QUERY: i32 = 0;
 pub const CAUSERIE_ASK_RECOMMEND: i32 = 1;
 /// The lines of a planned dialogue are wanted in other words, numbered (synthesize.turns above 1).
 pub const CAUSERIE_ASK_DIALOGUE: i32 = 2;
+/// Three scores of a dialogue from 1 to 5 are wanted, as the prompt says (synthesize.judge = "teacher").
+pub const CAUSERIE_ASK_JUDGE: i32 = 3;
 
 /// The request will never be answered; others may be.
 pub const CAUSERIE_FAIL_REFUSED: i32 = 1;
@@ -104,6 +106,7 @@ impl Teacher for Host {
                 Kind::Query => CAUSERIE_ASK_QUERY,
                 Kind::Recommend => CAUSERIE_ASK_RECOMMEND,
                 Kind::Dialogue => CAUSERIE_ASK_DIALOGUE,
+                Kind::Judge => CAUSERIE_ASK_JUDGE,
             },
             prompt: prompt.as_ptr(),
             prompt_len: prompt.as_bytes().len(),

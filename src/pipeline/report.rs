@@ -14,6 +14,7 @@ use crate::recommend::Recommender;
 use crate::run::Run;
 use crate::select::Cost;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Evaluates on every file of `evaluate.conversations` and writes `report.json` and `report.html`.
@@ -46,7 +47,7 @@ pub(super) fn evaluate_and_write(
         losses: losses(work),
         settings: config.to_toml(),
         versions: versions(),
-        warnings: warnings(config, made),
+        warnings: warnings(work, config, made),
     };
     write_report(&work.path("."), &data)?;
     Ok(data)
@@ -196,6 +197,32 @@ fn selections(work: &WorkDirectory) -> Vec<SelectionFacts> {
     found
 }
 
+/// What the finished syntheses left out, by reason, and what tuning cuts.
+fn synthesized(work: &WorkDirectory) -> Vec<String> {
+    let (mut dropped, mut dialogues, mut cut) = (BTreeMap::<String, u64>::new(), 0, 0);
+    for (_, record) in work.stages().iter().filter(|(name, _)| kind_of_stage(name) == "synthesize") {
+        let report = &record.result["report"];
+        let count = |key: &str| report[key].as_u64().unwrap_or(0);
+        dialogues += count("dialogues");
+        cut += count("cut_in_training");
+        for (why, count) in report["dropped"].as_object().into_iter().flatten() {
+            *dropped.entry(why.clone()).or_default() += count.as_u64().unwrap_or(0);
+        }
+    }
+    let mut out = Vec::new();
+    if !dropped.is_empty() {
+        let reasons: Vec<String> = dropped.iter().map(|(why, count)| format!("{count} {why}")).collect();
+        out.push(format!("synthesize left out: {}; {dialogues} dialogues were made", reasons.join(", ")));
+    }
+    if cut > 0 {
+        out.push(format!(
+            "tune.max_tokens cuts the end off {cut} of {dialogues} dialogues, by estimate: raise it, or lower synthesize.items or \
+             synthesize.query_tokens"
+        ));
+    }
+    out
+}
+
 /// `4 ranking heads, 2 language models`.
 fn tuned(made: &Artifacts) -> String {
     let heads = format!("{} ranking heads", made.rounds.len() + usize::from(made.naive.is_some()));
@@ -238,8 +265,8 @@ fn versions() -> Vec<(String, String)> {
     versions
 }
 
-fn warnings(config: &Config, made: &Artifacts) -> Vec<String> {
-    let mut warnings = Vec::new();
+fn warnings(work: &WorkDirectory, config: &Config, made: &Artifacts) -> Vec<String> {
+    let mut warnings = synthesized(work);
     let asked = config.pipeline.budget.saturating_mul(config.pipeline.rounds);
     if asked > made.dataset.reviews() {
         warnings.push(format!(
@@ -256,6 +283,27 @@ fn warnings(config: &Config, made: &Artifacts) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_syntheses_left_out_is_summed_over_strategies_and_rounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let (config, run) = (Config::default(), Run::new(1).unwrap());
+        let mut work = WorkDirectory::open(folder.path(), &config, false).unwrap();
+        assert_eq!(synthesized(&work), Vec::<String>::new());
+        for (name, report) in [
+            ("synthesize fisher 1", json!({"dialogues": 10, "dropped": {"lists empty": 2, "queries repeated": 1}})),
+            ("synthesize naive", json!({"dialogues": 5, "cut_in_training": 4, "dropped": {"queries repeated": 3}})),
+            ("select fisher 1", json!({"dialogues": 1000})),
+        ] {
+            work.stage(name, "synthesize", &[], &run, |_| Ok((String::new(), json!({ "report": report })))).unwrap();
+        }
+        let said = synthesized(&work);
+        assert_eq!(said[0], "synthesize left out: 2 lists empty, 4 queries repeated; 15 dialogues were made");
+        assert!(
+            said.len() == 2 && said[1].starts_with("tune.max_tokens cuts the end off 4 of 15 dialogues"),
+            "{said:?}"
+        );
+    }
 
     #[test]
     fn two_files_of_one_name_are_told_apart() {

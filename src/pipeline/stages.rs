@@ -286,6 +286,7 @@ fn round(
     let journal = work.path("journal.jsonl");
     work.stage(&name("synthesize"), "synthesize", &[file], run, |_| {
         let done = synthesize::synthesize(dataset, &new, &config.synthesize, number as u64, run, &journal)?;
+        let done = done.held_against(&config.tune);
         done.report.whole()?;
         if done.rows.is_empty() && !new.picks.is_empty() {
             return Err(Error::teacher(format!(
@@ -348,6 +349,7 @@ fn plain_pairs(
             (0..count.min(made.dataset.reviews()) as u64).map(|rank| select::Pick { rank, row: rank, gain: 0.0 });
         let draws = Selection { picks: draws.collect() };
         let done = synthesize::synthesize(&made.dataset, &draws, &settings, 0, run, &journal)?;
+        let done = done.held_against(&config.tune);
         done.report.whole()?;
         artifact::write_jsonl(&path, &done.rows)?;
         Ok((done.report.to_string(), json!({ "report": done.report })))

@@ -2,19 +2,23 @@
 
 use super::absent::AbsentTeacher;
 use super::ask;
+use super::diversity::{Set, measure};
+use super::filter::{Filters, check_language};
 use super::http::HttpTeacher;
 use super::journal::Journal;
+use super::judge::{Judging, judges_nothing};
 use super::offline::OfflineTeacher;
 use super::plan::Plan;
 use super::prompts::Prompts;
-use super::report::{Dialogues, SynthesisReport};
+use super::report::{Compared, Dialogues, SynthesisReport};
 use super::talk::talk_of;
 use super::teacher::Teacher;
-use crate::config::{SynthesizeConfig, TeacherKind};
-use crate::dataset::Dataset;
+use crate::config::{DatasetConfig, Judge, SynthesizeConfig, TeacherKind};
+use crate::dataset::{Conversation, Dataset, Dialogue, load_conversations};
 use crate::error::{Error, Result};
 use crate::run::{Level, Run, log};
 use crate::select::Selection;
+use crate::titles::Titles;
 use std::path::Path;
 
 /// Makes dialogues of the selected reviews with the configured teacher. Prompts, answers and what they cost go to the
@@ -56,6 +60,9 @@ pub fn synthesize(
 /// Those that [`synthesize`] would begin with.
 pub fn check_teacher(config: &SynthesizeConfig) -> Result<()> {
     talk_of(config, &Prompts::load(config)?)?;
+    check_language(&config.language)?;
+    recorded(config)?;
+    judge_endpoint(config)?;
     match config.teacher {
         TeacherKind::Http if config.base_url.is_empty() => AbsentTeacher::new(config).map(drop),
         TeacherKind::Http => HttpTeacher::new(config).map(drop),
@@ -66,7 +73,18 @@ pub fn check_teacher(config: &SynthesizeConfig) -> Result<()> {
             let path = Path::new(&config.model);
             std::fs::metadata(path).map(drop).map_err(|e| Error::io(path, e).context("synthesize.model"))
         }
-        TeacherKind::Offline => Ok(()),
+        TeacherKind::Offline => match config.judge {
+            Judge::Teacher => Err(judges_nothing()),
+            Judge::Off | Judge::Endpoint => Ok(()),
+        },
+    }
+}
+
+/// The endpoint of its own that judges; none: another judge, or nobody.
+fn judge_endpoint(config: &SynthesizeConfig) -> Result<Option<HttpTeacher>> {
+    match config.judge {
+        Judge::Off | Judge::Teacher => Ok(None),
+        Judge::Endpoint => HttpTeacher::judge(config).map(Some),
     }
 }
 
@@ -103,13 +121,46 @@ pub fn synthesize_with(
 ) -> Result<Dialogues> {
     let prompts = Prompts::load(config)?;
     let talk = talk_of(config, &prompts)?;
+    check_language(&config.language)?;
+    // Before anything is spent.
+    let recorded = recorded(config)?;
+    let endpoint = judge_endpoint(config)?;
+    let judge = match (config.judge, &endpoint) {
+        (Judge::Off, _) => None,
+        (Judge::Teacher, _) if !teacher.judges() => return Err(judges_nothing()),
+        (Judge::Teacher, _) => Some(teacher),
+        (Judge::Endpoint, endpoint) => endpoint.as_ref().map(|endpoint| endpoint as &dyn Teacher),
+    };
     let mut plan = Plan::new(dataset, selection, config, &prompts, talk.as_ref(), teacher, run)?;
     let mut journal = Journal::open(journal)?;
-    let asked = ask::ask(&mut plan, teacher, &mut journal, config, run)?;
+    let mut asked = ask::ask(&mut plan, teacher, &mut journal, config, run)?;
+    let mut report = SynthesisReport {
+        seeds: selection.picks.len() as u64,
+        masked: plan.masked,
+        shortened: plan.shortened,
+        reworded: plan.reworded,
+        personal_data: plan.personal_data,
+        ..Default::default()
+    };
+    let made = plan.dialogues(round, &mut report, run)?;
+    let mut rows = Filters::new(dataset, config, teacher.quotes())?.keep(made, &mut report.dropped, run)?;
+    // What a cap ended is not judged: there is no room for it, and whoever goes on judges the whole.
+    if let Some(judge) = judge.filter(|_| !asked.capped) {
+        let mut judging = Judging::new(dataset, &rows, config, &prompts, judge);
+        let judged = ask::ask(&mut judging, judge, &mut journal, config, run).map_err(|e| e.context("the judge"))?;
+        report.personal_data.add(judging.personal_data);
+        let (stays, said) = judging.finish();
+        asked.add(judged);
+        let mut stays = stays.into_iter();
+        rows.retain(|_| stays.next().unwrap_or(true));
+        if said.below > 0 {
+            *report.dropped.entry("dialogues judged below synthesize.min_judged".into()).or_default() += said.below;
+        }
+        report.judged = Some(said);
+    }
     let spent = journal.spent();
     drop(journal);
     let mut report = SynthesisReport {
-        seeds: selection.picks.len() as u64,
         requests: spent.requests,
         answered: asked.answered,
         replayed: asked.replayed,
@@ -118,12 +169,8 @@ pub fn synthesize_with(
         requests_in_doubt: spent.in_doubt,
         tokens_in_doubt: spent.reserved,
         cost: ask::cost(config, spent.prompt_tokens, spent.completion_tokens),
-        masked: plan.masked,
-        shortened: plan.shortened,
-        reworded: plan.reworded,
-        personal_data: plan.personal_data,
         capped: asked.capped,
-        ..Default::default()
+        ..report
     };
     if asked.capped {
         log(
@@ -139,7 +186,6 @@ pub fn synthesize_with(
             ),
         );
     }
-    let rows = plan.dialogues(round, &mut report, run)?;
     if rows.is_empty() && !selection.picks.is_empty() && !asked.capped {
         let last = asked.last_failure.map_or_else(String::new, |e| format!("; the last failure: {e}"));
         return Err(Error::teacher(format!(
@@ -149,5 +195,30 @@ pub fn synthesize_with(
         )));
     }
     report.dialogues = rows.len() as u64;
+    measure_diversity(dataset, &rows, recorded, config, &mut report);
     Ok(Dialogues { rows, report })
+}
+
+/// The conversations that the dialogues are held against; none are named: none.
+fn recorded(config: &SynthesizeConfig) -> Result<Option<Vec<Conversation>>> {
+    if config.compare_with.is_empty() {
+        return Ok(None);
+    }
+    let loaded = load_conversations(Path::new(&config.compare_with), DatasetConfig::default().max_bad_lines);
+    loaded.map(Some).map_err(|e| e.context("synthesize.compare_with"))
+}
+
+fn measure_diversity(
+    dataset: &Dataset,
+    rows: &[Dialogue],
+    recorded: Option<Vec<Conversation>>,
+    config: &SynthesizeConfig,
+    report: &mut SynthesisReport,
+) {
+    let mut sets = vec![Set::of_dialogues(rows, dataset)];
+    sets.extend(recorded.map(|recorded| Set::of_conversations(&recorded, &Titles::of(dataset))));
+    let mut measured = measure(&sets, dataset, config.seed).into_iter();
+    report.diversity = measured.next().unwrap_or_default();
+    let name = Path::new(&config.compare_with).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    report.compared_with = measured.next().map(|diversity| Compared { name, diversity });
 }

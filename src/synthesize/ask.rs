@@ -47,6 +47,17 @@ pub(super) struct Tally {
     pub last_failure: Option<Error>,
 }
 
+impl Tally {
+    /// Adds what a second pass came to.
+    pub(super) fn add(&mut self, other: Tally) {
+        self.answered += other.answered;
+        self.replayed += other.replayed;
+        self.given_up += other.given_up;
+        self.capped |= other.capped;
+        self.last_failure = other.last_failure.or(self.last_failure.take());
+    }
+}
+
 /// What a request's thread says to the caller's.
 enum Event {
     /// A piece of an answer that is being written, for [`Run::token`].

@@ -1,7 +1,7 @@
 //! Generation elsewhere: the requests as the JSON lines of OpenAI's batch endpoint, and their answers back into the journal.
 //!
-//! Requests come in two waves (queries, then lists for them), so: export, have them answered, import; export the rest,
-//! import; then `synthesize` finds every answer in the journal and asks nobody. Ids are the journal's content hashes. The
+//! Requests come in two waves (queries, then lists for them; with `synthesize.judge = teacher` a third, judgements), so:
+//! export, have them answered, import; export the rest, import; then `synthesize` finds every answer in the journal and asks nobody. Ids are the journal's content hashes. The
 //! same lines are read by `vllm run-batch`, Ray Data's batch jobs and every service that copies OpenAI's format. No key is
 //! ever part of them.
 
@@ -9,19 +9,22 @@ use super::absent::AbsentTeacher;
 use super::ask::RequestSource;
 use super::completion::Completion;
 use super::fields::Fields;
+use super::filter::Filters;
 use super::journal::{Import, Journal};
+use super::judge::Judging;
 use super::plan::Plan;
 use super::prompts::Prompts;
+use super::report::SynthesisReport;
 use super::talk::talk_of;
 use super::teacher::{Answer, Teacher};
 use crate::artifact;
-use crate::config::{SynthesizeConfig, TeacherKind};
+use crate::config::{Judge, SynthesizeConfig, TeacherKind};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::run::{Level, Run, log};
 use crate::select::Selection;
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 /// Lines of an answers file that are told one by one.
@@ -71,30 +74,40 @@ pub fn export_requests(
     let mut exported = ExportReport::default();
     let mut seen = HashSet::new();
     artifact::write_atomic(out, |lines| {
-        while let Some((place, request)) = plan.next() {
-            run.step("export", "requests", exported.requests + exported.answered, plan.total())?;
-            if let Some(answer) = journal.answer(&request.id) {
-                exported.answered += 1;
-                plan.done(place, Ok(answer));
-                continue;
+        let mut write = |work: &mut dyn RequestSource, exported: &mut ExportReport| -> Result<()> {
+            exported.total += work.total();
+            while let Some((place, request)) = work.next() {
+                run.step("export", "requests", exported.requests + exported.answered, exported.total)?;
+                if let Some(answer) = journal.answer(&request.id) {
+                    exported.answered += 1;
+                    work.done(place, Ok(answer));
+                    continue;
+                }
+                // Two places may share one request.
+                if !seen.insert(request.id.clone()) {
+                    continue;
+                }
+                journal.note(&request, &teacher.name())?;
+                let line = json!({
+                    "custom_id": request.id,
+                    "method": "POST",
+                    "url": "/v1/chat/completions",
+                    "body": fields.body(&config.model, &request),
+                });
+                writeln!(lines, "{line}").map_err(|e| Error::io(out, e))?;
+                exported.requests += 1;
             }
-            // Two places may share one request.
-            if !seen.insert(request.id.clone()) {
-                continue;
-            }
-            journal.note(&request, &teacher.name())?;
-            let line = json!({
-                "custom_id": request.id,
-                "method": "POST",
-                "url": "/v1/chat/completions",
-                "body": fields.body(&config.model, &request),
-            });
-            writeln!(lines, "{line}").map_err(|e| Error::io(out, e))?;
-            exported.requests += 1;
+            Ok(())
+        };
+        write(&mut plan, &mut exported)?;
+        // Judgements are of dialogues that are whole.
+        if config.judge == Judge::Teacher && exported.requests == 0 {
+            let made = plan.dialogues(0, &mut SynthesisReport::default(), run)?;
+            let rows = Filters::new(dataset, config, teacher.quotes())?.keep(made, &mut BTreeMap::new(), run)?;
+            write(&mut Judging::new(dataset, &rows, config, &prompts, &teacher), &mut exported)?;
         }
         Ok(())
     })?;
-    exported.total = plan.total();
     journal.sync()?;
     Ok(exported)
 }

@@ -130,7 +130,7 @@ pub(super) fn without_year(text: &str) -> &str {
 }
 
 /// Digits of other scripts as those of ASCII; circled numbers and keycaps stay what they are.
-fn digits_in_ascii(text: &str) -> String {
+pub(super) fn digits_in_ascii(text: &str) -> String {
     const ZEROS: [u32; 9] = [0xff10, 0x0660, 0x06f0, 0x0966, 0x09e6, 0x0e50, 0x0a66, 0x0ae6, 0x0be6];
     let ascii = |c: char| {
         let value = ZEROS.iter().find_map(|zero| (c as u32).checked_sub(*zero).filter(|d| *d < 10));

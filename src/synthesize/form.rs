@@ -1,5 +1,6 @@
 //! The form that an endpoint is asked to hold an answer to: a JSON schema, a grammar, a choice.
 
+use super::judge::{BEST, CRITERIA};
 use super::teacher::{Kind, Request};
 use crate::config::Structured;
 use serde_json::{Value, json};
@@ -13,6 +14,8 @@ enum Shape {
     Texts(usize),
     /// So many numbers from 1 to the second.
     Numbers(usize, usize),
+    /// A score from 1 to 5 for each criterion of a judge.
+    Scores,
     /// As the teacher likes.
     Free,
 }
@@ -22,6 +25,7 @@ fn shape_of(request: &Request) -> Shape {
         Kind::Query | Kind::Dialogue => Shape::Texts(request.facts.count),
         Kind::Recommend if request.facts.candidates.is_empty() => Shape::Free,
         Kind::Recommend => Shape::Numbers(request.facts.count, request.facts.candidates.len()),
+        Kind::Judge => Shape::Scores,
     }
 }
 
@@ -55,6 +59,7 @@ pub(super) fn ask_for(form: Structured, request: &Request, body: &mut Value) {
             body["guided_choice"] = (1..=*of).map(|n| n.to_string()).collect::<Vec<_>>().into();
             tell(body, "Reply with the number of the best one alone.");
         }
+        (Structured::GuidedChoice, Shape::Scores) => body["guided_choice"] = all_scores().into(),
         (Structured::GuidedChoice, Shape::Texts(_)) => {}
     }
 }
@@ -63,6 +68,7 @@ fn in_json(shape: &Shape) -> &'static str {
     match shape {
         Shape::Texts(_) => r#"Write the answer as a JSON object: {"requests": ["…", "…"]}"#,
         Shape::Numbers(..) => r#"Write the answer as a JSON object: {"numbers": [first, second, …]}"#,
+        Shape::Scores => r#"Write the answer as a JSON object: {"grounded": N, "natural": N, "fits": N}"#,
         Shape::Free => "",
     }
 }
@@ -81,6 +87,7 @@ fn schema(shape: &Shape) -> Value {
     let (name, items, count) = match shape {
         Shape::Texts(count) => ("requests", json!({"type": "string"}), *count),
         Shape::Numbers(count, of) => ("numbers", json!({"type": "integer", "minimum": 1, "maximum": of}), *count),
+        Shape::Scores => return scores_schema(),
         Shape::Free => return Value::Bool(true),
     };
     json!({
@@ -89,6 +96,26 @@ fn schema(shape: &Shape) -> Value {
         "required": [name],
         "additionalProperties": false,
     })
+}
+
+fn scores_schema() -> Value {
+    let score = json!({"type": "integer", "minimum": 1, "maximum": BEST});
+    let properties: serde_json::Map<String, Value> =
+        CRITERIA.iter().map(|name| (name.to_string(), score.clone())).collect();
+    json!({"type": "object", "properties": properties, "required": CRITERIA, "additionalProperties": false})
+}
+
+/// Every judgement that there is, as its prompt asks for it.
+fn all_scores() -> Vec<String> {
+    let mut all = vec![String::new()];
+    for name in CRITERIA {
+        let longer = |before: &String| {
+            let comma = if before.is_empty() { "" } else { ", " };
+            (1..=BEST).map(|score| format!("{before}{comma}{name}: {score}")).collect::<Vec<_>>()
+        };
+        all = all.iter().flat_map(longer).collect();
+    }
+    all
 }
 
 /// In llama.cpp's GBNF.
@@ -107,6 +134,14 @@ fn grammar(shape: &Shape) -> String {
                 more => format!(" (\", \" number){{{more}}}"),
             };
             format!("root ::= number{rest}\nnumber ::= {}\n", numbers.join(" | "))
+        }
+        Shape::Scores => {
+            let scores: Vec<String> = CRITERIA
+                .iter()
+                .enumerate()
+                .map(|(n, name)| format!("\"{}{name}: \" score", if n > 0 { ", " } else { "" }))
+                .collect();
+            format!("root ::= {}\nscore ::= [1-{BEST}]\n", scores.join(" "))
         }
         Shape::Free => String::new(),
     }
@@ -155,6 +190,24 @@ mod tests {
         for form in [Structured::JsonSchema, Structured::JsonObject, Structured::Grammar, Structured::GuidedChoice] {
             assert_eq!(body(form, &request(Kind::Recommend, 3, 0)), plain, "from memory: as it likes");
         }
+    }
+
+    #[test]
+    fn a_judge_is_asked_for_three_scores() {
+        let judge = request(Kind::Judge, 3, 0);
+        let schema = body(Structured::JsonSchema, &judge)["response_format"]["json_schema"]["schema"].clone();
+        assert_eq!(schema["properties"]["fits"], json!({"type": "integer", "minimum": 1, "maximum": 5}));
+        assert_eq!(schema["required"], json!(["grounded", "natural", "fits"]));
+        let asked = body(Structured::JsonObject, &judge);
+        assert!(asked["messages"][0]["content"].as_str().unwrap().contains("\"natural\": N"));
+        let grammar = body(Structured::Grammar, &judge)["grammar"].clone();
+        let expected = "root ::= \"grounded: \" score \", natural: \" score \", fits: \" score\nscore ::= [1-5]\n";
+        assert_eq!(grammar, expected);
+        let choices = body(Structured::GuidedChoice, &judge)["guided_choice"].clone();
+        assert_eq!(
+            (choices.as_array().unwrap().len(), &choices[124]),
+            (125, &json!("grounded: 5, natural: 5, fits: 5"))
+        );
     }
 
     #[test]

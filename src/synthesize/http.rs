@@ -35,6 +35,8 @@ struct Endpoint {
     key: Option<String>,
     secrets: Secrets,
     timeout_ms: u64,
+    /// It is the judge's: messages name the settings of its own.
+    is_judge: bool,
     /// What is sent: the settings, less what this server has refused.
     fields: Mutex<Fields>,
 }
@@ -54,6 +56,24 @@ impl HttpTeacher {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] for an address, a proxy, a certificate file or a key variable that cannot be used.
     pub fn new(config: &SynthesizeConfig) -> Result<HttpTeacher> {
+        HttpTeacher::with_key_of(config, false)
+    }
+
+    /// The endpoint that judges (`synthesize.judge_base_url` and its sisters); nothing is sent yet.
+    ///
+    /// # Errors
+    /// As [`HttpTeacher::new`].
+    pub(super) fn judge(config: &SynthesizeConfig) -> Result<HttpTeacher> {
+        let of_its_own = SynthesizeConfig {
+            base_url: config.judge_base_url.clone(),
+            model: config.judge_model.clone(),
+            api_key_env: config.judge_api_key_env.clone(),
+            ..config.clone()
+        };
+        HttpTeacher::with_key_of(&of_its_own, true).map_err(|e| Error::new(e.kind(), settings_of_judge(e.message())))
+    }
+
+    fn with_key_of(config: &SynthesizeConfig, is_judge: bool) -> Result<HttpTeacher> {
         let name = &config.api_key_env;
         let key = if name.is_empty() {
             None
@@ -71,11 +91,16 @@ impl HttpTeacher {
             };
             Some(std::env::var_os(name).ok_or_else(missing)?.to_string_lossy().trim().to_string())
         };
-        HttpTeacher::with_key(config, key)
+        HttpTeacher::made(config, key, is_judge)
     }
 
     /// [`HttpTeacher::new`] with a key that is at hand.
+    #[cfg(test)]
     pub(super) fn with_key(config: &SynthesizeConfig, key: Option<String>) -> Result<HttpTeacher> {
+        HttpTeacher::made(config, key, false)
+    }
+
+    fn made(config: &SynthesizeConfig, key: Option<String>, is_judge: bool) -> Result<HttpTeacher> {
         if key.as_ref().is_some_and(|k| k.is_empty() || !k.bytes().all(|b| b.is_ascii_graphic())) {
             let name = &config.api_key_env;
             return Err(Error::invalid(format!(
@@ -126,10 +151,19 @@ impl HttpTeacher {
             secrets: Secrets::new(key.as_deref().unwrap_or(""), &config.proxy),
             key,
             timeout_ms: config.timeout_ms,
+            is_judge,
             fields: Mutex::new(Fields::new(config)),
         };
         Ok(HttpTeacher { endpoint: Arc::new(endpoint), in_flight: config.in_flight })
     }
+}
+
+/// A message about a teacher's settings as one about the judge's.
+fn settings_of_judge(message: &str) -> String {
+    let own = ["base_url", "model", "api_key_env"];
+    own.iter().fold(message.to_string(), |message, key| {
+        message.replace(&format!("synthesize.{key}"), &format!("synthesize.judge_{key}"))
+    })
 }
 
 /// The teacher's name, part of every request's id: answers of a batch and of the endpoint itself are the same answers.
@@ -201,7 +235,11 @@ impl From<Failure> for Refusal {
 
 impl Endpoint {
     fn failure(&self, class: Class, message: &str) -> Failure {
-        Failure::new(class, format!("teacher: {}", self.secrets.redact(message)))
+        let message = self.secrets.redact(message);
+        match self.is_judge {
+            true => Failure::new(class, format!("judge: {}", settings_of_judge(&message))),
+            false => Failure::new(class, format!("teacher: {message}")),
+        }
     }
 
     /// Asks; where the server does not take a field of the request, asks again without it, which costs nothing and counts as

@@ -30,6 +30,25 @@ pub struct LocalTeacher {
     name: String,
 }
 
+/// The teacher's name: the file's content, not its place, makes the answers, so that the same model elsewhere replays the
+/// same journal.
+///
+/// # Errors
+/// Those of reading the file; [`crate::ErrorKind::Invalid`] without a path.
+pub(super) fn name_of(config: &SynthesizeConfig) -> Result<String> {
+    if config.model.is_empty() {
+        return Err(Error::invalid("synthesize.model is empty; name the GGUF of the teacher"));
+    }
+    let path = Path::new(&config.model);
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut hasher = blake3::Hasher::new();
+    let content = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    hasher.update_reader(content).map_err(|e| Error::io(path, e))?;
+    let name = format!("local/{file}/{}/{}", &hasher.finalize().to_hex()[..12], config.context_tokens);
+    // An answer in a form of its own is another teacher's.
+    Ok(if config.structured != Structured::Off { format!("{name}/held") } else { name })
+}
+
 impl LocalTeacher {
     /// Loads the model that `synthesize.model` names.
     ///
@@ -51,14 +70,7 @@ impl LocalTeacher {
             exact: false,
         };
         let context = Context::new(&model, options, run)?;
-        // The file's content, not its place, makes the answers: the same model elsewhere replays the same journal.
-        let file = path.file_name().unwrap_or_default().to_string_lossy();
-        let mut hasher = blake3::Hasher::new();
-        let content = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
-        hasher.update_reader(content).map_err(|e| Error::io(path, e))?;
-        let name = format!("local/{file}/{}/{}", &hasher.finalize().to_hex()[..12], config.context_tokens);
-        // An answer in a form of its own is another teacher's.
-        let name = if held { format!("{name}/held") } else { name };
+        let name = name_of(config)?;
         let held = held.then(|| enders(&model));
         let openings = openings(&prompts.styles);
         Ok(LocalTeacher { model, context: Mutex::new((context, Likelihood::default())), held, openings, prompts, name })
@@ -140,7 +152,7 @@ impl Teacher for LocalTeacher {
                 let (prompt_tokens, completion_tokens) = (lines.prompt_tokens as u64, lines.tokens as u64);
                 return Ok(Answer { text: lines.text, prompt_tokens, completion_tokens });
             }
-            (Some(_) | None, Kind::Query | Kind::Recommend | Kind::Dialogue) => {}
+            (Some(_) | None, Kind::Query | Kind::Recommend | Kind::Dialogue | Kind::Judge) => {}
         }
         let sampling =
             Sampling { max_tokens: request.max_tokens, temperature: request.temperature, seed, ..Default::default() };

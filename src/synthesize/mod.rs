@@ -7,7 +7,9 @@
 //! `neighbours`, `sentences` and `attributes`), `http` (its wire format: `fields` and the `form` of answers out, `completion` and `server_error` back;
 //! `secrets` stay out of both), `local` (with `lines` and
 //! `likelihood`); `batch` writes the requests to a file and
-//! reads the answers back, and `absent` stands for the teacher meanwhile.
+//! reads the answers back, and `absent` stands for the teacher meanwhile. What is made goes through the `filter`s, a `judge` may
+//! score it, and its `diversity` is measured. `estimate` tells
+//! beforehand what it would cost.
 
 mod absent;
 mod algorithm2;
@@ -17,10 +19,14 @@ mod attributes;
 mod batch;
 mod choice;
 mod completion;
+mod diversity;
+mod estimate;
 mod fields;
+mod filter;
 mod form;
 mod http;
 mod journal;
+mod judge;
 mod leak;
 mod length;
 #[cfg(feature = "llama")]
@@ -43,12 +49,15 @@ mod server_error;
 mod shortlist;
 mod talk;
 mod teacher;
+mod words;
 #[cfg(test)]
 mod attributes_tests;
 #[cfg(test)]
 mod batch_tests;
 #[cfg(test)]
 mod http_tests;
+#[cfg(test)]
+mod judge_tests;
 #[cfg(test)]
 mod lists_tests;
 #[cfg(test)]
@@ -60,11 +69,14 @@ mod tests;
 
 pub use algorithm2::{check_teacher, synthesize, synthesize_with};
 pub use batch::{ExportReport, ImportReport, export_requests, import_answers};
+pub use diversity::{Coverage, Diversity};
+pub use estimate::{Estimate, Span, estimate};
 pub use http::HttpTeacher;
+pub use judge::{Agreement, Criteria, Judged};
 #[cfg(feature = "llama")]
 pub use local::LocalTeacher;
 pub use offline::OfflineTeacher;
 pub use personal::PersonalData;
 pub use queries::parse_queries;
-pub use report::{Choices, Dialogues, SynthesisReport};
+pub use report::{Choices, Compared, Dialogues, SynthesisReport};
 pub use teacher::{Answer, Class, Facts, Failure, Kind, Request, Teacher};

@@ -17,7 +17,7 @@ use super::prompts::{Prompts, Template, defuse};
 use super::queries::normal;
 use super::sentences::{complaint as complaint_of, moods, telling};
 use super::talk::{Talk, say};
-use super::teacher::{Answer, Facts, Failure, Kind, Request, Teacher};
+use super::teacher::{Answer, Class, Facts, Failure, Kind, Request, Teacher};
 use crate::config::{Masking, SynthesizeConfig};
 use crate::dataset::Dataset;
 use crate::error::Result;
@@ -354,6 +354,12 @@ impl Teacher for OfflineTeacher<'_> {
     fn is_remote(&self) -> bool {
         false
     }
+    fn quotes(&self) -> bool {
+        true
+    }
+    fn judges(&self) -> bool {
+        false
+    }
     fn in_flight(&self) -> usize {
         self.threads
     }
@@ -378,6 +384,7 @@ impl Teacher for OfflineTeacher<'_> {
                 let names = ranked.iter().map(|item| self.dataset.items.name(*item as usize));
                 names.enumerate().map(|(i, name)| format!("{}. {name}", i + 1)).collect::<Vec<_>>().join("\n")
             }
+            Kind::Judge => return Err(Failure::new(Class::Refused, "the built-in teacher judges nothing")),
         };
         Ok(Answer { text, prompt_tokens: 0, completion_tokens: 0 })
     }

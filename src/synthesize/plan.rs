@@ -684,7 +684,8 @@ impl<'a> Plan<'a> {
                 let Some((mut listed, out_of_catalogue)) = list else { continue };
                 // What was spoken of is no answer.
                 let said = state.outline.as_ref().map_or(&[][..], |outline| &outline.said);
-                listed.retain(|item| !said.contains(item) && !(state.avoids && state.item == Some(*item)));
+                let avoided = state.item.filter(|_| state.avoids);
+                listed.retain(|item| !said.contains(item) && avoided != Some(*item));
                 if listed.is_empty() {
                     self.drop_for("lists empty", 1);
                     continue;

@@ -122,6 +122,8 @@ pub(super) struct Prompts {
     pub recommend: Template,
     /// A query and numbered items → the numbers of the best: {query} {candidates} {count}.
     pub choose: Template,
+    /// Reviews and a dialogue → three scores: {title} {reviews} {dialogue}.
+    pub judge: Template,
     /// K queries without a seed: {styles} {count}.
     pub naive: Template,
     /// The recorded reply: {items}.
@@ -172,7 +174,8 @@ impl Prompts {
         let read = |name: &str| -> Result<(PathBuf, String)> {
             let path = folder.join(name);
             // Folders that were copied before it was there go on as they are.
-            let newer = ["choose.txt", "avoid.txt", "rewrite.txt", "talk.txt"].contains(&name) && !path.exists();
+            let newer =
+                ["choose.txt", "judge.txt", "avoid.txt", "rewrite.txt", "talk.txt"].contains(&name) && !path.exists();
             if config.prompts.is_empty() || newer {
                 let text = built_in.iter().find(|(n, _)| *n == name).map_or("", |(_, text)| text);
                 return Ok((path, text.to_string()));
@@ -219,6 +222,7 @@ impl Prompts {
             talk: read("talk.txt")?,
             recommend: template("recommend.txt", &["query", "count"], &["query", "count"])?,
             choose: template("choose.txt", &["query", "candidates", "count"], &["query", "candidates", "count"])?,
+            judge: template("judge.txt", &["title", "reviews", "dialogue"], &["reviews", "dialogue"])?,
             naive: template("naive.txt", &["styles", "count"], &["styles", "count"])?,
             reply: template("reply.txt", &["items"], &["items"])?,
             styles,

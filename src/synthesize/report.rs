@@ -1,7 +1,11 @@
 //! What a synthesis made, and what it cost.
 
 use super::choice::Choice;
+use super::diversity::{self, Diversity};
+use super::filter::dialogue_tokens;
+use super::judge::Judged;
 use super::personal::PersonalData;
+use crate::config::{TuneConfig, TuneMethod};
 use crate::dataset::Dialogue;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
@@ -66,8 +70,38 @@ pub struct SynthesisReport {
     pub seed_found: f64,
     /// Share of kept dialogues that list their seed's item.
     pub seed_listed: f64,
+    /// Dialogues that lose their end to `tune.max_tokens`, by estimate; 0 where no language model is to be tuned.
+    pub cut_in_training: u64,
+    /// What the judge said (`synthesize.judge`); none: nobody judged.
+    pub judged: Option<Judged>,
+    /// How various the dialogues are.
+    pub diversity: Diversity,
+    /// The same of the conversations that `synthesize.compare_with` names.
+    pub compared_with: Option<Compared>,
     /// A cap ended it before all seeds were used.
     pub capped: bool,
+}
+
+/// Recorded conversations beside the dialogues.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+pub struct Compared {
+    /// The file.
+    pub name: String,
+    /// How various they are.
+    pub diversity: Diversity,
+}
+
+impl Dialogues {
+    /// Counts the dialogues that the tuning of these settings would cut ([`SynthesisReport::cut_in_training`]).
+    pub fn held_against(mut self, tune: &TuneConfig) -> Dialogues {
+        self.report.cut_in_training = match tune.method {
+            TuneMethod::Head => 0,
+            TuneMethod::Lora | TuneMethod::Full => {
+                self.rows.iter().filter(|row| dialogue_tokens(row) > tune.max_tokens).count() as u64
+            }
+        };
+        self
+    }
 }
 
 /// How a teacher chose among candidates.
@@ -111,6 +145,13 @@ impl Choices {
 }
 
 impl SynthesisReport {
+    /// Diversity as a table for people: a line a measure, a column a set.
+    pub fn diversity_table(&self) -> String {
+        let mut sets = vec![("synthetic", &self.diversity)];
+        sets.extend(self.compared_with.iter().map(|of| (of.name.as_str(), &of.diversity)));
+        diversity::table(&sets)
+    }
+
     /// Refuses what a cap ended: whatever comes after would rest on a part of the dialogues.
     ///
     /// # Errors
@@ -164,6 +205,12 @@ impl std::fmt::Display for SynthesisReport {
         if self.seed_found > 0.0 {
             write!(f, ", the seed's item found by the retrieval for {:.1} %", 100.0 * self.seed_found)?;
         }
+        if let Some(judged) = &self.judged {
+            write!(f, ", {judged}")?;
+        }
+        if self.cut_in_training > 0 {
+            write!(f, ", {} lose their end to tune.max_tokens", self.cut_in_training)?;
+        }
         for (why, count) in &self.dropped {
             write!(f, ", {count} dropped: {why}")?;
         }
@@ -174,6 +221,29 @@ impl std::fmt::Display for SynthesisReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::Message;
+
+    /// 60 characters are 20 tokens by estimate, and a message takes five more.
+    #[test]
+    fn what_tuning_cuts_is_counted_where_a_language_model_is_tuned() {
+        let message = |role: &str| Message { role: role.into(), content: "abcde ".repeat(10) };
+        let row = Dialogue {
+            id: String::new(),
+            messages: vec![message("user"), message("assistant")],
+            labels: Vec::new(),
+            items: Vec::new(),
+            out_of_catalogue: Vec::new(),
+            seed: None,
+            teacher: String::new(),
+            round: 0,
+        };
+        for (method, max_tokens, cut) in [("lora", 49, 1), ("full", 49, 1), ("lora", 50, 0), ("head", 16, 0)] {
+            let tune = TuneConfig { method: method.into(), max_tokens, ..Default::default() };
+            let made = Dialogues { rows: vec![row.clone()], ..Default::default() }.held_against(&tune);
+            assert_eq!(made.report.cut_in_training, cut, "{method} {max_tokens}");
+            assert_eq!(made.report.to_string().contains("lose their end to tune.max_tokens"), cut > 0);
+        }
+    }
 
     /// What an endpoint says of its tokens is its own affair: a sum of two of the greatest numbers once began again at 0.
     #[test]

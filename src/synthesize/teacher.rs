@@ -17,6 +17,8 @@ pub enum Kind {
     Recommend,
     /// The words of a planned dialogue of several turns.
     Dialogue,
+    /// Three scores of a dialogue that was made.
+    Judge,
 }
 
 /// What a request is about, for a teacher that knows the dataset itself and reads no prompt (`offline`).
@@ -26,9 +28,9 @@ pub struct Facts {
     pub item: Option<u32>,
     /// Rows of the reviews shown, the selected one first.
     pub reviews: Vec<u32>,
-    /// The query, for [`Kind::Recommend`]; empty otherwise.
+    /// The query, for [`Kind::Recommend`] and [`Kind::Judge`]; empty otherwise.
     pub query: String,
-    /// Queries, items or lines wanted.
+    /// Queries, items, lines or scores wanted.
     pub count: usize,
     /// The selected review complains: the queries avoid the seed's item.
     pub avoids: bool,
@@ -83,6 +85,7 @@ impl Request {
             Kind::Query => b"query",
             Kind::Recommend => b"recommend",
             Kind::Dialogue => b"dialogue",
+            Kind::Judge => b"judge",
         };
         let id = content_hash([
             teacher.as_bytes(),
@@ -168,6 +171,14 @@ pub trait Teacher: Send + Sync {
     fn name(&self) -> String;
     /// Whether what it is asked leaves this machine, or may: personal data is masked then (`synthesize.mask`).
     fn is_remote(&self) -> bool {
+        true
+    }
+    /// Whether it quotes reviews on purpose: its dialogues are no copies then (`synthesize.copied_words`).
+    fn quotes(&self) -> bool {
+        false
+    }
+    /// Whether it can be asked to judge what was made.
+    fn judges(&self) -> bool {
         true
     }
     /// Requests that it takes at once.

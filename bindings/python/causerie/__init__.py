@@ -8,7 +8,8 @@ for threads, Ctrl-C and errors.
 from ._config import Config
 from ._dataset import INTERACTIONS, ITEMS, REVIEWS, Dataset
 from ._dialogues import (
-    ASK_DIALOGUE, ASK_QUERY, ASK_RECOMMEND, FAIL_BROKEN, FAIL_REFUSED, FAIL_THROTTLED, Answer, Dialogues, Request, TeacherError,
+    ASK_DIALOGUE, ASK_JUDGE, ASK_QUERY, ASK_RECOMMEND, FAIL_BROKEN, FAIL_REFUSED, FAIL_THROTTLED, Answer, Dialogues, Request,
+    TeacherError,
 )
 from ._embeddings import Embeddings
 from ._general import Setting, handles, log, settings, simulate, version
@@ -24,7 +25,8 @@ from ._run import Progress, Run
 from ._selection import Selection
 
 __all__ = [
-    "ASK_DIALOGUE", "ASK_QUERY", "ASK_RECOMMEND", "BUG", "BUSY", "CANCELLED", "CLOSED", "FAIL_BROKEN", "FAIL_REFUSED", "FAIL_THROTTLED",
+    "ASK_DIALOGUE", "ASK_JUDGE", "ASK_QUERY", "ASK_RECOMMEND", "BUG", "BUSY", "CANCELLED", "CLOSED", "FAIL_BROKEN", "FAIL_REFUSED",
+    "FAIL_THROTTLED",
     "FORMAT", "INTERACTIONS", "INVALID", "IO", "ITEMS", "MEMORY", "NOT_FOUND", "REVIEWS", "TEACHER", "UNSUPPORTED",
     "Answer", "ClosedError", "Config", "Dataset", "Dialogues", "Embeddings", "Error", "Model", "Progress", "Query",
     "Recommendation", "Recommendations", "Recommender", "Reply", "Report", "Request", "Run", "Selection", "Setting",

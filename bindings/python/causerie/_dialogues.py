@@ -16,12 +16,12 @@ from ._rows import Records, json_lines
 from ._run import RUN, Run, apart, ending, long, outlived
 from ._selection import Selection
 
-ASK_QUERY, ASK_RECOMMEND, ASK_DIALOGUE = 0, 1, 2
+ASK_QUERY, ASK_RECOMMEND, ASK_DIALOGUE, ASK_JUDGE = 0, 1, 2, 3
 FAIL_REFUSED, FAIL_BROKEN, FAIL_THROTTLED = 1, 2, 3
 
 
 class Request(NamedTuple):
-    """What a teacher is asked; `kind` is ASK_QUERY, ASK_RECOMMEND or ASK_DIALOGUE."""
+    """What a teacher is asked; `kind` is ASK_QUERY, ASK_RECOMMEND, ASK_DIALOGUE or ASK_JUDGE."""
 
     kind: int
     prompt: str
