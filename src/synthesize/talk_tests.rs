@@ -168,9 +168,9 @@ fn a_review_that_complains_makes_requests_that_avoid_its_item() {
     let seeds = Selection { picks: vec![Pick { rank: 0, row, gain: 1.0 }] };
     for turns in [1, 3] {
         for lists in ["open", "candidates", "collaborative"] {
-            let config = SynthesizeConfig { lists: lists.into(), queries: 6, ..offline(turns) };
+            let config = SynthesizeConfig { lists: lists.into(), queries: 12, ..offline(turns) };
             let made = go(&data, &config, &seeds, 1).unwrap();
-            assert_eq!(made.rows.len(), 6, "{turns} {lists}");
+            assert!((6..=12).contains(&made.rows.len()), "{turns} {lists} {}", made.report);
             let mut complaints = 0;
             for row in &made.rows {
                 assert!(!row.items.contains(&"i4".to_string()), "{turns} {lists} {row:?}");
