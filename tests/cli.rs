@@ -359,10 +359,10 @@ fn plain_pairs_that_a_cap_ended_are_not_finished() {
         let more = ["--naive", "--budget", "10", "--set", most];
         arguments.iter().map(String::as_str).chain(more).collect::<Vec<_>>()
     };
-    // 10 seeds of 1 + 2 requests each, and as many plain pairs: 60 in all.
-    let said = failure(&with("synthesize.max_requests=40"));
+    // 10 seeds of one request each, and as many plain pairs: 20 in all.
+    let said = failure(&with("synthesize.max_requests=15"));
     assert!(said.contains("synthesize naive: the cap"), "{said}");
-    ok(&with("synthesize.max_requests=60"));
+    ok(&with("synthesize.max_requests=20"));
 }
 
 #[test]
