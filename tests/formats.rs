@@ -73,13 +73,20 @@ fn a_journal_of_format_1_is_replayed_and_nothing_is_asked_again() {
     // Lists came from the teacher's memory, and messages had no labels.
     config.synthesize.lists = Lists::Open;
     let mut made = synthesize(&dataset, &selection, &config.synthesize, 1, &run, &dir.join("journal.jsonl")).unwrap();
-    assert_eq!(made.report.answered, 0, "{}", made.report);
+    // Reviews that complain are asked about in another way since then: a request for queries and one for each of two lists.
+    let complains = |row: u64| dataset.review_rating10(row as usize).is_some_and(|rating| rating <= 4.0);
+    let asked = selection.picks.iter().filter(|pick| complains(pick.row)).count() as u64;
+    assert!(asked * 2 < selection.picks.len() as u64, "{asked}");
+    assert_eq!(made.report.answered, 3 * asked, "{}", made.report);
     assert!(made.report.replayed > 0);
     let then = std::fs::read_to_string(dir.join("random/round-1/dialogues.jsonl")).unwrap();
     let then: Vec<Dialogue> = then.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(made.rows.iter().all(|row| row.labels.len() == row.messages.len()));
     made.rows.iter_mut().for_each(|row| row.labels.clear());
-    assert_eq!(made.rows, then);
+    let replayed = |rows: Vec<Dialogue>| -> Vec<Dialogue> {
+        rows.into_iter().filter(|row| !row.seed.as_ref().is_some_and(|seed| complains(seed.row))).collect()
+    };
+    assert_eq!(replayed(made.rows), replayed(then));
 }
 
 #[test]

@@ -131,7 +131,13 @@ impl<'a> Filters<'a> {
         let answer = self.dataset.items.find(&seed.item).filter(|_| row.items.contains(&seed.item));
         let Some(item) = answer else { return false };
         let mask = Mask::new(self.dataset.items.label(item as usize));
+        let list_at = row.messages.iter().rposition(|m| m.role == "assistant");
         for (n, message) in row.messages.iter().enumerate() {
+            // The list names it: `items` say so. A title of one word that begins a line is not found by its text.
+            let free = |line: &&str| list_number(line).is_none() && mask.leaks(line);
+            if Some(n) == list_at {
+                return message.content.lines().any(|line| free(&line));
+            }
             // Who suggests it by name answers with it.
             let suggests = row.labels.get(n).is_some_and(|label| matches!(label.act, Act::Suggest | Act::List));
             let listed = |line: &&str| message.role == "assistant" && (suggests || list_number(line).is_some());
@@ -243,6 +249,25 @@ mod tests {
             let row = Dialogue { labels, ..dialogue(Some(0), &said) };
             assert_eq!(kept(&SynthesizeConfig::default(), false, &[row]).0, count, "{act:?}");
         }
+    }
+
+    /// Of 3,988 dialogues 300 were dropped: a title of one word was not seen at the beginning of a list's line, and so the user's
+    /// thanks gave it away.
+    #[test]
+    fn thanks_for_a_title_of_one_word_are_no_leak() {
+        let mut data = dataset();
+        data.add_item(&crate::dataset::Item { id: "one".into(), title: "Alien".into(), ..Default::default() }).unwrap();
+        let faults = |messages: &[&str]| {
+            let mut row = dialogue(Some(0), messages);
+            row.items = vec!["one".into()];
+            row.seed = Some(Seed { item: "one".into(), ..Seed::default() });
+            let (mut dropped, run) = (BTreeMap::new(), Run::new(1).unwrap());
+            let filters = Filters::new(&data, &SynthesizeConfig::default(), true).unwrap();
+            filters.keep(vec![row], &mut dropped, &run).unwrap().is_empty()
+        };
+        assert!(!faults(&["Something in space?", "1. Alien", "Oh, Alien! Thanks"]));
+        assert!(faults(&["Something like Alien?", "1. Alien", "Thanks"]));
+        assert!(faults(&["Something in space?", "It can only be Alien:\n1. Alien", "Thanks"]));
     }
 
     #[test]
