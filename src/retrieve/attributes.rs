@@ -6,6 +6,16 @@ use std::collections::HashMap;
 
 /// An attribute that more items have is too common to look for by its items.
 const ITEMS_MOST: usize = 200_000;
+/// Words that anybody says: a value of one of them alone ("You", a series) is not taken for named.
+const SAID_ANYWAY: &str = "a about all also am an and another any anything are as at be because been but by can cant could did \
+    do does dont else ever every find for from get give go good got great had has have he hello help her here hi his how i if in \
+    into is it its just kind know let like liked little look looking lot love loved made make many may maybe me might more most \
+    much my need never new next nice no not now of off ok on one only or other our out over please really right say see seen \
+    she should so some something sure take tell than thank thanks that the their them then there these they thing things think \
+    this those to too try two up us very want wanted was watch way we well were what when where which who why will with would \
+    yes yet you your";
+/// Values of an item that a text names which count: the most telling ones.
+const NAMED_MOST: usize = 2;
 /// Words of a name that is looked for in a text, at most.
 const WORDS_MOST: usize = 4;
 
@@ -121,11 +131,22 @@ impl Attribute {
         1.0 - (self.having.row(name as usize).len() as f32).ln() / items.ln()
     }
 
-    /// Adds for each of `names` how much it tells to the items that have it.
+    /// Adds for each of `names` how much it tells to the items that have it: of an item's the most telling [`NAMED_MOST`]. A
+    /// name of one word that anybody says does not count.
     pub(super) fn add_having_telling(&self, names: &[u32], weight: f32, out: &mut [f32]) {
-        for name in names {
-            let told = weight * self.tells(*name);
-            self.having.row(*name as usize).iter().for_each(|item| out[*item as usize] += told);
+        let said_anyway = |name: &str| SAID_ANYWAY.split_whitespace().any(|word| word == name);
+        let names = names.iter().filter(|name| !said_anyway(&self.names[**name as usize]));
+        let mut named: Vec<(f32, u32)> = names.map(|name| (weight * self.tells(*name), *name)).collect();
+        named.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let mut counted: HashMap<u32, usize> = HashMap::new();
+        for (told, name) in named {
+            for item in self.having.row(name as usize) {
+                let count = counted.entry(*item).or_default();
+                if *count < NAMED_MOST {
+                    *count += 1;
+                    out[*item as usize] += told;
+                }
+            }
         }
     }
 
@@ -187,6 +208,27 @@ mod tests {
         };
         assert_eq!(named("with ann o’neil, or Bo?"), [1.0, 1.0, 0.0, 0.0]);
         assert_eq!(named("by Carla van der Berg"), [0.0, 0.0, 1.0, 0.0]);
+    }
+
+    /// A series named "You" came first whenever anybody said "Can you recommend…", and a list of everyday tags always.
+    #[test]
+    fn a_value_that_anybody_says_is_not_named_and_many_values_count_as_two() {
+        let mut data = Dataset::default();
+        let tags = [vec!["You"], vec!["blue", "soft", "warm", "Can"], vec!["blue"], vec![]];
+        for (n, tags) in tags.iter().enumerate() {
+            let attributes = tags.iter().map(|tag| ("tag".to_string(), (*tag).to_string())).collect();
+            data.add_item(&Item { id: format!("i{n}"), attributes, ..Item::default() }).unwrap();
+        }
+        let values = Attribute::new(&data, |i| data.items.attributes(i).map(|(_, value)| value));
+        let scores = |text: &str| {
+            let mut out = vec![0.0; 4];
+            values.add_having_telling(&values.named(&words(text), 3), 1.0, &mut out);
+            out
+        };
+        assert_eq!(scores("Can you recommend anything?"), [0.0; 4]);
+        let (two, all) = (scores("soft and warm"), scores("blue, soft and warm"));
+        assert_eq!(two[1], all[1]);
+        assert!(two[1] > 0.0 && all[2] > 0.0 && all[2] < all[1]);
     }
 
     #[test]

@@ -155,7 +155,10 @@ impl Retriever {
             pairs: Attribute::new(dataset, |i| items.attributes(i).map(|(name, value)| format!("{name} {value}"))),
             // What a genre, a creator or a keyword says is named as such, and "yes" names nothing.
             values: Attribute::new(dataset, |i| {
-                items.further_attributes(i).map(|(_, value)| value).filter(|value| !matches!(*value, "yes" | "no"))
+                items
+                    .further_attributes(i)
+                    .map(|(_, value)| value)
+                    .filter(|value| !["yes", "no"].iter().any(|plain| value.eq_ignore_ascii_case(plain)))
             }),
             weights,
             like: (0..count).map(|_| OnceLock::new()).collect(),

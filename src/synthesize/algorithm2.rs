@@ -156,6 +156,17 @@ pub fn synthesize_with(
         if said.below > 0 {
             *report.dropped.entry("dialogues judged below synthesize.min_judged".into()).or_default() += said.below;
         }
+        if said.unreadable > said.judged {
+            log(
+                Level::Warn,
+                &format!(
+                    "synthesize: {} of {} judgements could not be read, and keep their dialogues: look at what the judge \
+                     answers in the journal, or name another (synthesize.judge)",
+                    said.unreadable,
+                    said.unreadable + said.judged
+                ),
+            );
+        }
         report.judged = Some(said);
     }
     let spent = journal.spent();

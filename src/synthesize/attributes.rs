@@ -70,7 +70,10 @@ impl<'a> Attributes<'a> {
     /// Those that may be said without their name: of names that tell something, and in letters.
     pub(super) fn sayable(&self, item: usize) -> Vec<(&'a str, &'a str)> {
         let tells = |name: &str| self.told.get(name).is_some_and(|told| *told > 0);
-        let in_words = |value: &str| !value.contains(|c: char| c.is_ascii_digit()) && !matches!(value, "yes" | "no");
+        let in_words = |value: &str| {
+            !value.contains(|c: char| c.is_ascii_digit())
+                && !["yes", "no"].iter().any(|plain| value.eq_ignore_ascii_case(plain))
+        };
         self.of(item).into_iter().filter(|(name, value)| tells(name) && in_words(value)).collect()
     }
 }

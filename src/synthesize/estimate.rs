@@ -5,7 +5,7 @@
 //! the journal holds answers, their tokens say how this teacher counts and how long it answers.
 
 use super::ask::{RequestSource, cost};
-use super::filter::Filters;
+use super::filter::{Filters, check_language};
 use super::http;
 use super::journal::Journal;
 use super::judge::{Judging, judges_nothing, twice_of};
@@ -180,6 +180,11 @@ pub fn estimate(
     if seconds_per_request.is_some_and(|s| !s.is_finite() || s < 0.0) {
         return Err(Error::invalid("--seconds-per-request must be a number of seconds, 0 or more"));
     }
+    check_language(&config.language)?;
+    if config.judge == Judge::Endpoint && (config.judge_base_url.is_empty() || config.judge_model.is_empty()) {
+        let next = "name the endpoint that judges, and its model";
+        return Err(Error::invalid(format!("synthesize.judge_base_url or synthesize.judge_model is empty: {next}")));
+    }
     let prompts = Prompts::load(config)?;
     let teacher: Box<dyn Teacher + '_> = match config.teacher {
         TeacherKind::Offline => Box::new(OfflineTeacher::new(dataset, config, run)?),
@@ -198,7 +203,7 @@ pub fn estimate(
         Some(_) | None => None,
     };
     let talk = talk_of(config, &prompts)?;
-    let mut counted = Counted { answered: 0, firsts: 0, kinds: Default::default() };
+    let mut counted = Counted { answered: 0, firsts: 0, judged: 0, kinds: Default::default() };
     let left =
         counted.walk(dataset, selection, config, &prompts, talk.as_ref(), &*teacher, judge, journal.as_ref(), run)?;
     let sampled = counted.sample(dataset, &left, config, &prompts, talk.as_ref(), &*teacher, judge, run)?;
@@ -235,6 +240,8 @@ struct Counted {
     answered: u64,
     /// First requests that are left: for the queries of a seed, or the words of a dialogue of several turns.
     firsts: u64,
+    /// Dialogues that are there to be judged.
+    judged: usize,
     kinds: [OfKind; 4],
 }
 
@@ -282,6 +289,7 @@ impl Counted {
         if let Some(judge) = judge {
             let made = plan.dialogues(0, &mut SynthesisReport::default(), run)?;
             let rows = Filters::new(dataset, config, teacher.quotes())?.keep(made, &mut BTreeMap::new(), run)?;
+            self.judged = rows.iter().filter(|row| row.seed.is_some()).count();
             let mut judging = Judging::new(dataset, &rows, config, prompts, judge);
             while let Some((_, request)) = judging.next() {
                 if self.known(&request, journal).is_none() {
@@ -341,7 +349,8 @@ impl Counted {
             self.kinds[at(Kind::Judge)].sampled.push(prompt_tokens(&request));
         }
         let dialogues = (self.firsts * each + waiting) as usize;
-        let twice = twice_of(dialogues);
+        // Those that are there already are counted with theirs.
+        let twice = twice_of(self.judged + dialogues).saturating_sub(twice_of(self.judged));
         let kind = &mut self.kinds[at(Kind::Judge)];
         // Nothing was sampled where all queries are there: what is known of others stands for it.
         if kind.sampled.is_empty() {

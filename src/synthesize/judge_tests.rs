@@ -47,7 +47,7 @@ fn every_dialogue_is_judged_some_twice_and_the_low_ones_are_dropped() {
     assert_eq!((report.judge.as_str(), report.judged, report.below), ("http/mock-1", 30, below as u64));
     assert_eq!(made.rows.len(), 30 - below);
     assert_eq!(made.report.dropped["dialogues judged below synthesize.min_judged"], below as u64);
-    assert_eq!((report.mean.grounded, report.mean.natural), (5.0, 3.0));
+    assert_eq!((report.mean.unwrap().grounded, report.mean.unwrap().natural), (5.0, 3.0));
     let again = &report.agreement;
     assert_eq!((again.dialogues, again.same, again.within_one), (20, 1.0, 1.0));
     assert_eq!((again.kappa.grounded, again.kappa.fits), (None, Some(1.0)));
@@ -211,8 +211,8 @@ fn judgements_are_asked_for_in_the_form_that_the_endpoint_takes() {
         assert_eq!((made.rows.len(), report.judged), (4, 4), "{structured} {field:?}");
         // Of the choices in order, 1 1 1 is the first, and 1 3 4 the fourteenth.
         match structured {
-            "guided_choice" => assert_eq!(report.mean.fits, 4.0),
-            _ => assert_eq!((report.mean.grounded, report.mean.fits), (3.0, 5.0), "{structured}"),
+            "guided_choice" => assert_eq!(report.mean.unwrap().fits, 4.0),
+            _ => assert_eq!((report.mean.unwrap().grounded, report.mean.unwrap().fits), (3.0, 5.0), "{structured}"),
         }
         assert!(judgements.iter().all(|b| field.is_none_or(|field| b.get(field).is_some())), "{structured} {field:?}");
     }

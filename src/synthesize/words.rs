@@ -27,7 +27,7 @@ pub(super) fn words_of(text: &str) -> Vec<String> {
 }
 
 /// Han, kana, Thai and its neighbours: no spaces tell their words.
-fn is_unspaced(c: char) -> bool {
+pub(super) fn is_unspaced(c: char) -> bool {
     matches!(c,
         '\u{0e01}'..='\u{0eff}'
         | '\u{1000}'..='\u{109f}'

@@ -141,6 +141,7 @@ const NOISE: &[&str] = &[
     "upc",
     "ean",
     "gtin",
+    "global trade identification number",
     "isbn",
     "isbn-10",
     "isbn-13",

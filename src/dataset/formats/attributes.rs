@@ -46,7 +46,7 @@ pub fn attributes_of(text: &str) -> Vec<(String, String)> {
 
 fn add_entries(entries: &[(std::borrow::Cow<'_, str>, Loose<'_>)], out: &mut Read) {
     let of = |key: &str| entries.iter().find(|(other, _)| other.eq_ignore_ascii_case(key)).map(|(_, value)| value);
-    if let (2, Some(Loose::Text(name)), Some(value)) = (entries.len(), of("name"), of("value")) {
+    if let (2, Some(Loose::Text(name)), Some(value)) = (entries.len(), of("name").or_else(|| of("key")), of("value")) {
         return add_flat(name, value, out);
     }
     entries.iter().for_each(|(name, value)| add_flat(name, value, out));

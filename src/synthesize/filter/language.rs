@@ -121,7 +121,15 @@ impl Language {
     pub(super) fn is_not_of(&self, text: &str) -> bool {
         let Some(script) = detect_script(text).filter(|_| weight(text) >= SCRIPT_LETTERS) else { return false };
         if !self.is_written_in(script) {
-            return true;
+            // A title or a name in another script may be longer than what is said around it.
+            let own = |c: &char| {
+                c.is_alphabetic() && detect_script(c.encode_utf8(&mut [0; 4])).is_some_and(|s| self.is_written_in(s))
+            };
+            return weight(&text.chars().filter(own).collect::<String>()) < SCRIPT_LETTERS;
+        }
+        if self.0 == Lang::Srp && script == Script::Latin {
+            // The detector knows it in Cyrillic letters only.
+            return false;
         }
         let capital = |word: &&str| word.chars().find(|c| c.is_alphabetic()).is_some_and(char::is_uppercase);
         let plain: Vec<&str> = text.split_whitespace().filter(|word| !capital(word)).collect();
@@ -215,6 +223,15 @@ mod tests {
             texts.len() > 2000 && english * 500 < texts.len() && german * 10 > texts.len() * 9,
             "{english} {german}"
         );
+    }
+
+    /// Requests that name a film by its Latin title were dropped, and all of Serbian in Latin letters.
+    #[test]
+    fn a_title_in_another_script_is_no_other_language() {
+        assert!(!is_dropped("zh", "我想看像The Shawshank Redemption和The Green Mile那样的电影"));
+        assert!(!is_dropped("ja", "Guardians of the Galaxyが好きです、似た作品を教えてください"));
+        assert!(!is_dropped("sr", "Tražim miran film o dva brata koji vode malu farmu, ali da ne bude previše tužan."));
+        assert!(is_dropped("zh", "I am looking for a quiet film about two brothers who run a small farm, please."));
     }
 
     #[test]

@@ -26,8 +26,9 @@ const MESSAGE_TOKENS: usize = 5;
 /// The filters of some settings.
 pub(super) struct Filters<'a> {
     dataset: &'a Dataset,
-    /// The language, and the titles, which are in any.
-    language: Option<(Language, Titles)>,
+    language: Option<Language>,
+    /// Titles are in any language, and stand in reviews as well as in requests; none: nobody asks for them.
+    titles: Option<Titles>,
     /// Words in a row of a review at most; none: any number.
     copied_words: Option<usize>,
     dialogue_tokens: usize,
@@ -59,10 +60,12 @@ impl<'a> Filters<'a> {
     /// [`crate::ErrorKind::Invalid`] for a language that is not known.
     pub(super) fn new(dataset: &'a Dataset, config: &SynthesizeConfig, quotes: bool) -> Result<Filters<'a>> {
         let language = Language::of(&config.language)?;
+        let copied_words = (config.copied_words > 0 && !quotes).then_some(config.copied_words);
         Ok(Filters {
             dataset,
-            language: language.map(|language| (language, Titles::of(dataset))),
-            copied_words: (config.copied_words > 0 && !quotes).then_some(config.copied_words),
+            titles: (language.is_some() || copied_words.is_some()).then(|| Titles::of(dataset)),
+            language,
+            copied_words,
             dialogue_tokens: config.dialogue_tokens,
             near: NearDuplicates::new(config.near_duplicates),
         })
@@ -103,13 +106,14 @@ impl<'a> Filters<'a> {
         if row.seed.as_ref().is_some_and(|seed| self.names_its_seed(row, seed)) {
             return Some("dialogues that name the seed's item");
         }
-        if let Some((language, titles)) = &self.language
-            && language.is_not_of(&said.iter().map(|text| without_titles(text, titles)).collect::<Vec<_>>().join("\n"))
-        {
-            return Some("dialogues in another language");
-        }
-        if copies.is_some_and(|copies| said.iter().any(|text| copies.are_in(text))) {
-            return Some("dialogues that copy a review");
+        if let Some(titles) = &self.titles {
+            let bare: Vec<String> = said.iter().map(|text| without_titles(text, titles)).collect();
+            if self.language.as_ref().is_some_and(|language| language.is_not_of(&bare.join("\n"))) {
+                return Some("dialogues in another language");
+            }
+            if copies.is_some_and(|copies| bare.iter().any(|text| copies.are_in(text))) {
+                return Some("dialogues that copy a review");
+            }
         }
         if self.dialogue_tokens > 0 && dialogue_tokens(row) > self.dialogue_tokens {
             return Some("dialogues too long");

@@ -4,7 +4,7 @@
 //! Because candidates are compared exactly, nothing is taken for a duplicate that is none. A pair at the threshold is missed
 //! once in a thousand times at most, from a threshold of 0.06 on.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// Words of a run.
 const RUN: usize = 5;
@@ -76,13 +76,16 @@ impl NearDuplicates {
             return true;
         }
         let keys = self.bands(&runs);
-        let mut seen = HashSet::new();
-        for key in &keys {
-            for other in self.buckets.get(key).into_iter().flatten() {
-                if seen.insert(*other) && jaccard(&runs, &self.kept[*other]) >= self.threshold {
-                    return false;
-                }
-            }
+        let mut others: Vec<usize> = keys.iter().filter_map(|key| self.buckets.get(key)).flatten().copied().collect();
+        others.sort_unstable();
+        others.dedup();
+        let nearly = |other: &[u64]| {
+            // Texts of very different lengths cannot share enough.
+            let (short, long) = (runs.len().min(other.len()) as f64, runs.len().max(other.len()) as f64);
+            short >= self.threshold * long && jaccard(&runs, other) >= self.threshold
+        };
+        if others.iter().any(|other| nearly(&self.kept[*other])) {
+            return false;
         }
         for key in keys {
             self.buckets.entry(key).or_default().push(self.kept.len());
@@ -108,6 +111,7 @@ mod tests {
     use super::super::super::words::words_of;
     use super::*;
     use crate::math::Random;
+    use std::collections::HashSet;
 
     /// The slow twin: the sets themselves, without hashes.
     fn jaccard_of_sets(a: &[String], b: &[String]) -> f64 {

@@ -40,7 +40,7 @@ pub struct Judged {
     /// Those that were dropped for a score below `synthesize.min_judged`.
     pub below: u64,
     /// Mean scores, those that were dropped included.
-    pub mean: Criteria<f64>,
+    pub mean: Option<Criteria<f64>>,
     /// The judge's agreement with itself.
     pub agreement: Agreement,
 }
@@ -193,7 +193,8 @@ impl<'a> Judging<'a> {
     fn spoken(&mut self, message: &Message) -> String {
         let (who, text) = match message.role.as_str() {
             "user" => ("User", self.masked(&message.content)),
-            _ => ("Recommender", message.content.clone()),
+            // A local teacher may have told its list what a review says.
+            _ => ("Recommender", self.masked(&message.content)),
         };
         let lines: Vec<String> = text.lines().map(|line| format!("  {}", defuse(line, usize::MAX))).collect();
         format!("{who}:\n{}", lines.join("\n"))
@@ -222,7 +223,7 @@ impl<'a> Judging<'a> {
             unanswered: (with_seed - scores.len() - unreadable) as u64,
             without_seed: (self.rows.len() - with_seed) as u64,
             below: stays.iter().filter(|stays| !**stays).count() as u64,
-            mean: Criteria::of(mean),
+            mean: (!scores.is_empty()).then(|| Criteria::of(mean)),
             agreement: Agreement::of(&pairs),
         };
         (stays, report)
@@ -237,8 +238,10 @@ pub(super) fn twice_of(dialogues: usize) -> usize {
 impl std::fmt::Display for Judged {
     /// One line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Criteria { grounded, natural, fits } = &self.mean;
-        write!(f, "{} judged (grounded {grounded:.1}, natural {natural:.1}, fits {fits:.1})", self.judged)?;
+        write!(f, "{} judged", self.judged)?;
+        if let Some(Criteria { grounded, natural, fits }) = &self.mean {
+            write!(f, " (grounded {grounded:.1}, natural {natural:.1}, fits {fits:.1})")?;
+        }
         let again = &self.agreement;
         if again.dialogues > 0 {
             let kappa = |k: Option<f64>| k.map_or("none".to_string(), |k| format!("{k:.2}"));

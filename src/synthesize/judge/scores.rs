@@ -127,6 +127,12 @@ fn named(text: &str) -> Option<[u8; 3]> {
 
 /// Three numbers and no other, in the order that was asked for: `4, 5, 3`, `4/5 5/5 3/5`, or a list with ranks.
 fn in_a_row(text: &str) -> Option<[u8; 3]> {
+    // A sentence that holds three numbers is none of scores: "reviews 1, 2 and 3 do not let me judge".
+    let plain = ["and", "of", "out", "score", "scores", "rating", "ratings", "von", "sur", "de", "из"];
+    let mut words = text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
+    if !words.all(|word| plain.contains(&word.to_lowercase().as_str())) {
+        return None;
+    }
     let (mut numbers, mut rest) = (Vec::new(), text);
     while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
         let (number, behind) = leading(&rest[at..])?;
@@ -173,6 +179,14 @@ mod tests {
         ] {
             assert_eq!(parse_scores(answer), Some([4, 5, 3]), "{answer}");
         }
+    }
+
+    /// A judge that refused was read as 1, 2 and 3, and all dialogues were dropped.
+    #[test]
+    fn a_sentence_with_three_numbers_is_no_judgement() {
+        assert_eq!(parse_scores("I am sorry: reviews 1, 2 and 3 do not let me judge this conversation."), None);
+        assert_eq!(parse_scores("4, 5 and 3"), Some([4, 5, 3]));
+        assert_eq!(parse_scores("Scores: 4/5, 5 out of 5, 3"), Some([4, 5, 3]));
     }
 
     #[test]
