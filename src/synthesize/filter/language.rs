@@ -121,11 +121,13 @@ impl Language {
     pub(super) fn is_not_of(&self, text: &str) -> bool {
         let Some(script) = detect_script(text).filter(|_| weight(text) >= SCRIPT_LETTERS) else { return false };
         if !self.is_written_in(script) {
-            // A title or a name in another script may be longer than what is said around it.
+            // Titles and names in Latin letters may be longer than what is said around them.
             let own = |c: &char| {
-                c.is_alphabetic() && detect_script(c.encode_utf8(&mut [0; 4])).is_some_and(|s| self.is_written_in(s))
+                let script = detect_script(c.encode_utf8(&mut [0; 4]));
+                c.is_alphabetic() && script.is_some_and(|script| self.is_written_in(script))
             };
-            return weight(&text.chars().filter(own).collect::<String>()) < SCRIPT_LETTERS;
+            let said = || weight(&text.chars().filter(own).collect::<String>());
+            return script != Script::Latin || said() < SCRIPT_LETTERS;
         }
         if self.0 == Lang::Srp && script == Script::Latin {
             // The detector knows it in Cyrillic letters only.

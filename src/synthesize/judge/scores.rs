@@ -10,6 +10,8 @@ pub(in crate::synthesize) const CRITERIA: [&str; 3] = ["grounded", "natural", "f
 const STEMS: [&str; 3] = ["ground", "natur", "fit"];
 /// The highest score.
 pub(in crate::synthesize) const BEST: u8 = 5;
+/// Words around three numbers in a row, at most.
+const WORDS_MOST: usize = 9;
 /// Bytes of an answer that are looked at.
 const MOST_BYTES: usize = 1 << 16;
 
@@ -128,9 +130,9 @@ fn named(text: &str) -> Option<[u8; 3]> {
 /// Three numbers and no other, in the order that was asked for: `4, 5, 3`, `4/5 5/5 3/5`, or a list with ranks.
 fn in_a_row(text: &str) -> Option<[u8; 3]> {
     // A sentence that holds three numbers is none of scores: "reviews 1, 2 and 3 do not let me judge".
-    let plain = ["and", "of", "out", "score", "scores", "rating", "ratings", "von", "sur", "de", "из"];
-    let mut words = text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
-    if !words.all(|word| plain.contains(&word.to_lowercase().as_str())) {
+    let words = |text: &str| text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).count();
+    let behind = text.rfind(|c: char| c.is_ascii_digit()).map_or("", |at| &text[at + 1..]);
+    if words(text) > WORDS_MOST || words(behind) > 1 {
         return None;
     }
     let (mut numbers, mut rest) = (Vec::new(), text);
@@ -185,6 +187,7 @@ mod tests {
     #[test]
     fn a_sentence_with_three_numbers_is_no_judgement() {
         assert_eq!(parse_scores("I am sorry: reviews 1, 2 and 3 do not let me judge this conversation."), None);
+        assert_eq!(parse_scores("Reviews 1, 2 and 3 say nothing."), None);
         assert_eq!(parse_scores("4, 5 and 3"), Some([4, 5, 3]));
         assert_eq!(parse_scores("Scores: 4/5, 5 out of 5, 3"), Some([4, 5, 3]));
     }
