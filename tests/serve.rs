@@ -1093,7 +1093,8 @@ fn reloads_whose_clients_left_run_one_at_a_time_to_their_end_and_cost_nobody_an_
         under_way += if line.contains("\"loading\"") { 1 } else { -1 };
         assert!((0..=1).contains(&under_way), "two loads at a time: {log}");
     }
-    assert!(log.lines().filter(|l| l.contains("\"route\":\"/v1/reload\"")).count() >= 30, "{log}");
+    // A client may have left before its request was taken up; every load but the first had one that was.
+    assert!(log.lines().filter(|l| l.contains("\"route\":\"/v1/reload\"")).count() + 1 >= loaded as usize, "{log}");
 }
 
 #[test]
