@@ -254,7 +254,7 @@ settings! {
         items: usize = 20, int(1, 1000);
         /// Where the lists come from: the teacher's memory (`open`, the paper), its choice among retrieved items of the
         /// catalogue (`candidates`), or the retrieval alone (`collaborative`: the teacher writes the queries only). `auto`:
-        /// `candidates` for `http` and `local`, `collaborative` for `offline`.
+        /// `candidates` for `http` and `local`, `collaborative` for `offline`, `open` for a teacher of the caller's own.
         lists: Lists = Lists::Auto, ANY;
         /// `candidates`: items that are retrieved for a query and shown to the teacher; never fewer than `items`.
         candidates: usize = 60, int(1, 1000);

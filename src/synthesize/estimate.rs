@@ -338,7 +338,7 @@ impl Counted {
         let waiting = self.kinds[at(Kind::Recommend)].known.len() as u64;
         let (first, each) = if talk.is_some() { (Kind::Dialogue, 1) } else { (Kind::Query, config.queries as u64) };
         self.kinds[at(first)].to_come = self.firsts;
-        self.kinds[at(Kind::Recommend)].to_come = match super::shortlist::lists_of(config) {
+        self.kinds[at(Kind::Recommend)].to_come = match super::shortlist::lists_of(config, true) {
             Lists::Auto | Lists::Open | Lists::Candidates => self.firsts * each,
             Lists::Collaborative => 0,
         };
@@ -374,7 +374,7 @@ impl Counted {
         let (queries, items) = (config.queries as f64, config.items as f64);
         let (low, high) = match kind {
             Kind::Query => (15.0 * queries, 80.0 * queries),
-            Kind::Recommend => match super::shortlist::lists_of(config) {
+            Kind::Recommend => match super::shortlist::lists_of(config, true) {
                 Lists::Auto | Lists::Open => (6.0 * items, 15.0 * items),
                 Lists::Candidates => (2.0 * items, 4.0 * items + 20.0),
                 Lists::Collaborative => (0.0, 0.0),

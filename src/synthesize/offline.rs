@@ -354,6 +354,9 @@ impl Teacher for OfflineTeacher<'_> {
     fn is_remote(&self) -> bool {
         false
     }
+    fn is_built_in(&self) -> bool {
+        true
+    }
     fn quotes(&self) -> bool {
         true
     }

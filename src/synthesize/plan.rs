@@ -12,7 +12,7 @@ use super::shortlist::{Shortlist, Shortlists, lists_of};
 use super::talk::{DISLIKED_TO, Outline, Outliner, Sources, Talk, one_line, read_lines, says};
 use super::teacher::{Answer, Class, Facts, Kind, Request, Teacher};
 use crate::artifact::content_hash;
-use crate::config::{Lists, Masking, SynthesizeConfig, TeacherKind};
+use crate::config::{Lists, Masking, SynthesizeConfig};
 use crate::dataset::{Act, Dataset, Dialogue, MentionLabel, Message, MessageLabel, Polarity, Seed};
 use crate::error::Error;
 use crate::math::Random;
@@ -195,7 +195,7 @@ impl<'a> Plan<'a> {
             return Err(Error::invalid(format!("synthesize: selected row {} of {reviews} reviews", pick.row)));
         }
         let by_item = if config.naive { Vec::new() } else { dataset.reviews_by_item() };
-        let (lists, titles) = (lists_of(config), Arc::new(Titles::of(dataset)));
+        let (lists, titles) = (lists_of(config, teacher.is_built_in()), Arc::new(Titles::of(dataset)));
         let masks = match config.mask {
             Masking::Auto => teacher.is_remote(),
             Masking::On => true,
@@ -209,7 +209,7 @@ impl<'a> Plan<'a> {
         };
         let shortlists = match (&retriever, lists) {
             (Some(retriever), Lists::Candidates | Lists::Collaborative) => {
-                Some(Shortlists::new(dataset, config, titles.clone(), retriever.clone()))
+                Some(Shortlists::new(dataset, config, lists, titles.clone(), retriever.clone()))
             }
             (_, Lists::Auto | Lists::Open) | (None, _) => None,
         };
@@ -234,7 +234,7 @@ impl<'a> Plan<'a> {
             outliner,
             ahead: VecDeque::new(),
             run,
-            offline: config.teacher == TeacherKind::Offline,
+            offline: teacher.is_built_in(),
             seeds: Vec::new(),
             recommendations: VecDeque::new(),
             dropped: BTreeMap::new(),

@@ -16,10 +16,12 @@ const ATTRIBUTE_CHARS: usize = 40;
 const PLAIN: usize = 3;
 const NAMED: usize = 2;
 
-/// Where the lists of these settings come from: [`Lists::Auto`] is settled.
-pub(super) fn lists_of(config: &SynthesizeConfig) -> Lists {
+/// Where the lists of these settings come from: [`Lists::Auto`] is settled. `built_in`: the teacher is the built-in one; one of
+/// the caller's own, which stands in for it, is asked.
+pub(super) fn lists_of(config: &SynthesizeConfig, built_in: bool) -> Lists {
     match (config.lists, config.teacher) {
-        (Lists::Auto, TeacherKind::Offline) => Lists::Collaborative,
+        (Lists::Auto, TeacherKind::Offline) if built_in => Lists::Collaborative,
+        (Lists::Auto, TeacherKind::Offline) => Lists::Open,
         (Lists::Auto, TeacherKind::Http | TeacherKind::Local) => Lists::Candidates,
         (lists @ (Lists::Open | Lists::Candidates | Lists::Collaborative), _) => lists,
     }
@@ -47,14 +49,15 @@ pub(super) struct Shortlists<'a> {
 }
 
 impl<'a> Shortlists<'a> {
-    /// For the settings, whose lists are [`Lists::Candidates`] or [`Lists::Collaborative`].
+    /// For `lists`, [`Lists::Candidates`] or [`Lists::Collaborative`].
     pub(super) fn new(
         dataset: &'a Dataset,
         config: &SynthesizeConfig,
+        lists: Lists,
         titles: Arc<Titles>,
         retriever: Arc<Retriever>,
     ) -> Shortlists<'a> {
-        let count = match lists_of(config) {
+        let count = match lists {
             Lists::Auto | Lists::Open | Lists::Candidates => config.candidates.max(config.items),
             Lists::Collaborative => config.items,
         };

@@ -269,3 +269,42 @@ fn catalogues_with_next_to_nothing_are_talked_about_as_far_as_it_goes() {
     let bad = SynthesizeConfig { prompts: "/nowhere".into(), ..offline(3) };
     assert_eq!(go(&rated(), &bad, &reviews_of(1), 1).unwrap_err().kind(), ErrorKind::NotFound);
 }
+
+/// A teacher of the caller's own, beside the default `synthesize.teacher`, was taken for the built-in one: it was asked for no
+/// list, and its words were thrown away.
+#[test]
+fn a_teacher_of_the_callers_own_is_asked_for_words_and_lists() {
+    struct Own;
+    impl Teacher for Own {
+        fn name(&self) -> String {
+            "own".into()
+        }
+        fn in_flight(&self) -> usize {
+            1
+        }
+        fn answer(&self, request: &Request, _: usize, _: &Run) -> Result<Answer, Failure> {
+            let text = match request.kind {
+                Kind::Query => "Something slow and sad, please\nSomething warm and funny".to_string(),
+                Kind::Recommend => "1. The Garden of Alma\n2. The Tower of Alma".to_string(),
+                Kind::Dialogue => {
+                    let line = |(n, draft): (usize, &String)| format!("{}. Well now: {draft}", n + 1);
+                    request.facts.draft.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
+                }
+                Kind::Judge => "5, 5, 5".to_string(),
+            };
+            Ok(Answer { text, prompt_tokens: 1, completion_tokens: 1 })
+        }
+    }
+    let (data, folder, run) = (rated(), tempfile::tempdir().unwrap(), Run::new(1).unwrap());
+    for turns in [1, 2] {
+        let config = SynthesizeConfig { turns, ..Default::default() };
+        let journal = folder.path().join(format!("{turns}.jsonl"));
+        let made = synthesize_with(&data, &reviews_of(3), &Own, &config, 0, &run, &journal).unwrap();
+        assert_eq!(made.report.lists, "open");
+        assert!(!made.rows.is_empty());
+        for row in &made.rows {
+            assert!(row.items.iter().all(|id| ["i0", "i1"].contains(&id.as_str())), "{row:?}");
+            assert!(turns == 1 || row.messages[0].content.starts_with("Well now: "), "{row:?}");
+        }
+    }
+}

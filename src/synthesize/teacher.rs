@@ -177,6 +177,10 @@ pub trait Teacher: Send + Sync {
     fn quotes(&self) -> bool {
         false
     }
+    /// Whether it is the built-in one, which knows the dataset, whatever `synthesize.teacher` says.
+    fn is_built_in(&self) -> bool {
+        false
+    }
     /// Whether it can be asked to judge what was made.
     fn judges(&self) -> bool {
         true
